@@ -1,0 +1,11 @@
+//! The unit of data: [`UpdateBatch`], and what is done to whole batches at once.
+//!
+//! Pure functions over Arrow columns: no I/O, no clock, no threads.
+
+pub mod consolidate;
+pub mod hash;
+pub mod ipc;
+pub mod partition;
+mod update_batch;
+
+pub use update_batch::UpdateBatch;

@@ -1,0 +1,99 @@
+//! Exchange: how a batch is cut into one part a worker, columns at a time.
+
+use arrow::array::UInt32Array;
+use timely::communication::Push;
+use timely::dataflow::channels::Message;
+use timely::dataflow::channels::pushers::exchange::Distributor;
+use timely::progress::Stamp;
+
+use super::UpdateBatch;
+use super::hash::hash_columns;
+use crate::error::Result;
+
+/// Which worker gets a row.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum Route {
+    /// By the stable hash of the key columns.
+    Hash(Vec<usize>),
+    /// All rows to the first worker.
+    Single,
+    /// Whole batches in turn.
+    Rebalance,
+}
+
+/// Cuts `batch` into `peers` parts by the hash of the columns `keys`.
+pub fn partition_by_hash(
+    batch: &UpdateBatch,
+    keys: &[usize],
+    peers: usize,
+) -> Result<Vec<Option<UpdateBatch>>> {
+    let columns: Vec<_> = keys.iter().map(|&k| batch.column(k).clone()).collect();
+    let hashes = hash_columns(&columns, batch.len())?;
+    let mut parts: Vec<Vec<u32>> = vec![Vec::with_capacity(batch.len() / peers + 16); peers];
+    for (row, hash) in hashes.iter().enumerate() {
+        parts[worker_of(*hash, peers)].push(row as u32);
+    }
+    let whole = batch.len();
+    parts
+        .into_iter()
+        .map(|rows| match rows.len() {
+            0 => Ok(None),
+            n if n == whole => Ok(Some(batch.clone())),
+            _ => batch.take(&UInt32Array::from(rows)).map(Some),
+        })
+        .collect()
+}
+
+/// The worker of a hash: by the high bits, so that shards are ranges of the hash.
+#[inline]
+pub fn worker_of(hash: u64, peers: usize) -> usize {
+    ((u128::from(hash) * peers as u128) >> 64) as usize
+}
+
+/// The [`Distributor`] of a [`Route`]; nothing is held back between batches.
+pub struct BatchDistributor {
+    route: Route,
+    next: usize,
+}
+
+impl BatchDistributor {
+    /// A distributor for `route`; `first` staggers the turn of [`Route::Rebalance`].
+    pub fn new(route: Route, first: usize) -> Self {
+        BatchDistributor { route, next: first }
+    }
+}
+
+impl Distributor<UpdateBatch> for BatchDistributor {
+    fn partition<T: Clone, P: Push<Message<T, UpdateBatch>>>(
+        &mut self,
+        container: &mut UpdateBatch,
+        stamp: &Stamp<T>,
+        pushers: &mut [P],
+    ) {
+        let mut batch = std::mem::take(container);
+        let target = match &self.route {
+            Route::Single => 0,
+            Route::Rebalance => {
+                self.next = (self.next + 1) % pushers.len();
+                self.next
+            }
+            Route::Hash(keys) => match partition_by_hash(&batch, keys, pushers.len()) {
+                Ok(parts) => {
+                    for (part, pusher) in parts.into_iter().zip(pushers) {
+                        if let Some(mut part) = part {
+                            Message::push_at(&mut part, stamp.clone(), pusher);
+                        }
+                    }
+                    return;
+                }
+                Err(error) => {
+                    super::ipc::report_fault(format!("hash exchange: {error}"));
+                    0
+                }
+            },
+        };
+        Message::push_at(&mut batch, stamp.clone(), &mut pushers[target]);
+    }
+
+    fn flush<T: Clone, P: Push<Message<T, UpdateBatch>>>(&mut self, _: &Stamp<T>, _: &mut [P]) {}
+}

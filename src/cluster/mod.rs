@@ -1,0 +1,1 @@
+//! Processes and workers: the only owner of timely workers and their threads.

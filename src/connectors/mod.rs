@@ -1,0 +1,117 @@
+//! Sources and sinks, one file each behind [`registry`].
+//!
+//! A connector knows an external system and nothing of dataflows: a [`Source`] hands out
+//! [`Split`]s of its partitions and turns a split into rows; a [`SinkWriter`] takes closed rows in
+//! order. Event time is assigned by the source operator in [`crate::dataflow`], not here.
+
+use std::any::Any;
+use std::sync::Arc;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+
+use crate::batch::UpdateBatch;
+use crate::error::{DeadLetter, Result};
+use crate::sql::catalog::TableDef;
+use crate::time::EventTime;
+
+/// What a source must read.
+#[derive(Clone, Debug)]
+pub struct SourceSpec {
+    /// The table.
+    pub table: Arc<TableDef>,
+    /// The stored columns wanted, in this order; names are those of the table's stored schema.
+    pub schema: SchemaRef,
+    /// Bytes of one split (`source.split_bytes`).
+    pub split_bytes: usize,
+    /// The partitions of this process: those with `index % processes == process`.
+    pub process: usize,
+    /// Number of processes.
+    pub processes: usize,
+}
+
+/// One unit of decoding: a consecutive piece of one partition.
+#[derive(Debug)]
+pub struct Split {
+    /// Index of the partition in this source.
+    pub partition: usize,
+    /// Consecutive number within the partition, from 0.
+    pub sequence: u64,
+    /// Whether this is the partition's last split (an ended partition no longer holds the frontier).
+    pub last: bool,
+    /// The connector's own: bytes of a file, a range of a generator.
+    pub payload: Box<dyn Any + Send>,
+}
+
+/// What became of a split.
+#[derive(Debug, Default)]
+pub struct Decoded {
+    /// The rows, in partition order, in the schema of [`SourceSpec::schema`].
+    pub rows: Option<RecordBatch>,
+    /// The offset of each row in its partition if asked for by a dead letter of a later stage:
+    /// the offset of the split's first record.
+    pub offset: i64,
+    /// Records that could not be decoded.
+    pub dead_letters: Vec<DeadLetter>,
+    /// Bytes of input that the split held.
+    pub bytes: usize,
+}
+
+/// The answer of [`Source::next_split`].
+#[derive(Debug)]
+pub enum NextSplit {
+    /// Work.
+    Split(Split),
+    /// Nothing now; the waker given to [`Source::start`] will be called when there is.
+    Pending,
+    /// Every partition has ended, for good.
+    Ended,
+}
+
+/// A partition as users see it.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionInfo {
+    /// A file path, or a generator's range.
+    pub name: String,
+}
+
+/// The reading side of a connector, shared by all workers of a process.
+///
+/// Partitions are numbered from 0 and may be added while running (new files). All methods are
+/// called from worker threads and must not block on I/O: reading happens on the source's own threads.
+pub trait Source: Send + Sync {
+    /// Whether the source ends.
+    fn is_bounded(&self) -> bool;
+
+    /// Starts reading; `wake` is to be called (from any thread) whenever a `Pending` may have become work.
+    fn start(&self, wake: Arc<dyn Fn() + Send + Sync>) -> Result<()>;
+
+    /// The partitions so far. A partition is listed before its first split is handed out.
+    fn partitions(&self) -> Vec<PartitionInfo>;
+
+    /// The next split of `partition`, in sequence. Each split is handed out once, to whoever asks first.
+    fn next_split(&self, partition: usize) -> NextSplit;
+
+    /// Whether no partition will be added any more.
+    fn partitions_complete(&self) -> bool;
+
+    /// Turns a split into rows. CPU work only; called on a worker thread.
+    fn decode(&self, split: Split) -> Result<Decoded>;
+
+    /// The first error that ended reading (a file that vanished); the job fails with it.
+    fn failure(&self) -> Option<crate::error::Error>;
+}
+
+/// The writing side of a connector. Called from one I/O thread of its own, in order of closed time.
+pub trait SinkWriter: Send {
+    /// Writes closed updates: `batch` is sorted by time, then row, and no later batch has an earlier time.
+    fn write(&mut self, batch: &UpdateBatch) -> Result<()>;
+
+    /// Everything below `frontier` has been written: make it visible as the connector's policy says.
+    fn commit(&mut self, frontier: EventTime) -> Result<()>;
+
+    /// The input has ended or the job stops: `complete` says whether all of it was written.
+    fn finish(&mut self, complete: bool) -> Result<()>;
+}
+
+pub mod registry;

@@ -1,0 +1,1 @@
+//! The connectors by name: the one place to add another.

@@ -1,0 +1,1 @@
+//! Stream plan to timely operators: one exhaustive `match`, one file an operator.

@@ -1,0 +1,1 @@
+//! Encodings of rows: JSON, CSV and Parquet, and the compressions of files.

@@ -1,0 +1,20 @@
+//! Reading collections at a time: view contents, scans, ad-hoc SQL.
+
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+
+pub mod view;
+
+/// A view that can be read.
+#[derive(Clone)]
+pub struct ServedView {
+    /// Name: `v`, `v$late`, `floodmark.dead_letters`.
+    pub name: String,
+    /// Columns.
+    pub schema: SchemaRef,
+    /// Columns of the unique key, if the planner knows one; empty otherwise.
+    pub key: Vec<usize>,
+    /// The contents in this process.
+    pub contents: Arc<view::ViewContents>,
+}

@@ -1,0 +1,1 @@
+//! Flink's function names beside DataFusion's library.

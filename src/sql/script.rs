@@ -1,0 +1,1 @@
+//! Statements of a script, with their places in the text.

@@ -1,0 +1,3 @@
+//! Counters, logs and the clock.
+
+pub mod clock;
