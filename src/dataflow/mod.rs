@@ -1,1 +1,3 @@
 //! Stream plan to timely operators: one exhaustive `match`, one file an operator.
+
+pub mod logic;

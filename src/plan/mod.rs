@@ -1,1 +1,3 @@
-//! Logical plan to stream plan.
+//! Logical plan to stream plan: changelog mode, keys, exchanges, state bounds, explain.
+
+pub mod aggregate;

@@ -1,0 +1,79 @@
+//! What a stateful operator is: state that is always "as of the frontier".
+//!
+//! The driver buffers what is at or after the frontier. When the frontier moves it hands over
+//! everything below, and only that; the logic applies it and emits. Tests drive a logic without timely.
+
+use arrow::datatypes::SchemaRef;
+
+use crate::batch::UpdateBatch;
+use crate::error::{DeadLetter, Result};
+use crate::time::EventTime;
+
+/// A stateful operator without its plumbing.
+///
+/// Law: what `advance` emits depends only on the set of updates below each frontier, never on how
+/// they were cut into batches, on their order, or on which intermediate frontiers were seen.
+pub trait StatefulLogic: 'static {
+    /// Whether state must be brought up to `frontier` now. When false the driver keeps buffering:
+    /// nothing would be emitted below `frontier`. `buffered` counts the rows already below it.
+    fn is_due(&self, frontier: EventTime, buffered: usize) -> bool {
+        let _ = (frontier, buffered);
+        true
+    }
+
+    /// Applies `inputs[i]`, the updates of input `i` with times in `[from, to)` (in any order and
+    /// cut), and emits updates with times in `[from, to)`. `to` is [`crate::time::CLOSED`] when the
+    /// input has ended; it may equal `from` never. Batches in `inputs` are never empty.
+    fn advance(
+        &mut self,
+        from: EventTime,
+        to: EventTime,
+        inputs: Vec<Vec<UpdateBatch>>,
+        out: &mut Emitted,
+    ) -> Result<()>;
+
+    /// Rows or groups held, for metrics and for tests of bounded state.
+    fn state_rows(&self) -> usize;
+}
+
+/// What a logic emits.
+#[derive(Debug, Default)]
+pub struct Emitted {
+    /// Output updates.
+    pub updates: Vec<UpdateBatch>,
+    /// Rows that came after their window had closed.
+    pub late: Vec<LateRows>,
+    /// Rows that failed.
+    pub dead_letters: Vec<DeadLetter>,
+}
+
+/// Rows of an operator's input that were too late for it.
+#[derive(Clone, Debug)]
+pub struct LateRows {
+    /// The rows, as the operator got them.
+    pub rows: UpdateBatch,
+    /// For each row the end of the latest window that it would have belonged to, in ms.
+    pub window_end: Vec<EventTime>,
+}
+
+impl Emitted {
+    /// Emits `batch` unless it is empty.
+    pub fn push(&mut self, batch: UpdateBatch) {
+        if !batch.is_empty() {
+            self.updates.push(batch);
+        }
+    }
+}
+
+/// The schema of `<view>$late`: late rows of every operator of a view in one form.
+pub fn late_schema() -> SchemaRef {
+    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+    let time = DataType::Timestamp(TimeUnit::Millisecond, None);
+    std::sync::Arc::new(Schema::new(vec![
+        Field::new("event_time", time.clone(), false),
+        Field::new("window_end", time, false),
+        Field::new("late_by_ms", DataType::Int64, false),
+        Field::new("operator", DataType::Utf8View, false),
+        Field::new("row", DataType::Utf8View, false),
+    ]))
+}

@@ -1,0 +1,54 @@
+//! Aggregate calls as the operators see them: functions over input columns.
+
+use std::sync::Arc;
+
+use arrow::datatypes::FieldRef;
+use datafusion::logical_expr::AggregateUDF;
+
+/// The functions with incremental state of our own; every other one is recomputed from its arguments.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub enum AggregateFunction {
+    /// `COUNT(*)` without arguments, `COUNT(x)` of non-null values with one.
+    Count,
+    /// Sum; NULL for no values.
+    Sum,
+    /// Least value.
+    Min,
+    /// Greatest value.
+    Max,
+    /// Mean; integers truncate towards zero as in Flink (the output field says the type).
+    Avg,
+    /// Variance: population or sample; standard deviation is its root.
+    Variance {
+        /// Divide by `n - 1`.
+        sample: bool,
+        /// Take the square root.
+        root: bool,
+    },
+    /// The value of the first row by event time, then by whole argument row; ignores NULLs as Flink does.
+    FirstValue,
+    /// The value of the last row by event time, then by whole argument row; ignores NULLs as Flink does.
+    LastValue,
+    /// Non-null values joined by the separator, in order of event time, then value.
+    ListAgg {
+        /// Between two values.
+        separator: String,
+    },
+    /// Any other aggregate function of the library.
+    Other(Arc<AggregateUDF>),
+}
+
+/// One aggregate call over columns of the operator's input.
+#[derive(Clone, Debug, PartialEq, Eq, Hash)]
+pub struct AggregateCall {
+    /// The function.
+    pub function: AggregateFunction,
+    /// `DISTINCT`.
+    pub distinct: bool,
+    /// Input columns of the arguments.
+    pub args: Vec<usize>,
+    /// Input column of the `FILTER` condition (BOOLEAN; NULL counts as false).
+    pub filter: Option<usize>,
+    /// Name and type of the result.
+    pub output: FieldRef,
+}
