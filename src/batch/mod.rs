@@ -8,4 +8,4 @@ pub mod ipc;
 pub mod partition;
 mod update_batch;
 
-pub use update_batch::UpdateBatch;
+pub use update_batch::{UpdateBatch, rows_without_columns};
