@@ -28,3 +28,4 @@ pub mod window_assign;
 pub mod window_join;
 pub mod window_math;
 pub mod window_rank;
+pub mod windowed;

@@ -298,23 +298,23 @@ fn logic_of(
             ("SessionAssign", Box::new(logic))
         }
         Operator::WindowRank(rank) => {
-            let logic = super::window_rank::WindowRankLogic::new(
+            let logic = super::window_rank::WindowRankLogic::ranked(
                 input(0),
                 rank.clone(),
                 output,
                 lateness,
                 append(0),
-            )?;
+            );
             ("WindowRank", Box::new(logic))
         }
         Operator::WindowJoin(join) => {
-            let logic = super::window_join::WindowJoinLogic::new(
+            let logic = super::window_join::WindowJoinLogic::joined(
                 input(0),
                 input(1),
                 join.clone(),
                 output,
                 lateness,
-            )?;
+            );
             ("WindowJoin", Box::new(logic))
         }
         Operator::Scan(_)
