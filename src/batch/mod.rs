@@ -2,6 +2,7 @@
 //!
 //! Pure functions over Arrow columns: no I/O, no clock, no threads.
 
+pub mod changes;
 pub mod consolidate;
 pub mod hash;
 pub mod ipc;

@@ -461,9 +461,8 @@ pub fn source<'s>(
             Reader { shared, runtime, budget, held: Vec::new(), workers, table };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
+            // A stopped source does not end: what is open stays open, and is dropped with the dataflow.
             if reader.runtime.is_stopping() {
-                cap = None;
-                dead_cap = None;
                 return;
             }
             match reader.step(*own.time()) {

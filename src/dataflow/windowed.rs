@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 
@@ -63,15 +63,15 @@ impl<F: WindowFunction> Windowed<F> {
         out: &mut Emitted,
     ) -> Result<Vec<(EventTime, EventTime, usize, UpdateBatch)>> {
         let ends = self.ends(input, &batch)?;
-        let mut by_end: BTreeMap<(EventTime, EventTime), Vec<u32>> = BTreeMap::new();
+        let mut by_end: BTreeMap<(EventTime, Option<EventTime>), Vec<u32>> = BTreeMap::new();
         let mut late = Vec::new();
         for (row, (&time, end)) in batch.times().iter().zip(ends.iter()).enumerate() {
             // A row without a window (an outer join's NULL) belongs to none that could close.
             let Some(end) = end else { continue };
             if time < end {
-                by_end.entry((end, end)).or_default().push(row as u32);
+                by_end.entry((end, None)).or_default().push(row as u32);
             } else if time < self.horizon(end) {
-                by_end.entry((end, time)).or_default().push(row as u32);
+                by_end.entry((end, Some(time))).or_default().push(row as u32);
             } else {
                 late.push(row as u32);
             }
@@ -90,9 +90,9 @@ impl<F: WindowFunction> Windowed<F> {
                 batch.take(&UInt32Array::from(rows))?
             };
             let part = compacted(&part)?;
-            match time == end && !self.windows.get(&end).is_some_and(|w| w.emitted) {
-                true => self.keep(end, input, part),
-                false => corrections.push((time, end, input, part)),
+            match time {
+                None => self.keep(end, input, part),
+                Some(time) => corrections.push((time, end, input, part)),
             }
         }
         Ok(corrections)
@@ -204,11 +204,6 @@ impl<F: WindowFunction> StatefulLogic for Windowed<F> {
     fn state_rows(&self) -> usize {
         self.rows
     }
-}
-
-/// The columns `indices` of `rows` for which `mask` is true.
-pub fn masked(rows: &UpdateBatch, mask: Vec<bool>) -> Result<UpdateBatch> {
-    rows.filter(&BooleanArray::from(mask))
 }
 
 /// A timestamp column as milliseconds; the operators' window columns are never NULL where it is used.
