@@ -8,6 +8,8 @@ pub const SPLIT_BYTES_FIRST: usize = 64 << 10;
 pub const SPLITS_READY_MAX: usize = 8;
 /// Longest record (line) of a text format, in bytes.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
+/// Levels of objects and arrays in a JSON value.
+pub const JSON_DEPTH_MAX: usize = 128;
 /// Rows of one generated or re-cut batch.
 pub const BATCH_ROWS: usize = 8192;
 /// Bytes of a record kept in a dead letter.
