@@ -26,3 +26,5 @@ pub const HTTP_ROWS_DEFAULT: usize = 10_000;
 pub const IO_CHANNEL_MESSAGES_MAX: usize = 16;
 /// Windows that one row may belong to (size divided by slide).
 pub const WINDOWS_PER_ROW_MAX: i64 = 100_000;
+/// Updates that a view gathers before it merges them, while it holds fewer than that.
+pub const VIEW_PENDING_ROWS_MIN: usize = 1 << 16;

@@ -4,6 +4,8 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+mod run;
+pub mod time_text;
 pub mod view;
 
 /// A view that can be read.
