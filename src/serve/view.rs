@@ -132,21 +132,24 @@ impl ViewContents {
         let mut state = self.lock();
         let before = state.upper();
         let appended: usize = owned.iter().map(UpdateBatch::len).sum();
-        state.last_time = state.last_time.max(last);
-        state.update_count += appended as u64;
-        state.pending_rows += appended;
-        state.rows += net;
         let count = state.writers.len();
         let own = state.writers.get_mut(writer).ok_or_else(|| {
             Error::internal(format!("writer {writer} of a view with {count} writers"))
         })?;
-        let closed =
-            |b: &UpdateBatch| b.time_range().is_none_or(|(l, h)| own.upper <= l && h < upper);
-        debug_assert!(owned.iter().all(closed), "updates outside of [previous upper, upper)");
+        let is_closed = |b: &UpdateBatch| {
+            b.time_range().is_none_or(|(low, high)| own.upper <= low && high < upper)
+        };
+        if !owned.iter().all(is_closed) {
+            return Err(Error::internal("updates of a view outside of [previous upper, upper)"));
+        }
         own.upper = own.upper.max(upper);
         for batch in owned {
             own.push(&self.schema, batch)?;
         }
+        state.last_time = state.last_time.max(last);
+        state.update_count += appended as u64;
+        state.pending_rows += appended;
+        state.rows += net;
         let (after, pending) = (state.upper(), state.pending_rows);
         let kept = state.base.updates.len().max(VIEW_PENDING_ROWS_MIN);
         drop(state);

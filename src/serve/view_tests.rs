@@ -84,7 +84,7 @@ fn play(steps: &[Step], view: &ViewContents, check: impl Fn(&[Update])) -> Vec<U
         let upper = &mut uppers[step.writer];
         let mut new: Vec<Update> = Vec::new();
         let mut offsets = step.updates.clone();
-        offsets.sort_by_key(|u| u.2);
+        offsets.sort_by_key(|u| u.2 % step.span);
         for (key, number, offset, action) in offsets {
             let time = *upper + offset % step.span;
             let held = &mut held[step.writer];
