@@ -28,3 +28,7 @@ pub const IO_CHANNEL_MESSAGES_MAX: usize = 16;
 pub const WINDOWS_PER_ROW_MAX: i64 = 100_000;
 /// Updates that a view gathers before it merges them, while it holds fewer than that.
 pub const VIEW_PENDING_ROWS_MIN: usize = 1 << 16;
+/// Bytes of memory that an ad-hoc query may use beside the contents of the views that it reads.
+pub const QUERY_BYTES_MAX: usize = 256 << 20;
+/// Seconds that an ad-hoc query may take.
+pub const QUERY_SECONDS_MAX: u64 = 60;

@@ -198,7 +198,7 @@ impl ViewContents {
 
     fn since_wanted(&self, state: &State) -> EventTime {
         let newest = match state.upper() {
-            CLOSED => state.last_time.map_or(CLOSED, |t| t.saturating_add(1)),
+            CLOSED => state.last_time.map_or(BEGINNING, |t| t.saturating_add(1)),
             upper => upper,
         };
         newest.saturating_sub(self.retain_history_ms).min(state.hold)
