@@ -52,3 +52,9 @@ pub const SINK_DIRECTORIES_OPEN_MAX: usize = 128;
 pub const SINK_PARTS_CLOSED_MAX: usize = 256;
 /// Rows of a text part between two looks at its size.
 pub const SINK_GROUP_ROWS: usize = 1024;
+/// Updates that a view gathers before it merges them, while it holds fewer than that.
+pub const VIEW_PENDING_ROWS_MIN: usize = 1 << 16;
+/// Bytes of memory that an ad-hoc query may use beside the contents of the views that it reads.
+pub const QUERY_BYTES_MAX: usize = 256 << 20;
+/// Seconds that an ad-hoc query may take.
+pub const QUERY_SECONDS_MAX: u64 = 60;
