@@ -120,6 +120,7 @@ pub trait SinkWriter: Send {
 }
 
 pub mod blackhole;
+pub mod changes;
 pub mod filesystem;
 pub mod options;
 pub mod print;

@@ -131,6 +131,11 @@ pub fn is_bounded(table: &TableDef) -> Result<bool> {
     (source_of(table)?.is_bounded)(table)
 }
 
+/// Whether a sink of `table` throws everything away, so that rows need not be brought together.
+pub fn discards(table: &TableDef) -> bool {
+    table.options.get("connector").is_some_and(|c| c == "blackhole")
+}
+
 /// Whether a sink of `connector` takes updates that take rows back.
 pub fn accepts_updates(connector: &str) -> bool {
     let found = CONNECTORS.iter().find(|c| c.name == connector);

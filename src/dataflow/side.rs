@@ -5,6 +5,7 @@ use std::sync::Arc;
 use arrow::array::{
     ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
 };
+use datafusion::logical_expr::TableSource;
 use timely::container::NoopBuilder;
 use timely::dataflow::Stream;
 use timely::dataflow::operators::Capability;
@@ -15,7 +16,7 @@ use super::logic::{LateRows, late_schema};
 use crate::batch::UpdateBatch;
 use crate::error::{DeadLetter, Result};
 use crate::limits::DEAD_LETTER_RECORD_BYTES_MAX;
-use crate::sql::bind::SystemTable;
+use crate::sql::context::SystemTable;
 use crate::time::EventTime;
 
 /// An output port for batches.

@@ -8,7 +8,7 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute;
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 
@@ -110,7 +110,7 @@ impl<F: WindowFunction> Windowed<F> {
         let column = batch.column(self.function.window_end(input));
         let column = compute::cast(column, &crate::plan::expr::time_type())?;
         let ends = column.as_primitive::<TimestampMillisecondType>();
-        Ok(Int64Array::new(ends.values().clone(), ends.nulls().cloned()))
+        Ok(Int64Array::new(ends.values().clone(), column.nulls().cloned()))
     }
 
     fn compute(&self, windows: &[&Window]) -> Result<(UpdateBatch, Vec<EventTime>)> {

@@ -43,8 +43,8 @@ pub fn final_rows(
     let shown: Vec<u32> = copies.skip(order.skip).take(fetch).collect();
     refuse_negative(&contents)?;
     let taken = contents.take(&UInt32Array::from(shown))?;
-    let rows = taken.rows().clone();
-    Ok(rows.with_schema(Arc::clone(schema))?)
+    let shown: Vec<usize> = (0..order.columns.min(schema.fields().len())).collect();
+    Ok(taken.rows().clone().with_schema(Arc::clone(schema))?.project(&shown)?)
 }
 
 fn refuse_negative(contents: &UpdateBatch) -> Result<()> {

@@ -12,7 +12,7 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
 
 use crate::error::{Error, Result};
-use crate::sql::functions::is_event_time_function;
+use crate::sql::proctime::is_proctime;
 
 /// The hidden column that holds a row's event time, appended behind an operator's input columns.
 pub const TIME_COLUMN: &str = "$time";
@@ -199,7 +199,7 @@ fn replace_event_time(expr: &Expr, logical: &DFSchema) -> Result<(Expr, DFSchema
     let mut used = false;
     let replaced = expr.clone().transform_up(|e| {
         Ok(match &e {
-            Expr::ScalarFunction(call) if is_event_time_function(&call.func) => {
+            call if is_proctime(call) => {
                 used = true;
                 let column = datafusion::common::Column::new_unqualified(TIME_COLUMN);
                 Transformed::yes(Expr::Column(column))

@@ -258,6 +258,8 @@ pub struct PrintOrder {
     pub skip: usize,
     /// Rows printed at most.
     pub fetch: Option<usize>,
+    /// The first so many columns are printed; the others serve the order alone.
+    pub columns: usize,
 }
 
 impl StreamPlan {

@@ -252,6 +252,7 @@ impl Lowerer<'_> {
         let id = aggregate
             .schema
             .field_with_unqualified_name(Aggregate::INTERNAL_GROUPING_ID)?
+            .as_ref()
             .clone();
         let mut seen: Vec<(Vec<bool>, i64)> = Vec::new();
         for set in sets {

@@ -4,13 +4,14 @@ use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::TableSource;
 
 use super::{Lowerer, scan_of};
 use crate::error::Result;
 use crate::plan::expr::Expression;
 use crate::plan::node::{Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::plan::props::Props;
-use crate::sql::bind::SystemTable;
+use crate::sql::context::SystemTable;
 
 /// The operators that can find rows late, among those that `root` is computed from.
 pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {

@@ -11,7 +11,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan};
+use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan, TableSource};
 
 use super::expr::{Expression, time_type};
 use super::node::{
@@ -19,8 +19,9 @@ use super::node::{
 };
 use super::props::{ChangelogMode, Distribution, Props, WindowColumns};
 use crate::error::{Error, Result};
-use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget, StreamTable, SystemTable};
+use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
+use crate::sql::context::{StreamTable, SystemTable};
 use crate::sql::settings::Settings;
 use crate::sql::window::{WindowNode, WindowSpec};
 
@@ -82,7 +83,7 @@ impl<'a> Lowerer<'a> {
                 retain_history: output.settings.retain_history,
             },
             BoundTarget::Sink(table) => OutputTarget::Sink(Arc::clone(table)),
-            BoundTarget::Print { order_by, skip, fetch } => {
+            BoundTarget::Print { order_by, skip, fetch, columns } => {
                 let schema = self.schema(node);
                 let order = order_by
                     .iter()
@@ -95,7 +96,12 @@ impl<'a> Lowerer<'a> {
                         Ok((expr, options))
                     })
                     .collect::<Result<Vec<_>>>()?;
-                OutputTarget::Print(PrintOrder { order, skip: *skip, fetch: *fetch })
+                OutputTarget::Print(PrintOrder {
+                    order,
+                    skip: *skip,
+                    fetch: *fetch,
+                    columns: *columns,
+                })
             }
         };
         self.outputs.push(PlanOutput { node, target, text: output.text.clone() });
@@ -164,7 +170,7 @@ impl<'a> Lowerer<'a> {
         schema: SchemaRef,
     ) -> Result<NodeId> {
         let full = system.schema();
-        let operator = match system.name.strip_suffix("$late") {
+        let operator = match system.late_of() {
             Some(view) => Operator::LateRows { of: self.late_sources(view)? },
             None => Operator::DeadLetters,
         };
