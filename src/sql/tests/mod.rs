@@ -1,0 +1,1 @@
+//! Tests of the SQL front end: statements, types, queries, errors.
