@@ -2,6 +2,8 @@
 
 use std::process::ExitCode;
 
+pub mod generate;
+
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
     ExitCode::SUCCESS

@@ -114,4 +114,5 @@ pub trait SinkWriter: Send {
     fn finish(&mut self, complete: bool) -> Result<()>;
 }
 
+pub mod generate;
 pub mod registry;
