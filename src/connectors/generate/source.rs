@@ -256,7 +256,7 @@ impl Source for GeneratorSource {
 mod tests {
     use std::sync::mpsc;
 
-    use arrow::array::{AsArray, RecordBatch};
+    use arrow::array::{Array, AsArray, RecordBatch};
     use arrow::compute::concat_batches;
     use arrow::datatypes::{DataType, Int64Type, TimeUnit};
     use indexmap::IndexMap;
@@ -297,10 +297,18 @@ mod tests {
         spec(&[("auction", DataType::Int64), ("dateTime", timestamp())], &options)
     }
 
+    fn start(source: &dyn Source, send: mpsc::SyncSender<()>) {
+        // A full channel already says that there is something to do.
+        let wake = move || {
+            let _ = send.try_send(());
+        };
+        source.start(Arc::new(wake)).unwrap();
+    }
+
     /// All rows of a source, partition by partition, and the number of splits.
     fn drain(source: &dyn Source) -> (Vec<RecordBatch>, usize) {
         let (send, woken) = mpsc::sync_channel(1024);
-        source.start(Arc::new(move || drop(send.try_send(())))).unwrap();
+        start(source, send);
         let (mut batches, mut splits) = (vec![], 0);
         for partition in 0..source.partitions().len() {
             let mut sequence = 0;
@@ -473,7 +481,7 @@ mod tests {
         let source = nexmark::create(&bids(&[("rate", "0.001")])).unwrap();
         assert!(matches!(source.next_split(0), NextSplit::Pending));
         let (send, woken) = mpsc::sync_channel(1024);
-        source.start(Arc::new(move || drop(send.try_send(())))).unwrap();
+        start(&*source, send);
         woken.recv().unwrap();
         let NextSplit::Split(split) = source.next_split(0) else { panic!("no split") };
         assert_eq!(source.decode(split).unwrap().rows.unwrap().num_rows(), 1);
