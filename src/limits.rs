@@ -12,6 +12,14 @@ pub const RECORD_BYTES_MAX: usize = 16 << 20;
 pub const JSON_DEPTH_MAX: usize = 128;
 /// Rows of one generated or re-cut batch.
 pub const BATCH_ROWS: usize = 8192;
+/// Partitions of a generated table.
+pub const GENERATED_PARTITIONS_MAX: u64 = 1024;
+/// Bytes of one generated string.
+pub const GENERATED_STRING_BYTES_MAX: usize = 64 << 10;
+/// Threads that generate and encode rows for files.
+pub const GENERATE_THREADS_MAX: usize = 8;
+/// Encoded batches that one such thread may be ahead of the file.
+pub const GENERATE_BATCHES_AHEAD_MAX: usize = 2;
 /// Bytes of a record kept in a dead letter.
 pub const DEAD_LETTER_RECORD_BYTES_MAX: usize = 1024;
 /// Dead letters kept queryable per job; older ones give way and are still counted.

@@ -33,6 +33,7 @@ enum Command {
     /// Run the service: jobs over HTTP, views that can be queried
     Serve(serve::ServeArguments),
 }
+pub mod generate;
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {

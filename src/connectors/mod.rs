@@ -124,4 +124,5 @@ pub mod changes;
 pub mod filesystem;
 pub mod options;
 pub mod print;
+pub mod generate;
 pub mod registry;
