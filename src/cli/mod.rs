@@ -1,7 +1,7 @@
 //! Arguments, one file a command; no logic.
 
 mod explain;
-mod generate;
+pub mod generate;
 mod interrupt;
 mod progress;
 mod run;
@@ -29,11 +29,10 @@ enum Command {
     /// Print the stream plan of a SQL script
     Explain(explain::ExplainArguments),
     /// Generate test data: Nexmark, taxi rides, taxi fares
-    Generate(generate::GenerateArguments),
+    Generate(generate::GenerateArgs),
     /// Run the service: jobs over HTTP, views that can be queried
     Serve(serve::ServeArguments),
 }
-pub mod generate;
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {

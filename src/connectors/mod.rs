@@ -4,6 +4,14 @@
 //! [`Split`]s of its partitions and turns a split into rows; a [`SinkWriter`] takes closed rows in
 //! order. Event time is assigned by the source operator in [`crate::dataflow`], not here.
 
+pub mod blackhole;
+pub mod changes;
+pub mod filesystem;
+pub mod generate;
+pub mod options;
+pub mod print;
+pub mod registry;
+
 use std::any::Any;
 use std::sync::Arc;
 
@@ -118,11 +126,3 @@ pub trait SinkWriter: Send {
     /// The input has ended or the job stops: `complete` says whether all of it was written.
     fn finish(&mut self, complete: bool) -> Result<()>;
 }
-
-pub mod blackhole;
-pub mod changes;
-pub mod filesystem;
-pub mod options;
-pub mod print;
-pub mod generate;
-pub mod registry;

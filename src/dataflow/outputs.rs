@@ -112,7 +112,7 @@ impl End {
                     let rows: usize = closed.iter().map(UpdateBatch::len).sum();
                     let counter = &runtime.metrics.outputs[self.index].updates;
                     counter.fetch_add(rows as u64, Ordering::Relaxed);
-                    contents.append(self.writer, closed, frontier);
+                    contents.append(self.writer, closed, frontier)?;
                 }
                 OutputRuntime::Sink(_) => self.close(frontier)?,
                 OutputRuntime::Discard | OutputRuntime::Collect(_) => {}
