@@ -45,10 +45,10 @@ pub fn session_state() -> SessionState {
     let mut builder = functions::register(builder)
         .with_relation_planners(vec![Arc::new(WindowFunctions)])
         .with_type_planner(Arc::new(FlinkTypes));
-    builder
-        .scalar_functions()
-        .get_or_insert_with(Vec::new)
-        .push(Arc::new(proctime::udf()));
+    let scalars = builder.scalar_functions().get_or_insert_with(Vec::new);
+    if !scalars.iter().any(|function| function.name() == proctime::NAME) {
+        scalars.push(Arc::new(proctime::udf()));
+    }
     builder.build()
 }
 

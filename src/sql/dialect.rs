@@ -6,8 +6,8 @@
 
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
-    TableFactor, Value, ValueWithSpan,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select,
+    SelectItem, SetExpr, TableFactor, Value, ValueWithSpan,
 };
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -177,7 +177,7 @@ fn is_select_all(select: &Select) -> bool {
         && select.selection.is_none()
         && matches!(select.projection.as_slice(), [SelectItem::Wildcard(_)])
         && matches!(select.from.as_slice(), [from] if from.joins.is_empty())
-        && matches!(&select.group_by, group if group.to_string().is_empty())
+        && matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty())
         && select.having.is_none()
         && select.qualify.is_none()
 }

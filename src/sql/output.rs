@@ -309,9 +309,22 @@ pub fn implicit(from: &DataType, to: &DataType) -> bool {
     }
 }
 
-/// Whether both are numbers: allowed for results of literals, whose types are the widest.
+/// Whether both are numbers, or made of such: allowed for results of literals, whose types are the
+/// widest.
 fn narrowing(from: &DataType, to: &DataType) -> bool {
-    is_numeric(from) && is_numeric(to) && (!is_float(from) || is_float(to))
+    use DataType as T;
+    match (from, to) {
+        (T::List(from), T::List(to)) => narrowing(from.data_type(), to.data_type()),
+        (T::Map(from, _), T::Map(to, _)) => narrowing(from.data_type(), to.data_type()),
+        (T::Struct(from), T::Struct(to)) => {
+            from.len() == to.len()
+                && from.iter().zip(to).all(|(f, t)| narrowing(f.data_type(), t.data_type()))
+        }
+        _ => {
+            implicit(from, to)
+                || (is_numeric(from) && is_numeric(to) && (!is_float(from) || is_float(to)))
+        }
+    }
 }
 
 /// Whether an output column is computed with literals (which are BIGINT and DECIMAL in plans where

@@ -7,24 +7,53 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CaseWhen, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Interval, ObjectNamePart, Value, VisitMut,
-    visit_expressions_mut,
+    BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, Interval, ObjectNamePart, TableFactor, Value,
+    VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::ast::helpers::attached_token::AttachedToken;
 
 use super::dialect::{call, cast, string};
 use super::interval::interval_ms;
 use super::proctime;
 
-/// Rewrites every expression of `tree`.
+/// Rewrites every expression and table factor of `tree`.
 pub fn rewrite<V: VisitMut>(tree: &mut V) {
-    let _ = visit_expressions_mut(tree, |expr| {
+    let _ = tree.visit(&mut Rewriter);
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Some(new) = rewritten(expr) {
             *expr = new;
         }
-        ControlFlow::<()>::Continue(())
-    });
+        ControlFlow::Continue(())
+    }
+
+    /// `CROSS JOIN UNNEST(array) AS t (x)`.
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } = factor
+        else {
+            return ControlFlow::Continue(());
+        };
+        if name.to_string().eq_ignore_ascii_case("UNNEST") {
+            let array_exprs = args.args.iter().filter_map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+                _ => None,
+            });
+            *factor = TableFactor::UNNEST {
+                alias: alias.take(),
+                array_exprs: array_exprs.collect(),
+                with_offset: false,
+                with_offset_alias: None,
+                with_ordinality: *with_ordinality,
+            };
+        }
+        ControlFlow::Continue(())
+    }
 }
 
 fn rewritten(expr: &mut Expr) -> Option<Expr> {
@@ -77,6 +106,7 @@ fn function_rewritten(function: &mut Function) -> Option<Expr> {
             name.value = "struct".to_string();
             None
         }
+        "mod" => modulo(function),
         "timestampadd" | "timestampdiff" => {
             unit_to_string(function);
             None
@@ -106,35 +136,30 @@ fn unit_to_string(function: &mut Function) {
 }
 
 fn floor(expr: &Expr, unit: &DateTimeField) -> Option<Expr> {
+    rounded("flink_floor_ts", expr, unit)
+}
+
+fn ceil(expr: &Expr, unit: &DateTimeField) -> Option<Expr> {
+    rounded("flink_ceil_ts", expr, unit)
+}
+
+fn rounded(function: &str, expr: &Expr, unit: &DateTimeField) -> Option<Expr> {
     if *unit == DateTimeField::NoDateTime {
         return None;
     }
-    Some(call("date_trunc", vec![string(&unit.to_string().to_lowercase()), expr.clone()]))
+    Some(call(function, vec![string(&unit.to_string()), expr.clone()]))
 }
 
-/// The next border unless it is one already.
-fn ceil(expr: &Expr, unit: &DateTimeField) -> Option<Expr> {
-    let floor = floor(expr, unit)?;
-    let step = Expr::Interval(Interval {
-        value: Box::new(string(&format!("1 {}", unit.to_string().to_lowercase()))),
-        leading_field: None,
-        leading_precision: None,
-        last_field: None,
-        fractional_seconds_precision: None,
-    });
-    let binary = |left: Expr, op, right: Expr| Expr::BinaryOp {
-        left: Box::new(left),
-        op,
-        right: Box::new(right),
+/// `MOD(a, b)` is `a % b`.
+fn modulo(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(left)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(right)),
+    ] = list.args.as_slice()
+    else {
+        return None;
     };
-    Some(Expr::Case {
-        case_token: AttachedToken::empty(),
-        end_token: AttachedToken::empty(),
-        operand: None,
-        conditions: vec![CaseWhen {
-            condition: binary(floor.clone(), BinaryOperator::Eq, expr.clone()),
-            result: expr.clone(),
-        }],
-        else_result: Some(Box::new(binary(floor, BinaryOperator::Plus, step))),
-    })
+    let nested = |expr: &Expr| Box::new(Expr::Nested(Box::new(expr.clone())));
+    Some(Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) })
 }

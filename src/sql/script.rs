@@ -144,7 +144,7 @@ impl ScriptParser<'_> {
                 return Err(parser_error(message, None, start));
             }
             let span = Span { start, end: self.parser.get_current_token().span.end };
-            let text = self.source.slice(span).to_string();
+            let text = self.source.slice(span).trim_end().to_string();
             self.statements.push(Statement { kind, span, text });
             self.end_of_statement()?;
         }
