@@ -26,3 +26,5 @@ pub const HTTP_ROWS_DEFAULT: usize = 10_000;
 pub const IO_CHANNEL_MESSAGES_MAX: usize = 16;
 /// Windows that one row may belong to (size divided by slide).
 pub const WINDOWS_PER_ROW_MAX: i64 = 100_000;
+/// Compiled patterns (dates, regular expressions) that a thread keeps, per kind.
+pub const PATTERNS_COMPILED_MAX: usize = 64;
