@@ -14,7 +14,9 @@ use datafusion::common::{TableReference, plan_datafusion_err};
 use datafusion::error::Result;
 use datafusion::execution::context::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::planner::{
+    ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
+};
 use datafusion::logical_expr::{
     AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
 };
@@ -221,9 +223,7 @@ impl Catalog {
             TableReference::Partial { schema, table } if schema.as_ref() == "default_database" => {
                 table.as_ref()
             }
-            TableReference::Full { schema, table, .. }
-                if schema.as_ref() == "default_database" =>
-            {
+            TableReference::Full { schema, table, .. } if schema.as_ref() == "default_database" => {
                 table.as_ref()
             }
             _ if name.to_string() == DEAD_LETTERS => {

@@ -193,8 +193,7 @@ fn parse_cast(parser: &mut Parser, kind: CastKind) -> Parsed {
     let text = (first..parser.index()).map(|index| parser.token_at(index).to_string());
     let data_type = flink_type(&text.collect::<String>());
     parser.expect_token(&Token::RParen)?;
-    let cast =
-        Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None };
+    let cast = Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None };
     Ok(match declared.length {
         None => cast,
         Some((true, length)) => call("rpad", vec![cast, number(length)]),
@@ -265,7 +264,10 @@ pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
 
 /// A literal number.
 pub(crate) fn number(value: u64) -> Expr {
-    Expr::Value(ValueWithSpan { value: Value::Number(value.to_string(), false), span: Span::empty() })
+    Expr::Value(ValueWithSpan {
+        value: Value::Number(value.to_string(), false),
+        span: Span::empty(),
+    })
 }
 
 /// A literal string.

@@ -1,8 +1,8 @@
 //! The rules by which a bound plan is made small before it is lowered.
 //!
 //! Owns the choice of rules: those that keep a plan's meaning as a stream. Left out are rules for
-//! batch engines alone (limits pushed into scans, distinct aggregates as two group-bys) and those that
-//! lean on keys to turn joins into semi-joins. Called by [`super::bind`].
+//! batch engines alone (limits pushed into scans, distinct aggregates as two group-bys) and those
+//! that lean on keys to turn joins into semi-joins. Called by [`super::bind`].
 
 use std::sync::Arc;
 

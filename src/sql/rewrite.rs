@@ -7,9 +7,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Interval, ObjectNamePart, TableFactor, Value,
-    VisitMut, VisitorMut,
+    BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, Interval, ObjectNamePart, Select, SelectItem, TableFactor,
+    TableWithJoins, Value, VisitMut, VisitorMut,
 };
 
 use super::dialect::{call, cast, string};
@@ -30,6 +30,11 @@ impl VisitorMut for Rewriter {
         if let Some(new) = rewritten(expr) {
             *expr = new;
         }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        name_columns(select);
         ControlFlow::Continue(())
     }
 
@@ -54,6 +59,75 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// What the tables of a `FROM` are called in its query.
+fn relation_names(from: &[TableWithJoins]) -> Vec<String> {
+    let factors = from.iter().flat_map(|table| {
+        std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
+    });
+    let name = |factor: &TableFactor| match factor {
+        TableFactor::Table { alias: None, name, .. } => {
+            name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone())
+        }
+        TableFactor::Table { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::TableFunction { alias, .. }
+        | TableFactor::Function { alias, .. }
+        | TableFactor::UNNEST { alias, .. }
+        | TableFactor::NestedJoin { alias, .. } => {
+            alias.as_ref().map(|alias| alias.name.value.clone())
+        }
+        _ => None,
+    };
+    factors.filter_map(name).collect()
+}
+
+/// Flink's names of unnamed columns: a field of a row by its own name, any other expression by its
+/// place in the list; a name that occurs again gets a number.
+fn name_columns(select: &mut Select) {
+    let relations = relation_names(&select.from);
+    let nested = has_nested_join(&select.from);
+    let mut taken: Vec<String> = Vec::with_capacity(select.projection.len());
+    for (index, item) in select.projection.iter_mut().enumerate() {
+        let (expr, mut name, given) = match item {
+            SelectItem::UnnamedExpr(expr) => match &*expr {
+                Expr::Identifier(ident) => (expr.clone(), ident.value.clone(), true),
+                Expr::CompoundIdentifier(parts) => {
+                    let Some(last) = parts.last() else { continue };
+                    let is_column = parts.len() == 2
+                        && (nested || parts.first().is_some_and(|p| relations.contains(&p.value)));
+                    (expr.clone(), last.value.clone(), is_column)
+                }
+                _ => (expr.clone(), format!("EXPR${index}"), false),
+            },
+            SelectItem::ExprWithAlias { alias, .. } => {
+                taken.push(alias.value.clone());
+                continue;
+            }
+            _ => continue,
+        };
+        let mut given = given;
+        let base = name.clone();
+        let mut number = 0;
+        while taken.contains(&name) {
+            name = format!("{base}{number}");
+            number += 1;
+            given = false;
+        }
+        taken.push(name.clone());
+        if !given {
+            *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('`', name) };
+        }
+    }
+}
+
+/// Names inside parentheses are not looked for: there, a compound name is taken for a column's.
+fn has_nested_join(from: &[TableWithJoins]) -> bool {
+    let nested = |factor: &TableFactor| matches!(factor, TableFactor::NestedJoin { .. });
+    from.iter().any(|table| {
+        nested(&table.relation) || table.joins.iter().any(|join| nested(&join.relation))
+    })
 }
 
 fn rewritten(expr: &mut Expr) -> Option<Expr> {
@@ -117,9 +191,7 @@ fn function_rewritten(function: &mut Function) -> Option<Expr> {
         }
         "current_date" | "today" => Some(cast(now(), "DATE")),
         "current_time" | "localtime" => Some(cast(now(), "TIME")),
-        "unix_timestamp" => {
-            Some(cast(call("date_part", vec![string("epoch"), now()]), "BIGINT"))
-        }
+        "unix_timestamp" => Some(cast(call("date_part", vec![string("epoch"), now()]), "BIGINT")),
         _ => None,
     }
 }

@@ -386,9 +386,7 @@ pub(crate) fn parse_name(parser: &mut Parser) -> Parsed<Name> {
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match names.as_slice() {
-        [name]
-        | ["default_database", name]
-        | ["default_catalog", "default_database", name] => {
+        [name] | ["default_database", name] | ["default_catalog", "default_database", name] => {
             Ok(Name { value: (*name).to_string(), span })
         }
         _ => {

@@ -10,9 +10,13 @@ fn places_and_messages() {
         ("SELECT ^prize FROM bid", "column 'prize' not found", "did you mean 'price'?"),
         ("SELECT ^b.prize FROM bid b", "column 'prize' not found", "did you mean 'price'?"),
         ("SELECT price FROM ^bids", "table 'bids' not found", "did you mean 'bid'?"),
-        ("SELECT ^upperr(channel) FROM bid", "function 'upperr' not found", "did you mean 'upper'?"),
-        ("SELECT price FROM bid ^WHER price > 1 AND", "expected", ""),
-        ("SELECT price FROM bid;\nSELEC ^price FROM bid", "", ""),
+        (
+            "SELECT ^upperr(channel) FROM bid",
+            "function 'upperr' not found",
+            "did you mean 'upper'?",
+        ),
+        ("SELECT price FROM bid WHER ^price > 1 AND", "expected", ""),
+        ("SELECT price FROM bid;\n^SELEC price FROM bid", "", "did you mean 'SELECT'?"),
         ("^DROP TABLE bid", "unsupported statement 'DROP'", "supported are"),
         ("^SELEKT 1", "unsupported statement 'SELEKT'", "did you mean 'SELECT'?"),
         ("SELECT 1;\n\n  SET 'a.b' = 'c'", "unknown setting 'a.b'", "known settings"),
@@ -31,7 +35,11 @@ fn places_and_messages() {
         ("CREATE VIEW ^bid AS SELECT 1 AS x", "table or view 'bid' exists already", ""),
         ("CREATE VIEW ^v (a, b) AS SELECT 1 AS x", "view 'v' lists 2 columns", ""),
         ("INSERT INTO ^bidd SELECT * FROM bid", "table 'bidd' not found", "did you mean 'bid'?"),
-        ("INSERT INTO bid (^prize) SELECT 1", "'bid' has no column 'prize'", "did you mean 'price'?"),
+        (
+            "INSERT INTO bid (^prize) SELECT 1",
+            "'bid' has no column 'prize'",
+            "did you mean 'price'?",
+        ),
         (
             "SELECT * FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(^price), INTERVAL '1' SECOND))",
             "the time column 'price' of TUMBLE is BIGINT",
@@ -66,7 +74,11 @@ fn places_and_messages() {
         ),
         ("SELECT 'abc", "", ""),
         ("SELECT price + channel FROM bid", "", ""),
-        ("EXECUTE STATEMENT SET BEGIN INSERT INTO bid SELECT * FROM bid;", "the statement set has no end", "END"),
+        (
+            "EXECUTE STATEMENT SET BEGIN INSERT INTO bid SELECT * FROM bid;",
+            "the statement set has no end",
+            "END",
+        ),
     ];
     for (marked, message, hint) in cases {
         let text = with_tables(&marked.replace('^', ""));
@@ -76,6 +88,9 @@ fn places_and_messages() {
         assert!(found.hint.clone().unwrap_or_default().contains(hint), "{marked}\n{shown}");
         for wording in ["planning", "not implemented", "Schema error", "backtrace", "sql parser"] {
             assert!(!shown.contains(wording), "{marked}\n{shown}");
+        }
+        if std::env::var_os("SHOW_ERRORS").is_some() {
+            println!("{shown}\n");
         }
         let place = found.location.as_ref().unwrap_or_else(|| panic!("{marked}\n{shown}"));
         if let Some(offset) = marked.find('^') {
@@ -92,7 +107,8 @@ fn an_error_shows_its_line() {
     let shown = error("SELECT 1;\nSELECT\n\tprize FROM bid").to_string();
     assert_eq!(
         shown,
-        "error: table 'bid' not found\n --> test.sql:3:13\n  |\n3 | \tprize FROM bid\n  | \t           ^^^"
+        "error: table 'bid' not found\n --> test.sql:3:13\n  |\n3 | \tprize FROM bid\n  \
+         | \t           ^^^"
     );
 }
 

@@ -18,7 +18,8 @@ fn window_functions() {
             "HOP(size=10000 ms, slide=3000 ms)",
         ),
         (
-            "CUMULATE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '2' MINUTES, INTERVAL '10' MINUTES)",
+            "CUMULATE(TABLE bid, DESCRIPTOR(dateTime), INTERVAL '2' MINUTES, \
+             INTERVAL '10' MINUTES)",
             "CUMULATE(size=600000 ms, step=120000 ms)",
         ),
         (
@@ -35,13 +36,11 @@ fn window_functions() {
             "TUMBLE(size=86400000 ms)",
         ),
         (
-            "TUMBLE(TABLE (SELECT auction, dateTime FROM bid), DESCRIPTOR(dateTime), INTERVAL '1' DAY)",
+            "TUMBLE(TABLE (SELECT auction, dateTime FROM bid), DESCRIPTOR(dateTime), \
+             INTERVAL '1' DAY)",
             "TUMBLE(size=86400000 ms)",
         ),
-        (
-            "TUMBLE(TABLE cheap, DESCRIPTOR(dateTime), INTERVAL '1' HOUR)",
-            "TUMBLE(size=3600000 ms)",
-        ),
+        ("TUMBLE(TABLE cheap, DESCRIPTOR(dateTime), INTERVAL '1' HOUR)", "TUMBLE(size=3600000 ms)"),
     ] {
         for from in [format!("TABLE({call})"), call.to_string()] {
             let plan = plan(&with_tables(&format!(
@@ -159,14 +158,16 @@ fn expressions() {
 
 #[test]
 fn time_functions_are_not_folded() {
-    let plan = plan(&with_tables("SELECT CURRENT_DATE AS d, price FROM bid WHERE NOW() > dateTime"));
+    let plan =
+        plan(&with_tables("SELECT CURRENT_DATE AS d, price FROM bid WHERE NOW() > dateTime"));
     assert_eq!(plan.matches("proctime()").count(), 2, "{plan}");
 }
 
 #[test]
 fn queries_bind() {
     for query in [
-        "SELECT channel, COUNT(DISTINCT bidder) FILTER (WHERE price > 5) AS n FROM bid GROUP BY channel",
+        "SELECT channel, COUNT(DISTINCT bidder) FILTER (WHERE price > 5) AS n FROM bid \
+         GROUP BY channel",
         "SELECT channel, auction, SUM(price) AS s FROM bid \
          GROUP BY GROUPING SETS ((channel), (auction), ())",
         "SELECT channel, auction, SUM(price) AS s FROM bid GROUP BY ROLLUP (channel, auction)",
@@ -199,4 +200,19 @@ fn computed_columns_are_computed_above_the_scan() {
     let tables = "CREATE TABLE t (a INT, b AS a * 2, c AS b + 1, d STRING) WITH ('k' = 'v');";
     let plan = plan(&format!("{tables} SELECT c FROM t"));
     assert!(plan.contains("TableScan: t projection=[a]"), "{plan}");
+}
+
+#[test]
+fn unnamed_columns_get_flinks_names() {
+    let output = last(&with_tables(
+        "SELECT id, id + 1, place.city, typed.place.at.x, id, COUNT(*) OVER (), NULL, NULL \
+         FROM typed",
+    ));
+    let fields = output.plan.schema().fields();
+    let names: Vec<&str> = fields.iter().map(|field| field.name().as_str()).collect();
+    assert_eq!(names, ["id", "EXPR$1", "city", "x", "id0", "EXPR$5", "EXPR$6", "EXPR$7"]);
+    job(&with_tables("SELECT city, EXPR$1 FROM (SELECT place.city, id + 1 FROM typed) AS q"));
+    job(&with_tables(
+        "CREATE VIEW v AS SELECT a.id, b.id FROM typed a JOIN typed b ON a.id = b.id",
+    ));
 }

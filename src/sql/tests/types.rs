@@ -50,10 +50,7 @@ fn types() {
         ("TIMESTAMP(3)", timestamp(TimeUnit::Millisecond)),
         ("TIMESTAMP(6) WITHOUT TIME ZONE", timestamp(TimeUnit::Microsecond)),
         ("TIMESTAMP_LTZ(3)", DataType::Timestamp(TimeUnit::Millisecond, utc())),
-        (
-            "TIMESTAMP(3) WITH LOCAL TIME ZONE",
-            DataType::Timestamp(TimeUnit::Millisecond, utc()),
-        ),
+        ("TIMESTAMP(3) WITH LOCAL TIME ZONE", DataType::Timestamp(TimeUnit::Millisecond, utc())),
         ("INTERVAL DAY TO SECOND(3)", DataType::Interval(IntervalUnit::MonthDayNano)),
         ("ARRAY<INT>", list_of(DataType::Int32, true)),
         ("INT ARRAY", list_of(DataType::Int32, true)),
@@ -62,13 +59,12 @@ fn types() {
         ("MAP<STRING, BIGINT>", map_of(DataType::Utf8View, DataType::Int64, true)),
         (
             "MAP<STRING, ARRAY<ROW<a INT>>>",
-            map_of(
-                DataType::Utf8View,
-                list_of(row(vec![("a", DataType::Int32)]), true),
-                true,
-            ),
+            map_of(DataType::Utf8View, list_of(row(vec![("a", DataType::Int32)]), true), true),
         ),
-        ("ROW<a INT, `b c` STRING>", row(vec![("a", DataType::Int32), ("b c", DataType::Utf8View)])),
+        (
+            "ROW<a INT, `b c` STRING>",
+            row(vec![("a", DataType::Int32), ("b c", DataType::Utf8View)]),
+        ),
         ("ROW(a INT 'note', b DATE)", row(vec![("a", DataType::Int32), ("b", DataType::Date32)])),
         ("ROW<INT, DATE>", row(vec![("f0", DataType::Int32), ("f1", DataType::Date32)])),
         ("ROW<date DATE>", row(vec![("date", DataType::Date32)])),
