@@ -66,3 +66,5 @@ pub const VIEW_PENDING_ROWS_MIN: usize = 1 << 16;
 pub const QUERY_BYTES_MAX: usize = 256 << 20;
 /// Seconds that an ad-hoc query may take.
 pub const QUERY_SECONDS_MAX: u64 = 60;
+/// Compiled patterns (dates, regular expressions) that a thread keeps, per kind.
+pub const PATTERNS_COMPILED_MAX: usize = 64;

@@ -19,8 +19,8 @@ use indexmap::IndexMap;
 use super::catalog::{ColumnKind, TableDef};
 use super::context::{Catalog, InlinedTable, StreamTable};
 use super::diagnostics::{hint_for, plan_error};
-use super::output;
 use super::optimize::optimize;
+use super::output;
 use super::script::{Name, Script, Statement, StatementKind};
 use super::settings::Settings;
 use super::types::type_name;
@@ -288,12 +288,10 @@ fn bind_table(catalog: &Catalog, table: &TableDef) -> PlanResult<BoundTable> {
     let mut fields: Vec<_> = stored.fields().iter().map(|field| field.as_ref().clone()).collect();
     let substitute = |expr: Expr, computed: &[(String, Expr)]| {
         expr.transform(|expr| match &expr {
-            Expr::Column(column) => {
-                match computed.iter().find(|(name, _)| *name == column.name) {
-                    Some((_, value)) => Ok(Transformed::yes(value.clone())),
-                    None => Ok(Transformed::yes(unplaced(column))),
-                }
-            }
+            Expr::Column(column) => match computed.iter().find(|(name, _)| *name == column.name) {
+                Some((_, value)) => Ok(Transformed::yes(value.clone())),
+                None => Ok(Transformed::yes(unplaced(column))),
+            },
             _ => Ok(Transformed::no(expr)),
         })
         .map(|transformed| transformed.data)
@@ -315,10 +313,10 @@ fn bind_table(catalog: &Catalog, table: &TableDef) -> PlanResult<BoundTable> {
             let known = arrow::datatypes::Schema::new(fields);
             let schema = Arc::new(DFSchema::try_from(known)?);
             let bound = bind_expr(catalog, &watermark.expr, &schema)?;
-            for data_type in
-                [schema.field_with_unqualified_name(&watermark.column)?.data_type().clone(),
-                 bound.get_type(&schema)?]
-            {
+            for data_type in [
+                schema.field_with_unqualified_name(&watermark.column)?.data_type().clone(),
+                bound.get_type(&schema)?,
+            ] {
                 check_time(&watermark.column, &data_type)?;
             }
             let time = Expr::Column(Column::new_unqualified(&watermark.column));

@@ -15,7 +15,7 @@ pub enum ColumnKind {
     Physical,
     /// From an expression over the other columns.
     Computed(AstExpr),
-    /// From the connector: a metadata key such as `file.path`; virtual columns are not written by sinks.
+    /// From the connector: a metadata key such as `file.path`; sinks do not write virtual ones.
     Metadata {
         /// The connector's key; the column's name if `FROM` is absent.
         key: String,

@@ -14,7 +14,9 @@ use datafusion::common::{TableReference, plan_datafusion_err};
 use datafusion::error::Result;
 use datafusion::execution::context::SessionState;
 use datafusion::execution::session_state::SessionStateBuilder;
-use datafusion::logical_expr::planner::{ContextProvider, ExprPlanner, RelationPlanner, TypePlanner};
+use datafusion::logical_expr::planner::{
+    ContextProvider, ExprPlanner, RelationPlanner, TypePlanner,
+};
 use datafusion::logical_expr::{
     AggregateUDF, HigherOrderUDF, LogicalPlan, ScalarUDF, TableSource, WindowUDF,
 };
@@ -45,10 +47,10 @@ pub fn session_state() -> SessionState {
     let mut builder = functions::register(builder)
         .with_relation_planners(vec![Arc::new(WindowFunctions)])
         .with_type_planner(Arc::new(FlinkTypes));
-    builder
-        .scalar_functions()
-        .get_or_insert_with(Vec::new)
-        .push(Arc::new(proctime::udf()));
+    let scalars = builder.scalar_functions().get_or_insert_with(Vec::new);
+    if !scalars.iter().any(|function| function.name() == proctime::NAME) {
+        scalars.push(Arc::new(proctime::udf()));
+    }
     builder.build()
 }
 
@@ -221,9 +223,7 @@ impl Catalog {
             TableReference::Partial { schema, table } if schema.as_ref() == "default_database" => {
                 table.as_ref()
             }
-            TableReference::Full { schema, table, .. }
-                if schema.as_ref() == "default_database" =>
-            {
+            TableReference::Full { schema, table, .. } if schema.as_ref() == "default_database" => {
                 table.as_ref()
             }
             _ if name.to_string() == DEAD_LETTERS => {

@@ -246,9 +246,9 @@ pub fn plan_error(
                 start: TokenLocation { line: span.start.line, column: span.start.column },
                 end: TokenLocation { line: span.end.line, column: span.end.column },
             }),
-            (None, Some(name)) => source
-                .find_word(name, statement)
-                .unwrap_or_else(|| source.word(statement.start)),
+            (None, Some(name)) => {
+                source.find_word(name, statement).unwrap_or_else(|| source.word(statement.start))
+            }
             (None, None) => source.word(statement.start),
         }
     };
@@ -344,7 +344,8 @@ fn strip(message: &str) -> String {
             let Some(rest) = text.strip_prefix(prefix) else { continue };
             // `Optimizer rule 'x' failed` and the like stand on a line of their own.
             let own_line = !prefix.ends_with(' ');
-            let next = if own_line { rest.split_once('\n').map(|(_, rest)| rest) } else { Some(rest) };
+            let next =
+                if own_line { rest.split_once('\n').map(|(_, rest)| rest) } else { Some(rest) };
             if let Some(next) = next {
                 text = next.trim();
                 continue 'again;

@@ -6,8 +6,8 @@
 
 use datafusion::sql::sqlparser::ast::{
     CastKind, DataType as AstType, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArgumentList, FunctionArguments, Ident, ObjectName, Query, Select, SelectItem, SetExpr,
-    TableFactor, Value, ValueWithSpan,
+    FunctionArgumentList, FunctionArguments, GroupByExpr, Ident, ObjectName, Query, Select,
+    SelectItem, SetExpr, TableFactor, Value, ValueWithSpan,
 };
 use datafusion::sql::sqlparser::dialect::Dialect;
 use datafusion::sql::sqlparser::keywords::Keyword;
@@ -177,7 +177,7 @@ fn is_select_all(select: &Select) -> bool {
         && select.selection.is_none()
         && matches!(select.projection.as_slice(), [SelectItem::Wildcard(_)])
         && matches!(select.from.as_slice(), [from] if from.joins.is_empty())
-        && matches!(&select.group_by, group if group.to_string().is_empty())
+        && matches!(&select.group_by, GroupByExpr::Expressions(keys, _) if keys.is_empty())
         && select.having.is_none()
         && select.qualify.is_none()
 }
@@ -193,8 +193,7 @@ fn parse_cast(parser: &mut Parser, kind: CastKind) -> Parsed {
     let text = (first..parser.index()).map(|index| parser.token_at(index).to_string());
     let data_type = flink_type(&text.collect::<String>());
     parser.expect_token(&Token::RParen)?;
-    let cast =
-        Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None };
+    let cast = Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None };
     Ok(match declared.length {
         None => cast,
         Some((true, length)) => call("rpad", vec![cast, number(length)]),
@@ -265,7 +264,10 @@ pub(crate) fn call(name: &str, args: Vec<Expr>) -> Expr {
 
 /// A literal number.
 pub(crate) fn number(value: u64) -> Expr {
-    Expr::Value(ValueWithSpan { value: Value::Number(value.to_string(), false), span: Span::empty() })
+    Expr::Value(ValueWithSpan {
+        value: Value::Number(value.to_string(), false),
+        span: Span::empty(),
+    })
 }
 
 /// A literal string.

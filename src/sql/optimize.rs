@@ -1,15 +1,17 @@
 //! The rules by which a bound plan is made small before it is lowered.
 //!
 //! Owns the choice of rules: those that keep a plan's meaning as a stream. Left out are rules for
-//! batch engines alone (limits pushed into scans, distinct aggregates as two group-bys). Called by
-//! [`super::bind`].
+//! batch engines alone (limits pushed into scans, distinct aggregates as two group-bys) and those
+//! that lean on keys to turn joins into semi-joins. Called by [`super::bind`].
 
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::error::Result;
 use datafusion::execution::context::SessionState;
-use datafusion::logical_expr::LogicalPlan;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -17,7 +19,6 @@ use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
 use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
 use datafusion::optimizer::eliminate_filter::EliminateFilter;
 use datafusion::optimizer::eliminate_group_by_constant::EliminateGroupByConstant;
-use datafusion::optimizer::eliminate_join::EliminateJoin;
 use datafusion::optimizer::eliminate_limit::EliminateLimit;
 use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
 use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
@@ -37,7 +38,6 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         Arc::new(OptimizeUnions::new()),
         Arc::new(SimplifyExpressions::new()),
         Arc::new(ReplaceDistinctWithAggregate::new()),
-        Arc::new(EliminateJoin::new()),
         Arc::new(DecorrelatePredicateSubquery::new()),
         Arc::new(ScalarSubqueryToJoin::new()),
         Arc::new(DecorrelateLateralJoin::new()),
@@ -57,7 +57,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// Coerces types, then rewrites until nothing changes.
 pub fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
-    let plan = drop_sorts(plan)?;
+    let plan = view_literals(drop_sorts(plan)?)?;
     let options = state.config_options();
     let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
     let context = OptimizerContext::new_with_config_options(Arc::clone(options))
@@ -82,8 +82,7 @@ fn drop_sorts(plan: LogicalPlan) -> Result<LogicalPlan> {
     Ok(transformed.data)
 }
 
-const JUMP: datafusion::common::tree_node::TreeNodeRecursion =
-    datafusion::common::tree_node::TreeNodeRecursion::Jump;
+const JUMP: TreeNodeRecursion = TreeNodeRecursion::Jump;
 
 fn below_limit(plan: LogicalPlan) -> Result<LogicalPlan> {
     match plan {
@@ -97,4 +96,31 @@ fn below_limit(plan: LogicalPlan) -> Result<LogicalPlan> {
         }
         other => drop_sorts(other),
     }
+}
+
+/// Strings are views everywhere: a literal of another string type would make `CASE` and its kin
+/// build strings only to have them cast.
+fn view_literals(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let transformed = plan.transform_up_with_subqueries(|plan| {
+        let keep_names = !matches!(plan, LogicalPlan::Values(_));
+        let names = NamePreserver::new(&plan);
+        let changed = plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let changed = expr.transform(|expr| match expr {
+                Expr::Literal(ScalarValue::Utf8(text), metadata) => {
+                    Ok(Transformed::yes(Expr::Literal(ScalarValue::Utf8View(text), metadata)))
+                }
+                other => Ok(Transformed::no(other)),
+            })?;
+            Ok(match (changed.transformed, keep_names) {
+                (true, true) => changed.update_data(|expr| name.restore(expr)),
+                _ => changed,
+            })
+        })?;
+        if !changed.transformed {
+            return Ok(changed);
+        }
+        changed.map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok(transformed.data)
 }

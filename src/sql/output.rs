@@ -10,7 +10,8 @@ use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue};
 use datafusion::error::Result;
 use datafusion::functions::core::expr_fn::{get_field, named_struct};
 use datafusion::logical_expr::{
-    Expr, FetchType, LogicalPlan, LogicalPlanBuilder, SkipType, SortExpr, Volatility, cast, lit, when,
+    Expr, FetchType, LogicalPlan, LogicalPlanBuilder, SkipType, SortExpr, Volatility, cast, lit,
+    when,
 };
 
 use super::bind::BoundTarget;
@@ -153,7 +154,8 @@ fn with_hidden(plan: &LogicalPlan, visible: &[Expr]) -> Result<(LogicalPlan, usi
 /// Sort keys that are no columns become hidden columns, so that they are computed like any other.
 fn computed_keys(plan: LogicalPlan, sort: Vec<SortExpr>) -> Result<(LogicalPlan, Vec<SortExpr>)> {
     let schema = Arc::clone(plan.schema());
-    let mut columns: Vec<Expr> = (0..schema.fields().len()).map(|i| column_at(&schema, i)).collect();
+    let mut columns: Vec<Expr> =
+        (0..schema.fields().len()).map(|i| column_at(&schema, i)).collect();
     let count = columns.len();
     let mut keys = Vec::with_capacity(sort.len());
     for (index, key) in sort.into_iter().enumerate() {
@@ -197,8 +199,7 @@ pub fn for_sink(
         };
         let source = schema.field(index);
         let adaptable = implicit(source.data_type(), target.data_type())
-            || (narrowing(source.data_type(), target.data_type())
-                && of_literals(&plan, index));
+            || (narrowing(source.data_type(), target.data_type()) && of_literals(&plan, index));
         if !adaptable {
             let error = type_error(table, index, source, target);
             return Err(fail(error, place.span));
@@ -309,9 +310,22 @@ pub fn implicit(from: &DataType, to: &DataType) -> bool {
     }
 }
 
-/// Whether both are numbers: allowed for results of literals, whose types are the widest.
+/// Whether both are numbers, or made of such: allowed for results of literals, whose types are the
+/// widest.
 fn narrowing(from: &DataType, to: &DataType) -> bool {
-    is_numeric(from) && is_numeric(to) && (!is_float(from) || is_float(to))
+    use DataType as T;
+    match (from, to) {
+        (T::List(from), T::List(to)) => narrowing(from.data_type(), to.data_type()),
+        (T::Map(from, _), T::Map(to, _)) => narrowing(from.data_type(), to.data_type()),
+        (T::Struct(from), T::Struct(to)) => {
+            from.len() == to.len()
+                && from.iter().zip(to).all(|(f, t)| narrowing(f.data_type(), t.data_type()))
+        }
+        _ => {
+            implicit(from, to)
+                || (is_numeric(from) && is_numeric(to) && (!is_float(from) || is_float(to)))
+        }
+    }
 }
 
 /// Whether an output column is computed with literals (which are BIGINT and DECIMAL in plans where
@@ -326,9 +340,7 @@ fn of_literals(plan: &LogicalPlan, index: usize) -> bool {
                     let index = schema.maybe_index_of_column(&column);
                     index.is_some_and(|index| of_literals(&projection.input, index))
                 }
-                expr => expr
-                    .exists(|part| Ok(matches!(part, Expr::Literal(..))))
-                    .unwrap_or(false),
+                expr => expr.exists(|part| Ok(matches!(part, Expr::Literal(..)))).unwrap_or(false),
             },
             None => false,
         },
@@ -378,4 +390,3 @@ pub fn check_deterministic(plan: &LogicalPlan) -> Result<()> {
     })?;
     Ok(())
 }
-

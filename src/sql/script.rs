@@ -144,7 +144,7 @@ impl ScriptParser<'_> {
                 return Err(parser_error(message, None, start));
             }
             let span = Span { start, end: self.parser.get_current_token().span.end };
-            let text = self.source.slice(span).to_string();
+            let text = self.source.slice(span).trim_end().to_string();
             self.statements.push(Statement { kind, span, text });
             self.end_of_statement()?;
         }
@@ -386,9 +386,7 @@ pub(crate) fn parse_name(parser: &mut Parser) -> Parsed<Name> {
         .collect();
     let names: Vec<&str> = names.iter().map(String::as_str).collect();
     match names.as_slice() {
-        [name]
-        | ["default_database", name]
-        | ["default_catalog", "default_database", name] => {
+        [name] | ["default_database", name] | ["default_catalog", "default_database", name] => {
             Ok(Name { value: (*name).to_string(), span })
         }
         _ => {

@@ -12,7 +12,8 @@ pub struct Settings {
     pub time_resolution: Resolution,
     /// `allowed_lateness` in ms: how long after its end a window still takes late rows. Default 0.
     pub allowed_lateness: i64,
-    /// `idle_timeout` in ms of wall time: a partition silent for so long stops holding the frontier; `None`: never.
+    /// `idle_timeout` in ms of wall time: a partition silent for so long stops holding the
+    /// frontier; `None`: never.
     pub idle_timeout: Option<i64>,
     /// `max_future_skew` in ms: beyond it a record goes to the dead letters; `None`: by boundedness
     /// (1 day for unbounded sources, off for bounded ones); negative: off.
@@ -25,7 +26,7 @@ pub struct Settings {
     pub state_ttl: Option<i64>,
     /// `source.rows_in_flight`: the flow-control budget per worker.
     pub rows_in_flight: usize,
-    /// `source.split_bytes`: bytes decoded at once; small values cut inputs into small chunks (tests).
+    /// `source.split_bytes`: bytes decoded at once; small values cut inputs into small chunks.
     pub split_bytes: usize,
 }
 

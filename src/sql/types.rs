@@ -15,10 +15,37 @@ use super::diagnostics::{hint_for, parser_error};
 const NESTING_MAX: usize = 64;
 
 const NAMES: [&str; 31] = [
-    "BOOLEAN", "TINYINT", "SMALLINT", "INT", "INTEGER", "BIGINT", "FLOAT", "REAL", "DOUBLE",
-    "DECIMAL", "DEC", "NUMERIC", "STRING", "VARCHAR", "CHAR", "CHARACTER", "TEXT", "BYTES",
-    "VARBINARY", "BINARY", "DATE", "TIME", "TIMESTAMP", "TIMESTAMP_LTZ", "INTERVAL", "ARRAY",
-    "MAP", "ROW", "BOOL", "MULTISET", "NULL",
+    "BOOLEAN",
+    "TINYINT",
+    "SMALLINT",
+    "INT",
+    "INTEGER",
+    "BIGINT",
+    "FLOAT",
+    "REAL",
+    "DOUBLE",
+    "DECIMAL",
+    "DEC",
+    "NUMERIC",
+    "STRING",
+    "VARCHAR",
+    "CHAR",
+    "CHARACTER",
+    "TEXT",
+    "BYTES",
+    "VARBINARY",
+    "BINARY",
+    "DATE",
+    "TIME",
+    "TIMESTAMP",
+    "TIMESTAMP_LTZ",
+    "INTERVAL",
+    "ARRAY",
+    "MAP",
+    "ROW",
+    "BOOL",
+    "MULTISET",
+    "NULL",
 ];
 
 /// A column's type as declared.
@@ -229,7 +256,9 @@ impl TypeParser<'_, '_> {
             };
             let declared = self.any(depth + 1)?;
             fields.push(Field::new(name, declared.data_type, declared.nullable));
-            if self.closed == 0 && matches!(self.parser.peek_token_ref().token, Token::SingleQuotedString(_)) {
+            if self.closed == 0
+                && matches!(self.parser.peek_token_ref().token, Token::SingleQuotedString(_))
+            {
                 self.parser.next_token();
             }
             if self.closed > 0 || !self.parser.consume_token(&Token::Comma) {

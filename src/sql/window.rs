@@ -53,7 +53,7 @@ pub enum WindowSpec {
 }
 
 /// `TABLE(TUMBLE(TABLE input, DESCRIPTOR(time_column), ..))`: the input's columns followed by
-/// `window_start`, `window_end` (TIMESTAMP(3)) and `window_time` (TIMESTAMP(3), `window_end - 1 ms`).
+/// `window_start`, `window_end` and `window_time` (`window_end - 1 ms`), all TIMESTAMP(3).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub struct WindowNode {
     /// The windowed relation.

@@ -29,7 +29,10 @@ const NAMES: [&str; 4] = ["TUMBLE", "HOP", "CUMULATE", "SESSION"];
 pub struct WindowFunctions;
 
 /// An error of ours inside the planner, with its place.
-pub(crate) fn fail(error: Error, span: datafusion::sql::sqlparser::tokenizer::Span) -> DataFusionError {
+pub(crate) fn fail(
+    error: Error,
+    span: datafusion::sql::sqlparser::tokenizer::Span,
+) -> DataFusionError {
     let message = error.message.clone();
     DataFusionError::External(Box::new(error))
         .with_diagnostic(Diagnostic::new_error(message, Span::try_from_sqlparser_span(span)))
@@ -137,7 +140,8 @@ impl Arguments {
         let expr = self.required(name, &what)?;
         let ms = self.interval(name, &expr)?;
         if ms <= 0 {
-            let message = format!("the {} of {} must be positive", name.to_lowercase(), self.function);
+            let message =
+                format!("the {} of {} must be positive", name.to_lowercase(), self.function);
             return Err(fail(Error::sql(message), expr.span()));
         }
         Ok(ms)
