@@ -26,3 +26,9 @@ pub const HTTP_ROWS_DEFAULT: usize = 10_000;
 pub const IO_CHANNEL_MESSAGES_MAX: usize = 16;
 /// Windows that one row may belong to (size divided by slide).
 pub const WINDOWS_PER_ROW_MAX: i64 = 100_000;
+/// Panes that a window may be put together from; beyond, rows go to each of their windows.
+pub const PANES_PER_WINDOW_MAX: i64 = 64;
+/// Rows below the frontier that a window operator leaves unread while no window ends.
+pub const WINDOW_ROWS_UNREAD_MAX: usize = 1 << 18;
+/// Results that an updating aggregate collects before it emits a batch.
+pub const CHANGES_PER_BATCH_MAX: usize = 1 << 16;

@@ -1,3 +1,5 @@
 //! Stream plan to timely operators: one exhaustive `match`, one file an operator.
 
+pub mod group_aggregate;
 pub mod logic;
+pub mod window_math;
