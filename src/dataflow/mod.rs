@@ -2,4 +2,5 @@
 
 pub mod group_aggregate;
 pub mod logic;
+pub mod window_aggregate;
 pub mod window_math;

@@ -146,9 +146,19 @@ impl WindowShape {
         Some(Window { start, end })
     }
 
-    /// The panes of the window that ends at `end`, as times of their starts: `[first, end)` by pane.
-    pub fn pane_length(&self) -> i64 {
-        self.pane
+    /// The start of the window that closes after `window`, of a tumble or hop.
+    pub fn next_start(&self, window: Window) -> i64 {
+        window.start.saturating_add(self.step)
+    }
+
+    /// Whether `window`, of a cumulate, is the longest of its cycle.
+    pub fn ends_cycle(&self, window: Window) -> bool {
+        window.end.saturating_sub(window.start) >= self.size
+    }
+
+    /// About how many windows hold one row.
+    pub fn windows_per_row(&self) -> i64 {
+        self.size / self.step + 1
     }
 
     /// The least end of a window that is greater than `time`.
