@@ -2,5 +2,6 @@
 
 pub mod group_aggregate;
 pub mod logic;
+pub mod session_aggregate;
 pub mod window_aggregate;
 pub mod window_math;
