@@ -68,3 +68,9 @@ pub const QUERY_BYTES_MAX: usize = 256 << 20;
 pub const QUERY_SECONDS_MAX: u64 = 60;
 /// Compiled patterns (dates, regular expressions) that a thread keeps, per kind.
 pub const PATTERNS_COMPILED_MAX: usize = 64;
+/// Panes that a window may be put together from; beyond, rows go to each of their windows.
+pub const PANES_PER_WINDOW_MAX: i64 = 64;
+/// Rows below the frontier that a window operator leaves unread while no window ends.
+pub const WINDOW_ROWS_UNREAD_MAX: usize = 1 << 18;
+/// Results that an updating aggregate collects before it emits a batch.
+pub const CHANGES_PER_BATCH_MAX: usize = 1 << 16;

@@ -29,3 +29,8 @@ pub mod window_join;
 pub mod window_math;
 pub mod window_rank;
 pub mod windowed;
+pub mod group_aggregate;
+pub mod logic;
+pub mod session_aggregate;
+pub mod window_aggregate;
+pub mod window_math;
