@@ -63,13 +63,14 @@ fn short_double(bytes: &[u8], at: usize) -> Option<(f64, usize)> {
     exact.then_some((value as f64 / power, end))
 }
 
-/// The same for single precision.
+/// The same for single precision, through a double: rounding twice could only go wrong if the
+/// double lay exactly between two floats.
 #[inline]
 fn short_float(bytes: &[u8], at: usize) -> Option<(f32, usize)> {
-    let (value, fraction, end) = scan::short_number(bytes, at)?;
-    let power = POWERS.get(fraction).filter(|_| fraction <= 10)?;
-    let exact = value.unsigned_abs() <= 1 << 24 && value != 0;
-    exact.then_some((value as f32 / *power as f32, end))
+    const BELOW_FLOAT: u64 = (1 << 29) - 1;
+    const HALFWAY: u64 = 1 << 28;
+    let (double, end) = short_double(bytes, at)?;
+    (double.to_bits() & BELOW_FLOAT != HALFWAY).then_some((double as f32, end))
 }
 
 impl<'a> ValueReader<'a> {
@@ -104,6 +105,24 @@ impl<'a> ValueReader<'a> {
                 {
                     values.push(value);
                     return Ok(at + length + 2);
+                }
+            }
+            Data::Boolean(values) => {
+                if let Some(end) = scan::word(bytes, at, b"true") {
+                    values.push(true);
+                    return Ok(end);
+                }
+                if let Some(end) = scan::word(bytes, at, b"false") {
+                    values.push(false);
+                    return Ok(end);
+                }
+            }
+            Data::Int16(values) => {
+                if let Some((value, end)) = scan::integer(bytes, at)
+                    && let Ok(value) = i16::try_from(value)
+                {
+                    values.push(value);
+                    return Ok(end);
                 }
             }
             Data::Int32(values) => {
