@@ -307,7 +307,8 @@ impl<'a> ValueReader<'a> {
                 Some(child) => {
                     // Of two equal keys the last one counts.
                     child.truncate(rows);
-                    reader.value(child, at).map_err(|fault| fault.inside(child.field.name()))
+                    let read = reader.value(child, at);
+                    read.map_err(|fault| Box::new(fault.inside(child.field.name())))
                 }
                 None => Ok(scan::value(reader.bytes, at)?),
             }
@@ -352,10 +353,10 @@ impl<'a> ValueReader<'a> {
 
 impl Fault {
     /// The fault, said of the field `name`.
-    pub fn inside(self: Box<Self>, name: &str) -> Box<Self> {
-        match *self {
-            Fault::Field(reason) => field_fault(format!("{}: {reason}", shorten(name.as_bytes()))),
-            syntax @ Fault::Syntax { .. } => Box::new(syntax),
+    pub fn inside(self, name: &str) -> Self {
+        match self {
+            Fault::Field(reason) => Fault::Field(format!("{}: {reason}", shorten(name.as_bytes()))),
+            syntax @ Fault::Syntax { .. } => syntax,
         }
     }
 }
