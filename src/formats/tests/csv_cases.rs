@@ -121,6 +121,8 @@ fn cuts_lie_between_records() {
     assert_eq!(cut(&[], "1,5\" pipe,\n2,y,\n3"), Some(16));
     assert_eq!(cut(&[("csv.allow-comments", "true")], "# \"\n1,x,\n2"), Some(9));
     assert_eq!(cut(&[("csv.escape-character", "\\")], "1,\"\\\"\n\",\n2"), Some(9));
+    assert_eq!(cut(&[("csv.escape-character", "\\")], "1,x\\\ny,\n2"), Some(8));
+    assert_eq!(cut(&[("csv.escape-character", "\\")], "1,x\\\n"), None);
 }
 
 #[test]
