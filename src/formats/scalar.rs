@@ -227,7 +227,7 @@ const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz
 /// Appends what base64 `text` stands for; false if it is not base64 (padding may be absent).
 pub(super) fn base64_decode(text: &[u8], out: &mut Vec<u8>) -> bool {
     let body = match text {
-        [rest @ .., b'=', b'='] | [rest @ .., b'='] if text.len() % 4 == 0 => rest,
+        [rest @ .., b'=', b'='] | [rest @ .., b'='] if text.len().is_multiple_of(4) => rest,
         _ => text,
     };
     for group in body.chunks(4) {

@@ -21,6 +21,8 @@ pub(super) struct RawField {
     pub next: usize,
     /// Whether the record ends with this field.
     pub last: bool,
+    /// Whether it ends with a line feed, not because there are no more bytes.
+    pub line_feed: bool,
 }
 
 /// Why a field has no end.
@@ -93,7 +95,8 @@ impl Splitter {
                 Some(&b'\n') | None => break,
                 Some(&b) if b == self.delimiter => {
                     let next = at + 1;
-                    return RawField { start, end: at, quoted: false, escaped, next, last: false };
+                    let (end, quoted, last) = (at, false, false);
+                    return RawField { start, end, quoted, escaped, next, last, line_feed: false };
                 }
                 Some(_) => {
                     escaped = true;
@@ -104,21 +107,23 @@ impl Splitter {
         let carriage_return = at > start && bytes.get(at - 1) == Some(&b'\r');
         let end = at - usize::from(carriage_return);
         let next = (at + 1).min(bytes.len());
-        RawField { start, end, quoted: false, escaped, next, last: true }
+        let line_feed = next > at;
+        RawField { start, end, quoted: false, escaped, next, last: true, line_feed }
     }
 
     fn quoted_field(&self, bytes: &[u8], start: usize) -> Result<RawField, SplitError> {
         let (end, escaped) = self.closing_quote(bytes, start).ok_or(SplitError::Unclosed)?;
-        let field = |next, last| Ok(RawField { start, end, quoted: true, escaped, next, last });
+        let field = |next, last, line_feed| {
+            Ok(RawField { start, end, quoted: true, escaped, next, last, line_feed })
+        };
         let after = end + 1;
-        match bytes.get(after) {
-            None => field(after, true),
-            Some(b'\n') => field(after + 1, true),
-            Some(b'\r') if matches!(bytes.get(after + 1), Some(b'\n') | None) => {
-                field((after + 2).min(bytes.len()), true)
-            }
-            Some(&b) if b == self.delimiter => field(after + 1, false),
-            Some(_) => Err(SplitError::AfterQuote(after)),
+        match (bytes.get(after), bytes.get(after + 1)) {
+            (None, _) => field(after, true, false),
+            (Some(b'\n'), _) => field(after + 1, true, true),
+            (Some(b'\r'), None) => field(after + 1, true, false),
+            (Some(b'\r'), Some(b'\n')) => field(after + 2, true, true),
+            (Some(&b), _) if b == self.delimiter => field(after + 1, false, false),
+            (Some(_), _) => Err(SplitError::AfterQuote(after)),
         }
     }
 
@@ -213,6 +218,7 @@ fn cut_by_fields(splitter: &Splitter, bytes: &[u8]) -> Option<usize> {
             end = Some(at);
             continue;
         }
+        // A field that ends with the bytes may go on in those to come.
         loop {
             let field = match splitter.field(bytes, at) {
                 Ok(field) => field,
@@ -220,13 +226,12 @@ fn cut_by_fields(splitter: &Splitter, bytes: &[u8]) -> Option<usize> {
                 Err(SplitError::AfterQuote(rest)) => splitter.unquoted_field(bytes, rest, rest),
             };
             at = field.next;
-            if field.last {
+            if field.line_feed {
+                end = Some(at);
+            }
+            if field.last || at >= bytes.len() {
                 break;
             }
-        }
-        // A field that ends with the bytes may go on in those to come.
-        if bytes.get(at.checked_sub(1)?) == Some(&b'\n') {
-            end = Some(at);
         }
     }
     end

@@ -82,7 +82,7 @@ pub fn write_rows(rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
 
 /// `rows` as JSON objects.
 ///
-/// Decimals and floats keep what a double holds of them: use [`write_rows`] where every digit counts.
+/// Decimals keep what a double holds of them: use [`write_rows`] where every digit counts.
 pub fn rows_to_values(rows: &RecordBatch) -> Result<Vec<serde_json::Value>> {
     let names = quoted_names(rows.schema_ref());
     let cells = resolve(rows)?;

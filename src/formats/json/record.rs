@@ -249,7 +249,7 @@ impl Wanted {
             Ok(end) => return Ok(end),
             Err(fault) => fault.inside(column.field.name()),
         };
-        match *fault {
+        match fault {
             Fault::Field(reason) if self.ignore_parse_errors && column.field.is_nullable() => {
                 column.truncate(rows);
                 column.push_null();

@@ -223,6 +223,7 @@ pub(super) fn number(bytes: &[u8], at: usize) -> Scanned {
 }
 
 /// Past `word`, if it stands at `at`.
+#[inline]
 pub(super) fn word(bytes: &[u8], at: usize, word: &'static [u8]) -> Option<usize> {
     let end = at + word.len();
     (bytes.get(at..end) == Some(word)).then_some(end)

@@ -63,13 +63,14 @@ fn short_double(bytes: &[u8], at: usize) -> Option<(f64, usize)> {
     exact.then_some((value as f64 / power, end))
 }
 
-/// The same for single precision.
+/// The same for single precision, through a double: rounding twice could only go wrong if the
+/// double lay exactly between two floats.
 #[inline]
 fn short_float(bytes: &[u8], at: usize) -> Option<(f32, usize)> {
-    let (value, fraction, end) = scan::short_number(bytes, at)?;
-    let power = POWERS.get(fraction).filter(|_| fraction <= 10)?;
-    let exact = value.unsigned_abs() <= 1 << 24 && value != 0;
-    exact.then_some((value as f32 / *power as f32, end))
+    const BELOW_FLOAT: u64 = (1 << 29) - 1;
+    const HALFWAY: u64 = 1 << 28;
+    let (double, end) = short_double(bytes, at)?;
+    (double.to_bits() & BELOW_FLOAT != HALFWAY).then_some((double as f32, end))
 }
 
 impl<'a> ValueReader<'a> {
@@ -104,6 +105,24 @@ impl<'a> ValueReader<'a> {
                 {
                     values.push(value);
                     return Ok(at + length + 2);
+                }
+            }
+            Data::Boolean(values) => {
+                if let Some(end) = scan::word(bytes, at, b"true") {
+                    values.push(true);
+                    return Ok(end);
+                }
+                if let Some(end) = scan::word(bytes, at, b"false") {
+                    values.push(false);
+                    return Ok(end);
+                }
+            }
+            Data::Int16(values) => {
+                if let Some((value, end)) = scan::integer(bytes, at)
+                    && let Ok(value) = i16::try_from(value)
+                {
+                    values.push(value);
+                    return Ok(end);
                 }
             }
             Data::Int32(values) => {
@@ -288,7 +307,8 @@ impl<'a> ValueReader<'a> {
                 Some(child) => {
                     // Of two equal keys the last one counts.
                     child.truncate(rows);
-                    reader.value(child, at).map_err(|fault| fault.inside(child.field.name()))
+                    let read = reader.value(child, at);
+                    read.map_err(|fault| Box::new(fault.inside(child.field.name())))
                 }
                 None => Ok(scan::value(reader.bytes, at)?),
             }
@@ -333,10 +353,10 @@ impl<'a> ValueReader<'a> {
 
 impl Fault {
     /// The fault, said of the field `name`.
-    pub fn inside(self: Box<Self>, name: &str) -> Box<Self> {
-        match *self {
-            Fault::Field(reason) => field_fault(format!("{}: {reason}", shorten(name.as_bytes()))),
-            syntax @ Fault::Syntax { .. } => Box::new(syntax),
+    pub fn inside(self, name: &str) -> Self {
+        match self {
+            Fault::Field(reason) => Fault::Field(format!("{}: {reason}", shorten(name.as_bytes()))),
+            syntax @ Fault::Syntax { .. } => syntax,
         }
     }
 }
