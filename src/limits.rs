@@ -28,3 +28,25 @@ pub const HTTP_ROWS_DEFAULT: usize = 10_000;
 pub const IO_CHANNEL_MESSAGES_MAX: usize = 16;
 /// Windows that one row may belong to (size divided by slide).
 pub const WINDOWS_PER_ROW_MAX: i64 = 100_000;
+/// Bytes of the first splits of all files of a source together; many files get shorter ones.
+pub const FIRST_SPLITS_BYTES_MAX: usize = 64 << 20;
+/// The shortest first split of a file that [`FIRST_SPLITS_BYTES_MAX`] leads to, in bytes.
+pub const FIRST_SPLIT_BYTES_MIN: usize = 4 << 10;
+/// Splits of one partition that are read ahead.
+pub const SPLITS_READY_PER_PARTITION_MAX: usize = 2;
+/// Threads that read the files of one source.
+pub const SOURCE_READERS_MAX: usize = 2;
+/// Files that one source names.
+pub const SOURCE_FILES_MAX: usize = 1_000_000;
+/// Uncompressed text files that one source keeps open; others are opened again where they were left.
+pub const SOURCE_FILES_OPEN_MAX: usize = 64;
+/// Files without cheap seeking (compressed, Parquet) that one source keeps open.
+pub const SOURCE_STREAMS_OPEN_MAX: usize = 192;
+/// Depth of a directory tree that is searched for files (less than the links a path may follow).
+pub const PATH_DEPTH_MAX: usize = 32;
+/// Sub-directories that a filesystem sink has a part open in.
+pub const SINK_DIRECTORIES_OPEN_MAX: usize = 128;
+/// Parts that a filesystem sink has closed and not yet renamed.
+pub const SINK_PARTS_CLOSED_MAX: usize = 256;
+/// Rows of a text part between two looks at its size.
+pub const SINK_GROUP_ROWS: usize = 1024;

@@ -89,6 +89,11 @@ pub trait Source: Send + Sync {
     /// The partitions so far. A partition is listed before its first split is handed out.
     fn partitions(&self) -> Vec<PartitionInfo>;
 
+    /// The number of partitions so far; cheaper than [`Source::partitions`].
+    fn partition_count(&self) -> usize {
+        self.partitions().len()
+    }
+
     /// The next split of `partition`, in sequence. Each split is handed out once, to whoever asks first.
     fn next_split(&self, partition: usize) -> NextSplit;
 
@@ -114,4 +119,8 @@ pub trait SinkWriter: Send {
     fn finish(&mut self, complete: bool) -> Result<()>;
 }
 
+pub mod blackhole;
+pub mod filesystem;
+pub mod options;
+pub mod print;
 pub mod registry;
