@@ -77,14 +77,16 @@ impl Harness {
         state.1 = last;
     }
 
-    /// One round over all partitions, `order` deciding who is asked; whether anything came.
+    /// One round over all partitions, `order` deciding who is asked first; whether anything came,
+    /// and whether the source has ended.
     fn round(&mut self, order: &mut impl Iterator<Item = usize>) -> (bool, bool) {
         let count = self.source.partition_count();
         self.partitions.resize_with(count, Default::default);
         self.sequences.resize(count, 0);
         let (mut came, mut ended) = (false, false);
+        let first = order.next().unwrap_or(0);
         for index in 0..count {
-            let index = (index + order.next().unwrap_or(0)) % count;
+            let index = (index + first) % count;
             match self.source.next_split(index) {
                 NextSplit::Split(split) => {
                     came = true;
