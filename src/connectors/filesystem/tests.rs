@@ -309,7 +309,7 @@ fn columns_of_the_file_itself_are_appended() {
     harness.finish(&[0]).unwrap();
     let (_, rows) = &harness.partitions[0].0[0];
     let text = arrow::util::pretty::pretty_format_batches(&[rows.clone()]).unwrap().to_string();
-    assert_eq!(text.matches("| 00:30 | 43   | a.json    | 2021-01-01 |").count(), 3, "{text}");
+    assert_eq!(text.matches("| 00:30 | 54   | a.json    | 2021-01-01 |").count(), 3, "{text}");
     assert_eq!(rows.num_rows(), 3);
 }
 
