@@ -1,7 +1,7 @@
 //! The connector `filesystem`: files in directories, read as partitions, written as parts.
 //!
 //! * [`listing`]: from `path` to files
-//! * [`reader`]: one file in pieces of whole records
+//! * `reader`: one file in pieces of whole records
 //! * [`source`]: the source, its reader threads and queues
 //! * [`columns`]: metadata and partition columns
 //! * [`sink`]: the sink, its rolling rules; [`part`]: one part file
