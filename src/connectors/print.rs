@@ -183,18 +183,17 @@ fn keyed_changes(batch: &UpdateBatch, key: &[usize]) -> Result<Vec<(Change, usiz
         }
         for row in from..to {
             let diff = batch.diff(row);
-            match pairs.get(keys.row(row).data()) {
-                Some(&(before, after, 2)) if before != after => {
-                    if batch.diff(before) < 0 && batch.diff(after) > 0 {
-                        // Both are printed where the first of them is.
-                        if row == before.min(after) {
-                            changes.push((Change::UpdateBefore, before));
-                            changes.push((Change::UpdateAfter, after));
-                        }
-                        continue;
-                    }
+            let is_update = |&&(before, after, count): &&(usize, usize, u64)| {
+                count == 2 && batch.diff(before) < 0 && batch.diff(after) > 0
+            };
+            let pair = pairs.get(keys.row(row).data());
+            if let Some(&(before, after, _)) = pair.filter(is_update) {
+                // Both are printed where the first of them is.
+                if row == before.min(after) {
+                    changes.push((Change::UpdateBefore, before));
+                    changes.push((Change::UpdateAfter, after));
                 }
-                _ => {}
+                continue;
             }
             let change = if diff < 0 { Change::Delete } else { Change::Insert };
             changes.extend((0..diff.unsigned_abs()).map(|_| (change, row)));

@@ -35,9 +35,12 @@ struct SourceKind {
     is_bounded: fn(&TableDef) -> Result<bool>,
 }
 
+/// Makes the sink of a table whose rows are unique by some columns.
+type CreateSink = fn(&TableDef, &[usize]) -> Result<Box<dyn SinkWriter>>;
+
 /// The writing side of a connector.
 struct SinkKind {
-    create: fn(&TableDef, &[usize]) -> Result<Box<dyn SinkWriter>>,
+    create: CreateSink,
     /// Checks names and values of all options, without I/O.
     validate: fn(&TableDef) -> Result<()>,
     /// Whether it takes updates that take rows back.

@@ -1,10 +1,27 @@
 //! The connector `filesystem`: files in directories, read as partitions, written as parts.
 //!
 //! * [`listing`]: from `path` to files
-//! * [`reader`]: one file in pieces of whole records
+//! * `reader`: one file in pieces of whole records
 //! * [`source`]: the source, its reader threads and queues
 //! * [`columns`]: metadata and partition columns
 //! * [`sink`]: the sink, its rolling rules; [`part`]: one part file
+//!
+//! * `path`: a file, a directory (searched with its sub-directories) or a glob (`*`, `?`,
+//!   `[..]`, `**`), relative to the working directory; a sink's directory
+//! * `format`: `json`, `csv` or `parquet`; text files may be compressed (`.gz`, `.zst`)
+//! * `source.monitor-interval`: look for new files so often; without it the source ends
+//! * `source.path.regex-pattern`: read only files whose absolute path matches as a whole
+//! * `partition.default-name`: directory name of NULL and empty partition values
+//! * `sink.rolling-policy.file-size`: a part ends when it holds so much; 128 MB. Parquet: of
+//!   values, before encoding
+//! * `sink.rolling-policy.rollover-interval`: parts end at multiples of it in event time; 30
+//!   min
+//! * `sink.rolling-policy.check-interval`, `sink.parallelism`: accepted; rolling needs no
+//!   clock, output is in one order
+//!
+//! Columns in `PARTITIONED BY` are directories `name=value` and no part of the files. A sink into
+//! a directory with parts numbers on after them. Metadata columns: `file.path`, `file.name`,
+//! `file.size`, `file.modification-time`.
 
 pub mod columns;
 pub mod listing;

@@ -457,12 +457,14 @@ impl Shared {
             }
             Content::Oversized(head) => {
                 decoded.bytes = head.len();
+                let mut record = String::from_utf8_lossy(&head).into_owned();
+                record.truncate(record.floor_char_boundary(limits::DEAD_LETTER_RECORD_BYTES_MAX));
                 decoded.dead_letters.push(DeadLetter {
                     source: self.table.clone(),
                     partition: file.name.clone(),
                     offset,
                     reason: format!("the record is longer than {} bytes", limits::RECORD_BYTES_MAX),
-                    record: String::from_utf8_lossy(&head).into_owned(),
+                    record,
                 });
                 return Ok(decoded);
             }

@@ -77,14 +77,16 @@ impl Harness {
         state.1 = last;
     }
 
-    /// One round over all partitions, `order` deciding who is asked; whether anything came.
+    /// One round over all partitions, `order` deciding who is asked first; whether anything came,
+    /// and whether the source has ended.
     fn round(&mut self, order: &mut impl Iterator<Item = usize>) -> (bool, bool) {
         let count = self.source.partition_count();
         self.partitions.resize_with(count, Default::default);
         self.sequences.resize(count, 0);
         let (mut came, mut ended) = (false, false);
+        let first = order.next().unwrap_or(0);
         for index in 0..count {
-            let index = (index + order.next().unwrap_or(0)) % count;
+            let index = (index + first) % count;
             match self.source.next_split(index) {
                 NextSplit::Split(split) => {
                     came = true;
@@ -237,6 +239,35 @@ fn one_line_of_a_large_file_is_read_in_large_splits_after_the_first() {
 }
 
 #[test]
+fn a_record_over_the_limit_is_a_dead_letter_with_its_place() {
+    let dir = tempfile::tempdir().unwrap();
+    let long = (1, "x".repeat(limits::RECORD_BYTES_MAX));
+    let rows = [(0, "a".to_string()), long, (2, "b".to_string())];
+    std::fs::write(dir.path().join("a.json"), json_lines(&rows)).unwrap();
+    let mut harness = Harness::start(&spec(table(dir.path(), "json", &[]), limits::SPLIT_BYTES));
+    harness.finish(&[0]).unwrap();
+    assert_eq!(harness.all_rows(), [rows[0].clone(), rows[2].clone()]);
+    let [letter] = &harness.dead_letters[..] else { panic!("{:?}", harness.dead_letters) };
+    assert_eq!(letter.offset, json_lines(&rows[..1]).len() as i64);
+    assert!(letter.partition.ends_with("a.json") && letter.reason.contains("longer than"));
+    assert!(letter.record.len() <= limits::DEAD_LETTER_RECORD_BYTES_MAX);
+}
+
+#[test]
+fn a_quoted_line_end_is_no_record_border() {
+    let dir = tempfile::tempdir().unwrap();
+    let rows: Vec<_> = (0..40).map(|n| (n, format!("a\n\"b\",{n}\nc"))).collect();
+    let quoted = rows.iter().map(|(n, s)| format!("{n},\"{}\"\n", s.replace('"', "\"\"")));
+    std::fs::write(dir.path().join("a.csv"), quoted.collect::<String>()).unwrap();
+    for split_bytes in [1, 7, 30, 1000] {
+        let mut harness = Harness::start(&spec(table(dir.path(), "csv", &[]), split_bytes));
+        harness.finish(&[0]).unwrap();
+        assert_eq!(harness.all_rows(), rows, "{split_bytes}");
+        assert!(harness.dead_letters.is_empty());
+    }
+}
+
+#[test]
 fn a_watching_source_reads_files_that_come_later() {
     let dir = tempfile::tempdir().unwrap();
     let watching = [("source.monitor-interval", "1 ms")];
@@ -306,8 +337,9 @@ fn columns_of_the_file_itself_are_appended() {
     let mut harness = Harness::start(&spec);
     harness.finish(&[0]).unwrap();
     let (_, rows) = &harness.partitions[0].0[0];
-    let text = arrow::util::pretty::pretty_format_batches(&[rows.clone()]).unwrap().to_string();
-    assert_eq!(text.matches("| 00:30 | 43   | a.json    | 2021-01-01 |").count(), 3, "{text}");
+    let text =
+        arrow::util::pretty::pretty_format_batches(std::slice::from_ref(rows)).unwrap().to_string();
+    assert_eq!(text.matches("| 00:30 | 54   | a.json    | 2021-01-01 |").count(), 3, "{text}");
     assert_eq!(rows.num_rows(), 3);
 }
 
