@@ -132,3 +132,35 @@ pub fn run(args: GenerateArgs) -> Result<()> {
     );
     Ok(())
 }
+
+#[cfg(test)]
+mod tests {
+    use clap::{CommandFactory, Parser};
+
+    use super::*;
+
+    #[derive(Parser, Debug)]
+    struct Command {
+        #[command(flatten)]
+        args: GenerateArgs,
+    }
+
+    #[test]
+    fn arguments_are_read_and_data_is_written() {
+        Command::command().debug_assert();
+        let dir = tempfile::tempdir().unwrap();
+        let out = dir.path().to_str().unwrap();
+        let line = ["x", "nexmark", "--events", "1000", "--seed", "7", "--format", "csv", "--out"];
+        let command = Command::try_parse_from(line.iter().chain([&out])).unwrap();
+        assert_eq!((command.args.seed, command.args.parts, command.args.force), (7, 1, false));
+        run(command.args.clone()).unwrap();
+        let bids = std::fs::read_to_string(dir.path().join("bid.csv")).unwrap();
+        assert_eq!(bids.lines().count(), 920);
+        assert!(run(command.args).is_err());
+        for missing in [&["x", "nexmark"][..], &["x", "taxi", "--events", "1", "--out", "y"]] {
+            assert!(Command::try_parse_from(missing).is_err());
+        }
+        let help = Command::command().render_long_help().to_string();
+        assert!(help.contains("taxi-fares") && help.contains("Examples:"), "{help}");
+    }
+}

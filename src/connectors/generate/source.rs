@@ -410,8 +410,10 @@ mod tests {
         let table = [("connector", "nexmark"), ("nexmark.table", "bid")];
         let unknown = message(&spec(&[("datetime", timestamp())], &table));
         assert!(unknown.contains("did you mean 'dateTime'? known columns: auction"), "{unknown}");
-        let uncastable = spec(&[("auction", DataType::Date64)], &table);
-        assert!(nexmark::create(&uncastable).is_ok() || message(&uncastable).contains("cannot be"));
+        let uncastable = spec(&[("dateTime", DataType::Boolean)], &table);
+        assert!(
+            message(&uncastable).contains("is generated as Timestamp(ms) and cannot be Boolean")
+        );
     }
 
     #[test]

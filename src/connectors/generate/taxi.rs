@@ -60,7 +60,7 @@ fn duration_minutes(ride: u64) -> i64 {
 }
 
 fn end_ms(ride: u64) -> EventTime {
-    start_ms(ride) + duration_minutes(ride) * 60_000
+    start_ms(ride).saturating_add(duration_minutes(ride) * 60_000)
 }
 
 fn driver(ride: u64) -> i64 {
@@ -76,7 +76,7 @@ fn tip(ride: u64) -> f32 {
 }
 
 fn tolls(ride: u64) -> f32 {
-    if ride % 10 == 0 { draw_integer(ride, 0, 5, 2.5, 0.625) as f32 } else { 0.0 }
+    if ride.is_multiple_of(10) { draw_integer(ride, 0, 5, 2.5, 0.625) as f32 } else { 0.0 }
 }
 
 fn total_fare(ride: u64) -> f32 {
@@ -310,7 +310,7 @@ impl EventGenerator for Fares {
                 "paymentType" => {
                     let mut column = StringColumn::new(rows, 0);
                     for ride in rides.clone() {
-                        column.push(if ride % 2 == 0 { b"CARD" } else { b"CASH" });
+                        column.push(if ride.is_multiple_of(2) { b"CARD" } else { b"CASH" });
                     }
                     column.finish()?
                 }

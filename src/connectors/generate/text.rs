@@ -175,7 +175,9 @@ mod tests {
 
     proptest! {
         #[test]
-        fn times_read_as_the_calendar_says(times in prop::collection::vec(0_i64..253_402_300_800_000, 1..20)) {
+        fn times_read_as_the_calendar_says(
+            times in prop::collection::vec(0_i64..253_402_300_800_000, 1..20),
+        ) {
             let mut text = TimeText::new();
             for time in times {
                 let expected = chrono::DateTime::from_timestamp_millis(time).unwrap();
