@@ -1,6 +1,6 @@
 -- Ride events that start and end in New York City: lab "ride cleansing" of Flink's training.
 --
--- Input: floodmark generate taxi-rides --events 8564 --format json --out data/taxi
+-- Input: floodmark generate taxi-rides --events 4320 --format json --out data/taxi
 
 CREATE TABLE rides (
   rideId BIGINT, isStart BOOLEAN,
