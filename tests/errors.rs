@@ -1,0 +1,150 @@
+//! What is wrong in a script is refused before anything runs: what, where (file, line, column, the
+//! line shown), and a hint. One case a line: the script, and what the message must hold.
+
+mod common;
+
+use common::{floodmark, in_parallel, run_text, tests_dir, write};
+
+const T: &str = "CREATE TABLE t (id INT, name STRING, price DECIMAL(10, 2), ts TIMESTAMP(3), \
+    WATERMARK FOR ts AS ts - INTERVAL '1' SECOND) \
+    WITH ('connector' = 'filesystem', 'path' = 'sql/data/old.jsonl', 'format' = 'json');";
+
+/// A script (its line 1 is [`T`]) and what its error must say, the place first.
+const CASES: &[(&str, &[&str])] = &[
+    // Tokens.
+    ("SELECT 'open FROM t;", &["job.sql:2:8"]),
+    ("SELECT id FROM t; /* open", &["job.sql:2"]),
+    // Grammar.
+    ("SELEC id FROM t;", &["job.sql:2:1", "SELEC"]),
+    ("SELECT id FORM t WHERE;", &["job.sql:2"]),
+    ("SELECT id,\nFROM t;", &["job.sql:3:1"]),
+    ("SELECT (id FROM t;", &["job.sql:2"]),
+    ("DROP EVERYTHING;", &["job.sql:2:"]),
+    ("INSERT INTO t;", &["job.sql:2:"]),
+    ("EXECUTE STATEMENT SET BEGIN INSERT INTO t SELECT * FROM t;", &["job.sql:2"]),
+    // Names.
+    ("SELECT id FROM tt;", &["job.sql:2:16", "tt", "'t'"]),
+    ("SELECT nam FROM t;", &["job.sql:2:8", "nam", "name"]),
+    ("SELECT\n  id,\n  t.prize\nFROM t;", &["job.sql:4:", "prize", "price"]),
+    ("SELECT UPER(name) FROM t;", &["job.sql:2:8", "UPER", "upper"]),
+    ("INSERT INTO nowhere SELECT id FROM t;", &["job.sql:2:13", "nowhere"]),
+    ("CREATE VIEW v AS SELECT id FROM t; CREATE VIEW v AS SELECT id FROM t;", &["job.sql:2", "v"]),
+    ("SET 'time_resolutoin' = '1 s';", &["job.sql:2", "time_resolution"]),
+    // Types.
+    ("SELECT name + INTERVAL '1' DAY + TRUE FROM t;", &["job.sql:2"]),
+    ("SELECT id FROM t WHERE name;", &["job.sql:2"]),
+    ("SELECT HOUR(name, id) FROM t;", &["job.sql:2"]),
+    ("SELECT id, COUNT(*) FROM t;", &["job.sql:2", "id"]),
+    ("SELECT name, SUM(id) FROM t GROUP BY price;", &["job.sql:2", "name"]),
+    ("SELECT id FROM t UNION ALL SELECT id, name FROM t;", &["job.sql:2"]),
+    ("INSERT INTO t SELECT id FROM t;", &["job.sql:2", "t"]),
+    // Tables.
+    ("CREATE TABLE u (a INTT) WITH ('connector' = 'blackhole');", &["job.sql:2:", "INTT"]),
+    ("CREATE TABLE u (a INT);", &["job.sql:2", "connector"]),
+    ("CREATE TABLE u (a INT, a INT) WITH ('connector' = 'blackhole');", &["job.sql:2", "a"]),
+    (
+        "CREATE TABLE u (a INT, WATERMARK FOR b AS b) WITH ('connector' = 'datagen'); \
+         SELECT * FROM u;",
+        &["job.sql:2:", "b"],
+    ),
+    (
+        "CREATE TABLE u (a INT, WATERMARK FOR a AS a) WITH ('connector' = 'datagen'); \
+         SELECT * FROM u;",
+        &["job.sql:2", "a", "TIMESTAMP"],
+    ),
+    (
+        "CREATE TABLE u (a INT) WITH ('connector' = 'kafak'); SELECT * FROM u;",
+        &["job.sql:2", "kafak", "filesystem"],
+    ),
+    (
+        "CREATE TABLE u (a INT) WITH ('connector' = 'filesystem', 'pth' = 'x', 'format' = 'json'); \
+         SELECT * FROM u;",
+        &["job.sql:2", "pth", "path"],
+    ),
+    (
+        "CREATE TABLE u (a INT) WITH ('connector' = 'filesystem', 'path' = 'sql/data/old.jsonl'); \
+         SELECT * FROM u;",
+        &["job.sql:2", "format"],
+    ),
+    (
+        "CREATE TABLE u (a INT) WITH ('connector' = 'filesystem', 'path' = 'sql/data/old.jsonl', \
+         'format' = 'xml'); SELECT * FROM u;",
+        &["xml", "parquet"],
+    ),
+    (
+        "CREATE TABLE u (a INT) WITH ('connector' = 'filesystem', 'path' = 'sql/data/old.jsonl', \
+         'format' = 'json', 'json.ignore-parse-errors' = 'maybe'); SELECT * FROM u;",
+        &["json.ignore-parse-errors", "maybe", "true"],
+    ),
+    // Windows.
+    (
+        "SELECT * FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(time), INTERVAL '1' HOUR));",
+        &["job.sql:2:", "time"],
+    ),
+    (
+        "SELECT * FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(name), INTERVAL '1' HOUR));",
+        &["job.sql:2:", "name"],
+    ),
+    ("SELECT * FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts), INTERVAL '0' SECOND));", &["job.sql:2:"]),
+    (
+        "SELECT * FROM TABLE(CUMULATE(TABLE t, DESCRIPTOR(ts), \
+         INTERVAL '7' SECOND, INTERVAL '1' MINUTE));",
+        &["job.sql:2:", "multiple"],
+    ),
+    (
+        "SELECT * FROM TABLE(TUMBEL(TABLE t, DESCRIPTOR(ts), INTERVAL '1' HOUR));",
+        &["job.sql:2:", "TUMBLE"],
+    ),
+    ("SELECT * FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts)));", &["job.sql:2:"]),
+];
+
+#[test]
+fn what_is_wrong_in_a_script_is_shown_where_it_is() {
+    in_parallel(CASES, |(sql, parts)| {
+        let dir = tempfile::tempdir().expect("a folder");
+        let path = dir.path().join("job.sql");
+        std::fs::write(&path, format!("{T}\n{sql}\n")).expect("a script");
+        // Paths in the script are relative to tests/, so the script is named in full.
+        let ran = floodmark(&tests_dir(), &["run", &path.display().to_string()]);
+        let (code, stderr) = (ran.code(), &ran.stderr);
+        let mut faults = Vec::new();
+        if code <= 0 || stderr.contains("panicked") {
+            faults.push(format!("exit {code}"));
+        }
+        if !ran.stdout.is_empty() {
+            faults.push("results on standard output".to_owned());
+        }
+        let missing = ["error: "].iter().chain(*parts).filter(|part| !stderr.contains(**part));
+        faults.extend(missing.map(|part| format!("no '{part}'")));
+        if faults.is_empty() {
+            return Ok(());
+        }
+        Err(format!("{sql}\n  {}\n  said: {}", faults.join("; "), stderr.trim()))
+    });
+}
+
+#[test]
+fn the_form_of_an_error_is_fixed() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let ran = run_text(dir.path(), "-- one\nSELECT 1 AS a, nothing AS b;\n", &[]);
+    let lines: Vec<&str> = ran.stderr.lines().collect();
+    let start = lines.iter().position(|line| line.starts_with("error: ")).expect("an error");
+    assert_eq!(lines[start + 1], " --> job.sql:2:16", "{}", ran.stderr);
+    assert_eq!(lines[start + 3], "2 | SELECT 1 AS a, nothing AS b;");
+    assert_eq!(lines[start + 4], format!("  | {}{}", " ".repeat(15), "^".repeat(7)));
+    let message = lines[start].trim_start_matches("error: ");
+    assert!(message.starts_with(|c: char| !c.is_ascii_uppercase()), "lower case: {message}");
+    assert!(!message.ends_with('.'), "no final stop: {message}");
+}
+
+#[test]
+fn explain_and_run_say_the_same() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "job.sql", "SELECT nothing;\n");
+    let form = |ran: common::Ran| {
+        let at = ran.stderr.find("error: ").expect("an error");
+        ran.stderr.get(at..).map(str::to_owned)
+    };
+    let explained = form(floodmark(dir.path(), &["explain", "job.sql"]));
+    assert_eq!(explained, form(floodmark(dir.path(), &["run", "job.sql"])));
+}

@@ -1,0 +1,11 @@
+-- DISTINCT in COUNT, SUM, MIN and AVG.
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.jsonl', 'format' = 'json');
+
+SELECT window_start, product, COUNT(DISTINCT customer) AS customers, COUNT(DISTINCT qty) AS qtys, SUM(DISTINCT qty) AS qty, MIN(DISTINCT qty) AS low, AVG(DISTINCT qty) AS mean
+FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(ts), INTERVAL '30' MINUTES))
+GROUP BY window_start, window_end, product;

@@ -1,0 +1,1 @@
+SELECT COUNT(*) AS n, SUM(qty) AS qty FROM orders WHERE order_id < 0

@@ -1,0 +1,9 @@
+-- A global aggregate over no rows gives one row.
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.jsonl', 'format' = 'json');
+
+SELECT COUNT(*) AS n, SUM(qty) AS qty FROM orders WHERE order_id < 0;

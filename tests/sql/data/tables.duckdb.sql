@@ -1,0 +1,46 @@
+-- DuckDB's side of the inputs, and window arithmetic in plain SQL (no code shared with Floodmark).
+CREATE MACRO wstart(ts, size_ms, offset_ms) AS
+  epoch_ms(CAST(epoch_ms(ts) - (((epoch_ms(ts) - offset_ms) % size_ms) + size_ms) % size_ms AS BIGINT));
+CREATE MACRO plus_ms(ts, ms) AS epoch_ms(CAST(epoch_ms(ts) + ms AS BIGINT));
+-- Starts of the hopping windows that hold ts.
+CREATE MACRO hop_starts(ts, size_ms, slide_ms, offset_ms) AS
+  [epoch_ms(CAST(s AS BIGINT)) FOR s IN
+   range(epoch_ms(wstart(ts, slide_ms, offset_ms)), epoch_ms(ts) - size_ms, -slide_ms)];
+-- Ends of the cumulating windows that hold ts.
+CREATE MACRO cumulate_ends(ts, size_ms, step_ms, offset_ms) AS
+  [epoch_ms(CAST(s AS BIGINT)) FOR s IN
+   range(epoch_ms(wstart(ts, step_ms, offset_ms)) + step_ms,
+         epoch_ms(wstart(ts, size_ms, offset_ms)) + size_ms + 1, step_ms)];
+-- Division and mean of integers as in Flink: towards zero.
+CREATE MACRO int_avg(x) AS CAST(trunc(sum(x) / count(x)) AS BIGINT);
+
+CREATE VIEW orders AS
+SELECT * FROM read_json('data/orders.jsonl', format = 'newline_delimited', columns = {
+  order_id: 'BIGINT', customer: 'VARCHAR', product: 'VARCHAR', qty: 'INTEGER',
+  price: 'DECIMAL(10,2)', ts: 'TIMESTAMP_MS'});
+CREATE VIEW shipments AS
+SELECT * FROM read_json('data/shipments.jsonl', format = 'newline_delimited', columns = {
+  order_id: 'BIGINT', carrier: 'VARCHAR', ts: 'TIMESTAMP_MS'});
+CREATE VIEW readings AS
+SELECT * FROM read_csv('data/readings.csv', header = false, columns = {
+  sensor: 'VARCHAR', temp: 'DOUBLE', ok: 'BOOLEAN', ts: 'TIMESTAMP_MS'});
+CREATE VIEW old_events AS
+SELECT * FROM read_json('data/old.jsonl', format = 'newline_delimited', columns = {
+  id: 'BIGINT', ts: 'TIMESTAMP_MS'});
+CREATE VIEW clicks AS
+SELECT * FROM read_json('data/clicks.jsonl', format = 'newline_delimited', columns = {
+  user_id: 'VARCHAR', page: 'VARCHAR', ts: 'TIMESTAMP_MS'});
+
+-- Records in file order with the time that Floodmark assigns: f is one more than the greatest
+-- watermark of the records before, time = max(ts, f).
+CREATE VIEW late_events AS
+WITH numbered AS (
+  SELECT *, row_number() OVER () AS n
+  FROM read_json('data/late.jsonl', format = 'newline_delimited', maximum_object_size = 1000000, columns = {
+    id: 'BIGINT', k: 'VARCHAR', v: 'INTEGER', ts: 'TIMESTAMP_MS'})
+), with_frontier AS (
+  SELECT *, max(epoch_ms(ts) - 2000) OVER (ORDER BY n ROWS BETWEEN UNBOUNDED PRECEDING AND 1 PRECEDING) + 1 AS f
+  FROM numbered
+)
+SELECT id, k, v, ts, n, epoch_ms(CAST(greatest(epoch_ms(ts), coalesce(f, -9000000000000)) AS BIGINT)) AS time
+FROM with_frontier;

@@ -1,0 +1,1 @@
+SELECT product FROM orders WHERE order_id <= 12

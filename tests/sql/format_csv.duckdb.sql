@@ -1,0 +1,1 @@
+FROM readings WHERE temp IS NULL OR ok

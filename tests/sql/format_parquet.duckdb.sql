@@ -1,0 +1,1 @@
+SELECT order_id, customer, product, qty, price, ts FROM orders

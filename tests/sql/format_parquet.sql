@@ -1,0 +1,9 @@
+-- A Parquet file: every row and type.
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.parquet', 'format' = 'parquet');
+
+SELECT order_id, customer, product, qty, price, ts FROM orders;

@@ -1,0 +1,1 @@
+SELECT order_id, price, ts FROM orders WHERE price < 20

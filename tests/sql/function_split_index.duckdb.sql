@@ -1,0 +1,1 @@
+SELECT id, string_split(url, '/')[1] AS p0, string_split(url, '/')[3] AS p2, string_split(url, '/')[4] AS p3, string_split(s, 'X')[2] AS x1 FROM read_json('data/words.jsonl', format = 'newline_delimited', columns = {id: 'INTEGER', s: 'VARCHAR', url: 'VARCHAR'}) WHERE url <> ''

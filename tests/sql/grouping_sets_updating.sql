@@ -1,0 +1,10 @@
+-- GROUPING SETS without a window.
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.jsonl', 'format' = 'json');
+
+SELECT customer, product, SUM(qty) AS qty FROM orders
+GROUP BY GROUPING SETS ((customer), (product), ());

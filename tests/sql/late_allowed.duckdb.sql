@@ -1,0 +1,2 @@
+SELECT wstart(ts, 10000, 0) AS window_start, k, COUNT(*) AS n, SUM(v) AS v
+FROM late_events WHERE time < plus_ms(wstart(ts, 10000, 0), 14000) GROUP BY ALL

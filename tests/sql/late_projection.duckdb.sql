@@ -1,0 +1,1 @@
+SELECT id, k, ts FROM late_events WHERE v > 1

@@ -1,0 +1,11 @@
+-- ORDER BY an aggregate that is not selected, with LIMIT, over an updating result.
+-- ordered
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.jsonl', 'format' = 'json');
+
+SELECT customer, COUNT(*) AS n FROM orders GROUP BY customer
+ORDER BY COUNT(*) DESC, SUM(price) ASC LIMIT 3;

@@ -1,0 +1,1 @@
+SELECT product, MAX(qty) AS most FROM orders GROUP BY product

@@ -1,0 +1,1 @@
+SELECT product FROM orders UNION SELECT customer FROM orders

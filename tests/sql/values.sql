@@ -1,0 +1,3 @@
+-- A query without a table.
+
+SELECT * FROM (VALUES (1, 'one', TRUE), (2, CAST(NULL AS STRING), FALSE)) AS t (id, name, flag);

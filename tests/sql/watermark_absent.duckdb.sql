@@ -1,0 +1,1 @@
+SELECT product, SUM(qty) AS qty FROM orders GROUP BY product

@@ -1,0 +1,3 @@
+SELECT window_start, plus_ms(window_start, 600000) AS window_end, COUNT(*) AS n, SUM(qty) AS qty
+FROM (SELECT *, unnest(hop_starts(ts, 600000, 240000, 0)) AS window_start FROM orders)
+GROUP BY ALL

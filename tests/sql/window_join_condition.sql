@@ -1,0 +1,18 @@
+-- A window join with a further condition; rows that fail it are unmatched.
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.jsonl', 'format' = 'json');
+
+CREATE TABLE shipments (
+  order_id BIGINT, carrier STRING, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/shipments.jsonl', 'format' = 'json');
+
+SELECT o.order_id, o.qty, s.carrier, o.window_start
+FROM (SELECT * FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(ts), INTERVAL '20' MINUTES))) AS o
+LEFT JOIN (SELECT * FROM TABLE(TUMBLE(TABLE shipments, DESCRIPTOR(ts), INTERVAL '20' MINUTES))) AS s
+ON o.order_id = s.order_id AND o.window_start = s.window_start AND o.window_end = s.window_end
+   AND o.qty > 3 AND s.carrier <> 'sea';

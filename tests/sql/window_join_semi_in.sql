@@ -1,0 +1,19 @@
+-- Semi window join by IN.
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.jsonl', 'format' = 'json');
+
+CREATE TABLE shipments (
+  order_id BIGINT, carrier STRING, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/shipments.jsonl', 'format' = 'json');
+
+SELECT o.order_id, o.customer, o.window_start, o.window_end
+FROM (SELECT * FROM TABLE(TUMBLE(TABLE orders, DESCRIPTOR(ts), INTERVAL '20' MINUTES))) AS o
+WHERE o.order_id IN (
+  SELECT s.order_id FROM (SELECT * FROM TABLE(TUMBLE(TABLE shipments, DESCRIPTOR(ts), INTERVAL '20' MINUTES))) AS s
+  WHERE o.window_start = s.window_start AND o.window_end = s.window_end
+);
