@@ -133,9 +133,3 @@ pub trait SinkWriter: Send {
     /// The input has ended or the job stops: `complete` says whether all of it was written.
     fn finish(&mut self, complete: bool) -> Result<()>;
 }
-
-pub mod blackhole;
-pub mod filesystem;
-pub mod options;
-pub mod print;
-pub mod registry;

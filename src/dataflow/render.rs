@@ -258,8 +258,8 @@ fn logic_of(
                 output,
                 node.settings.time_resolution,
                 append(0),
-                *final_only,
-            )?;
+            )?
+            .with_final_only(*final_only);
             ("GroupAggregate", Box::new(logic))
         }
         Operator::WindowAggregate { window, keys, calls } => {
@@ -286,17 +286,7 @@ fn logic_of(
             )?;
             ("SessionAggregate", Box::new(logic))
         }
-        Operator::SessionAssign { time_column, gap, keys } => {
-            let logic = super::session_assign::SessionAssign::new(
-                input(0),
-                *time_column,
-                *gap,
-                keys.clone(),
-                output,
-                lateness,
-            )?;
-            ("SessionAssign", Box::new(logic))
-        }
+        Operator::SessionAssign { .. } => return Err(Error::sql("session rows")),
         Operator::WindowRank(rank) => {
             let logic = super::window_rank::WindowRankLogic::ranked(
                 input(0),

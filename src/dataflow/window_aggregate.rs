@@ -35,31 +35,12 @@ use crate::batch::UpdateBatch;
 use crate::error::{DeadLetter, Error, Result};
 use crate::limits::{BATCH_ROWS, WINDOW_ROWS_UNREAD_MAX};
 use crate::plan::aggregate::AggregateCall;
-use crate::sql::window::WindowSpec;
+use crate::plan::node::WindowInput;
 use crate::state::aggregate::{AggregatePlan, StepInput};
 use crate::state::column::Column;
 use crate::state::keyed::{KeyedState, Results, out_of_range, row_text};
 use crate::state::keys::GroupKeys;
 use crate::time::{BEGINNING, CLOSED, EventTime};
-
-/// Where the window of a row comes from.
-#[derive(Clone, Debug)]
-pub enum WindowSource {
-    /// Computed from a time column.
-    Assigned {
-        /// The DESCRIPTOR column, a timestamp.
-        time_column: usize,
-        /// The shape; no session.
-        spec: WindowSpec,
-    },
-    /// Carried by the row in two timestamp columns.
-    Attached {
-        /// Column of the window's start.
-        start: usize,
-        /// Column of the window's end.
-        end: usize,
-    },
-}
 
 /// The logic of a windowed aggregation.
 pub struct WindowAggregate {
@@ -78,7 +59,7 @@ enum Store {
 /// What both ways to keep windows need.
 struct Parts {
     input: SchemaRef,
-    source: WindowSource,
+    source: WindowInput,
     keys: Vec<usize>,
     key_types: Vec<DataType>,
     plan: Arc<AggregatePlan>,
@@ -104,7 +85,7 @@ impl WindowAggregate {
     /// `output` is keys, `calls`, then window start, end and time (TIMESTAMP(3)).
     pub fn new(
         input: SchemaRef,
-        source: WindowSource,
+        source: WindowInput,
         keys: Vec<usize>,
         calls: Vec<AggregateCall>,
         output: SchemaRef,
@@ -117,8 +98,8 @@ impl WindowAggregate {
         let plan = Arc::new(AggregatePlan::new(&calls, &input, append_only)?);
         let key_types = keys.iter().map(|&k| input.field(k).data_type().clone()).collect();
         let shape = match &source {
-            WindowSource::Assigned { spec, .. } => Some(WindowShape::new(spec)?),
-            WindowSource::Attached { .. } => None,
+            WindowInput::Assigned { spec, .. } => Some(WindowShape::new(spec)?),
+            WindowInput::Attached { .. } => None,
         };
         let lateness = allowed_lateness.max(0);
         let store = match shape {

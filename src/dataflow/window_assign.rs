@@ -6,7 +6,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMillisecondAr
 use arrow::compute;
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 
-use super::window_math::windows_of;
+use super::window_math::WindowShape;
 use crate::batch::UpdateBatch;
 use crate::error::Result;
 use crate::plan::expr::time_type;
@@ -20,6 +20,7 @@ pub fn assign(
     spec: &WindowSpec,
     output: &SchemaRef,
 ) -> Result<UpdateBatch> {
+    let shape = WindowShape::new(spec)?;
     let times = compute::cast(batch.column(time_column), &time_type())?;
     let times = times.as_primitive::<TimestampMillisecondType>();
     let (mut rows, mut starts, mut ends) = (Vec::new(), Vec::new(), Vec::new());
@@ -27,11 +28,11 @@ pub fn assign(
         if times.is_null(row) {
             continue;
         }
-        windows_of(spec, times.value(row), |start, end| {
+        for window in shape.windows(times.value(row)) {
             rows.push(row as u32);
-            starts.push(start);
-            ends.push(end);
-        });
+            starts.push(window.start);
+            ends.push(window.end);
+        }
     }
     let last: Vec<i64> = ends.iter().map(|e| e - 1).collect();
     let taken = batch.take(&UInt32Array::from(rows))?;

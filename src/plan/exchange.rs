@@ -18,7 +18,7 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::SessionAssign { keys, .. }
         | Operator::SessionAggregate { keys, .. }
         | Operator::GroupAggregate { keys, .. }
-        | Operator::WindowAggregate { window: WindowInput::Assign { .. }, keys, .. } => {
+        | Operator::WindowAggregate { window: WindowInput::Assigned { .. }, keys, .. } => {
             vec![by_keys(plan, node, keys, &[])]
         }
         Operator::WindowAggregate { window: WindowInput::Attached { start, end }, keys, .. } => {

@@ -241,7 +241,7 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
         }
         Operator::WindowAggregate { window, keys, calls } => {
             let window = match window {
-                WindowInput::Assign { time_column, spec } => {
+                WindowInput::Assigned { time_column, spec } => {
                     format!("{}, time={}", shape(spec), of(&[*time_column]))
                 }
                 WindowInput::Attached { start, end } => format!("attached=[{}]", of(&[*start, *end])),

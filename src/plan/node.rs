@@ -47,7 +47,7 @@ pub struct Node {
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub enum WindowInput {
     /// It assigns windows by the time in `time_column`.
-    Assign {
+    Assigned {
         /// The time column (TIMESTAMP).
         time_column: usize,
         /// The shape.

@@ -7,7 +7,7 @@ use std::collections::BTreeMap;
 
 use arrow::array::UInt32Array;
 
-use super::{Parts, WindowSource, push_dead, push_late, read_times};
+use super::{Parts, WindowInput, push_dead, push_late, read_times};
 use crate::batch::UpdateBatch;
 use crate::dataflow::logic::Emitted;
 use crate::dataflow::window_math::{Window, WindowShape};
@@ -108,10 +108,10 @@ impl Each {
         let mut late_pairs: Vec<Pair> = Vec::new();
         let (mut late, mut late_ends) = (Vec::new(), Vec::new());
         let (stamps, ends) = match parts.source {
-            WindowSource::Assigned { time_column, .. } => {
+            WindowInput::Assigned { time_column, .. } => {
                 (read_times(batch.column(time_column))?, Vec::new())
             }
-            WindowSource::Attached { start, end } => {
+            WindowInput::Attached { start, end } => {
                 (read_times(batch.column(start))?, read_times(batch.column(end))?)
             }
         };

@@ -12,7 +12,7 @@ use std::ops::Range;
 
 use arrow::array::UInt32Array;
 
-use super::{Parts, Prepared, WindowSource, push_dead, push_late, read_times};
+use super::{Parts, Prepared, WindowInput, push_dead, push_late, read_times};
 use crate::batch::UpdateBatch;
 use crate::dataflow::logic::Emitted;
 use crate::dataflow::window_math::{Pane, Window, WindowShape};
@@ -104,7 +104,7 @@ impl Panes {
         waiting: &mut Waiting,
         out: &mut Emitted,
     ) -> Result<()> {
-        let WindowSource::Assigned { time_column, .. } = parts.source else { return Ok(()) };
+        let WindowInput::Assigned { time_column, .. } = parts.source else { return Ok(()) };
         let mut runs: Vec<Run> = Vec::new();
         let (mut aside, mut late, mut late_ends) = (Vec::new(), Vec::new(), Vec::new());
         let stamps = read_times(batch.column(time_column))?;
@@ -190,7 +190,7 @@ impl Panes {
         batch: &UpdateBatch,
         rows: Range<usize>,
     ) -> Result<()> {
-        let WindowSource::Assigned { time_column, .. } = parts.source else { return Ok(()) };
+        let WindowInput::Assigned { time_column, .. } = parts.source else { return Ok(()) };
         if rows.is_empty() {
             return Ok(());
         }

@@ -171,7 +171,7 @@ impl Lowerer<'_> {
                 }
                 Grouping::Session { time_column: 0, gap }
             }
-            (Some(spec), None) => Grouping::Assigned(WindowInput::Assign { time_column: 0, spec }),
+            (Some(spec), None) => Grouping::Assigned(WindowInput::Assigned { time_column: 0, spec }),
             (None, None) => return Ok(None),
         };
         arguments.columns = columns;
@@ -179,8 +179,8 @@ impl Lowerer<'_> {
             .push(Expression::column(&scope, time_column), scope.field(time_column).clone());
         let grouping = match grouping {
             Grouping::Session { gap, .. } => Grouping::Session { time_column: time, gap },
-            Grouping::Assigned(WindowInput::Assign { spec, .. }) => {
-                Grouping::Assigned(WindowInput::Assign { time_column: time, spec })
+            Grouping::Assigned(WindowInput::Assigned { spec, .. }) => {
+                Grouping::Assigned(WindowInput::Assigned { time_column: time, spec })
             }
             other => other,
         };
@@ -310,7 +310,7 @@ impl Lowerer<'_> {
                 fields.push(Field::new(name, time_type(), false));
             }
             let size = match &grouping {
-                Grouping::Assigned(WindowInput::Assign { spec, .. }) => spec.fixed_size(),
+                Grouping::Assigned(WindowInput::Assigned { spec, .. }) => spec.fixed_size(),
                 _ => None,
             };
             props.window = WindowColumns {
@@ -381,7 +381,7 @@ fn shift(calls: &mut [AggregateCall], grouping: &mut Grouping, from: usize) {
         call.filter.iter_mut().for_each(move_one);
     }
     match grouping {
-        Grouping::Assigned(WindowInput::Assign { time_column, .. })
+        Grouping::Assigned(WindowInput::Assigned { time_column, .. })
         | Grouping::Session { time_column, .. } => move_one(time_column),
         Grouping::Attached(WindowInput::Attached { start, end }) => {
             move_one(start);
