@@ -21,7 +21,7 @@ use super::context::{Catalog, InlinedTable, StreamTable};
 use super::diagnostics::{hint_for, plan_error};
 use super::optimize::optimize;
 use super::output;
-use super::script::{Name, Script, Statement, StatementKind};
+use super::script::{Name, Script, Statement, StatementKind, parse_script};
 use super::settings::Settings;
 use super::types::type_name;
 use super::window_tvf::fail;
@@ -261,6 +261,23 @@ fn exists(name: &str) -> Error {
 pub fn plan_query(catalog: &Catalog, query: &Query) -> PlanResult<LogicalPlan> {
     let statement = AstStatement::Query(Box::new(query.clone()));
     SqlToRel::new(catalog).sql_statement_to_plan(statement)
+}
+
+/// Plans one query, given as text, over the names of `catalog`; not optimised.
+pub fn bind_query(catalog: &Catalog, file: &str, text: &str) -> Result<LogicalPlan> {
+    let script = parse_script(file, text)?;
+    match script.statements.as_slice() {
+        [Statement { kind: StatementKind::Query(query), span, .. }] => plan_query(catalog, query)
+            .map_err(|error| plan_error(&script.source, *span, &error, &catalog.known_names())),
+        statements => {
+            let place = statements.first().map(|first| script.source.span(first.span));
+            let error = Error::sql("expected one query").with_hint("write SELECT, WITH or VALUES");
+            Err(match place {
+                Some(place) => error.at(place),
+                None => error,
+            })
+        }
+    }
 }
 
 /// Plans, coerces and simplifies an expression over a schema.

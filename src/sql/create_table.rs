@@ -107,7 +107,7 @@ fn column(parser: &mut Parser, table: &mut TableDef) -> Parsed<()> {
         return Err(parser_error(&message, None, start.span.start));
     }
     if parser.parse_keyword(Keyword::AS) {
-        let kind = ColumnKind::Computed(parse_expression(parser)?);
+        let kind = ColumnKind::Computed(Box::new(parse_expression(parser)?));
         parse_comment(parser)?;
         table.columns.push(ColumnDef { name, data_type: DataType::Null, nullable: true, kind });
         return Ok(());

@@ -356,7 +356,46 @@ fn strip(message: &str) -> String {
     let text = text.split("\n\nbacktrace:").next().unwrap_or(text);
     let text = text.split(".\nThis issue was likely caused by a bug").next().unwrap_or(text);
     let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
-    lower_first(&line.join(" "))
+    sql_type_names(&lower_first(&line.join(" ")))
+}
+
+/// Arrow's names of types in a message become those of SQL.
+fn sql_type_names(text: &str) -> String {
+    const NAMES: [(&str, &str); 15] = [
+        ("Timestamp(s)", "TIMESTAMP(0)"),
+        ("Timestamp(ms)", "TIMESTAMP(3)"),
+        ("Timestamp(µs)", "TIMESTAMP(6)"),
+        ("Interval(MonthDayNano)", "INTERVAL"),
+        ("Decimal128(", "DECIMAL("),
+        ("Int8", "TINYINT"),
+        ("Int16", "SMALLINT"),
+        ("Int32", "INT"),
+        ("Int64", "BIGINT"),
+        ("Float32", "FLOAT"),
+        ("Float64", "DOUBLE"),
+        ("Utf8View", "STRING"),
+        ("Utf8", "STRING"),
+        ("Boolean", "BOOLEAN"),
+        ("Date32", "DATE"),
+    ];
+    NAMES.iter().fold(text.to_string(), |text, (from, to)| replace_words(&text, from, to))
+}
+
+/// Replaces `from` where no word goes on before or after it.
+fn replace_words(text: &str, from: &str, to: &str) -> String {
+    let mut result = String::with_capacity(text.len());
+    let mut rest = text;
+    while let Some(index) = rest.find(from) {
+        let (before, tail) = rest.split_at(index);
+        let tail = tail.strip_prefix(from).unwrap_or("");
+        let starts = !before.chars().next_back().is_some_and(is_word);
+        let ends = from.ends_with(['(', ')']) || !tail.chars().next().is_some_and(is_word);
+        result.push_str(before);
+        result.push_str(if starts && ends { to } else { from });
+        rest = tail;
+    }
+    result.push_str(rest);
+    result
 }
 
 /// A parser error at a token, with an optional hint.

@@ -73,7 +73,11 @@ fn places_and_messages() {
             "at most",
         ),
         ("SELECT 'abc", "", ""),
-        ("SELECT price + channel FROM bid", "", ""),
+        (
+            "SELECT ^price + channel FROM bid",
+            "cannot coerce arithmetic expression BIGINT + STRING",
+            "",
+        ),
         (
             "EXECUTE STATEMENT SET BEGIN INSERT INTO bid SELECT * FROM bid;",
             "the statement set has no end",
@@ -122,4 +126,14 @@ fn settings_are_configuration() {
 fn random_is_refused() {
     let found = error(&with_tables("SELECT random() AS r FROM bid"));
     assert!(found.message.contains("not deterministic"), "{found}");
+}
+
+#[test]
+fn one_query_over_a_catalog() {
+    let catalog = super::super::context::Catalog::new();
+    assert!(super::super::bind::bind_query(&catalog, "query", "SELECT 1 + 1 AS two").is_ok());
+    for text in ["SELECT * FROM nothing", "SET 'a' = 'b'", "SELECT 1; SELECT 2", ""] {
+        let found = super::super::bind::bind_query(&catalog, "query", text).unwrap_err();
+        assert_eq!(found.kind, ErrorKind::Sql, "{found}");
+    }
 }
