@@ -13,6 +13,9 @@
 //! Snapshots: between two calls of `advance` the state is that as of `to`; the groups that a call
 //! changed are those of its log, which is where "what changed since" is to be collected.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};

@@ -2,6 +2,8 @@
 
 pub mod group_aggregate;
 pub mod logic;
+#[cfg(test)]
+mod oracle;
 pub mod session_aggregate;
 pub mod window_aggregate;
 pub mod window_math;

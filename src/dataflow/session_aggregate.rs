@@ -18,6 +18,9 @@
 //!
 //! State: one group a session, bounded by the sessions that are not closed. Input is append-only.
 
+#[cfg(test)]
+mod tests;
+
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;

@@ -128,8 +128,7 @@ impl WindowAggregate {
             _ => Store::Each(each::Each::new(shape)),
         };
         let (delay, spare) = (0, Vec::new());
-        let parts =
-            Parts { input, source, keys, key_types, plan, output, delay, lateness, spare };
+        let parts = Parts { input, source, keys, key_types, plan, output, delay, lateness, spare };
         Ok(WindowAggregate { parts, shape, store, applied: BEGINNING })
     }
 
@@ -331,11 +330,7 @@ pub(super) fn push_late(
 }
 
 /// A dead letter for row `row` of `batch`, which has no window.
-pub(super) fn push_dead(
-    batch: &UpdateBatch,
-    row: usize,
-    out: &mut Emitted,
-) -> Result<()> {
+pub(super) fn push_dead(batch: &UpdateBatch, row: usize, out: &mut Emitted) -> Result<()> {
     out.dead_letters.push(DeadLetter {
         source: "window".to_owned(),
         partition: String::new(),

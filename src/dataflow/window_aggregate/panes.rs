@@ -222,7 +222,11 @@ impl Panes {
         let mut ends = BTreeSet::new();
         for &pane in self.panes.keys().chain(waiting) {
             let windows = self.shape.windows(pane).map(|window| window.end);
-            ends.extend(windows.skip_while(|&end| parts.closes(end) <= from).take_while(|&end| closing(end)));
+            ends.extend(
+                windows
+                    .skip_while(|&end| parts.closes(end) <= from)
+                    .take_while(|&end| closing(end)),
+            );
         }
         ends
     }

@@ -18,9 +18,6 @@ mod plan;
 mod sum;
 mod variance;
 
-#[cfg(test)]
-mod tests;
-
 use std::any::Any;
 use std::ops::Range;
 use std::sync::Arc;
