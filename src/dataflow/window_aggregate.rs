@@ -14,6 +14,9 @@
 //!   All rows of one millisecond are one correction.
 //! * Rows whose time is NULL, or so extreme that a window bound would leave `i64`, are dead letters.
 //!
+//! * A retraction is applied to the windows of its row. Where order matters (`FIRST_VALUE` and its like)
+//!   it takes back the oldest equal argument of the row's pane.
+//!
 //! Law: the output depends on the set of updates alone, not on their cut or on the frontiers seen.
 //!
 //! Late rows may be handed out after `is_due` was false for a frontier beyond their times: they are

@@ -52,8 +52,6 @@ fn expected(rows: &[Row], gap: i64, keys: &[usize], delay: i64, lateness: i64) -
                     Naive { start, end, rows: vec![row.clone()], out: None, changed: true };
                 let joins = |s: &Naive| row.ts <= s.end && end >= s.start;
                 if time > end + delay + lateness && !sessions.iter().any(joins) {
-                    let text = row_text(batch(&run[..0]).rows().columns(), 0).unwrap();
-                    assert!(text.is_empty());
                     let one = batch(std::slice::from_ref(row));
                     let text = row_text(one.rows().columns(), 0).unwrap();
                     *seen.late.entry((text, end)).or_default() += 1;
@@ -94,7 +92,7 @@ fn keys() -> impl Strategy<Value = Vec<usize>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(128))]
+    #![proptest_config(ProptestConfig::with_cases(64))]
 
     #[test]
     fn sessions_are_those_of_the_definition(

@@ -42,6 +42,7 @@ fn windows(source: &WindowSource, row: &Row) -> Vec<(i64, i64)> {
 }
 
 fn expected(
+    calls: &[AggregateCall],
     rows: &[Row],
     source: &WindowSource,
     keys: &[usize],
@@ -70,7 +71,7 @@ fn expected(
             let so_far: Vec<Row> = rows.iter().filter(|r| r.time <= time).cloned().collect();
             let exists = so_far.iter().map(|r| r.diff).sum::<i64>() > 0;
             let more = [start, end, end - 1];
-            let new = exists.then(|| naive_row(&key, &calls(), &so_far, &more));
+            let new = exists.then(|| naive_row(&key, calls, &so_far, &more));
             if old != new {
                 old.into_iter().for_each(|row| seen.add(time, row, -1));
                 new.clone().into_iter().for_each(|row| seen.add(time, row, 1));
@@ -81,15 +82,28 @@ fn expected(
     seen
 }
 
-fn logic(
+fn logic_of(
+    calls: Vec<AggregateCall>,
     source: &WindowSource,
     keys: &[usize],
     lateness: i64,
     append_only: bool,
 ) -> WindowAggregate {
-    let output = output(keys, &calls(), &MORE);
+    let output = output(keys, &calls, &MORE);
     let (source, keys) = (source.clone(), keys.to_vec());
-    WindowAggregate::new(schema(), source, keys, calls(), output, lateness, append_only).unwrap()
+    WindowAggregate::new(schema(), source, keys, calls, output, lateness, append_only).unwrap()
+}
+
+fn logic(source: &WindowSource, keys: &[usize], lateness: i64) -> WindowAggregate {
+    logic_of(calls(), source, keys, lateness, true)
+}
+
+/// A retraction takes back the oldest equal value *of its pane*, which the oracle does not know.
+fn calls_without_order() -> Vec<AggregateCall> {
+    use crate::plan::aggregate::AggregateFunction as F;
+    let mut calls = calls();
+    calls.retain(|call| !matches!(call.function, F::FirstValue | F::LastValue | F::ListAgg { .. }));
+    calls
 }
 
 fn keys() -> impl Strategy<Value = Vec<usize>> {
@@ -97,7 +111,7 @@ fn keys() -> impl Strategy<Value = Vec<usize>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(96))]
+    #![proptest_config(ProptestConfig::with_cases(48))]
 
     #[test]
     fn windows_hold_the_rows_that_are_in_time(
@@ -105,10 +119,10 @@ proptest! {
         delay in 0i64..3,
     ) {
         let source = WindowSource::Assigned { time_column: 2, spec };
-        let mut logic = logic(&source, &keys, 0, true).with_input_delay(delay);
+        let mut logic = logic(&source, &keys, 0).with_input_delay(delay);
         let seen = drive(&mut logic, &rows, &cut, true);
         prop_assert_eq!(logic.state_rows(), 0);
-        prop_assert_eq!(seen, expected(&rows, &source, &keys, delay, 0));
+        prop_assert_eq!(seen, expected(&calls(), &rows, &source, &keys, delay, 0));
     }
 
     #[test]
@@ -116,8 +130,10 @@ proptest! {
         rows in updates(20, SPAN, 10), spec in specs(), keys in keys(), cut in cuts(SPAN + 40, 5),
     ) {
         let source = WindowSource::Assigned { time_column: 2, spec };
-        let seen = drive(&mut logic(&source, &keys, 0, false), &rows, &cut, true);
-        prop_assert_eq!(seen, expected(&rows, &source, &keys, 0, 0));
+        let calls = calls_without_order();
+        let mut logic = logic_of(calls.clone(), &source, &keys, 0, false);
+        let seen = drive(&mut logic, &rows, &cut, true);
+        prop_assert_eq!(seen, expected(&calls, &rows, &source, &keys, 0, 0));
     }
 
     #[test]
@@ -126,10 +142,10 @@ proptest! {
         lateness in 1i64..30,
     ) {
         let source = WindowSource::Assigned { time_column: 2, spec };
-        let mut logic = logic(&source, &keys, lateness, true);
+        let mut logic = logic(&source, &keys, lateness);
         let seen = drive(&mut logic, &rows, &cut, true);
         prop_assert_eq!(logic.state_rows(), 0);
-        prop_assert_eq!(seen, expected(&rows, &source, &keys, 0, lateness));
+        prop_assert_eq!(seen, expected(&calls(), &rows, &source, &keys, 0, lateness));
     }
 
     #[test]
@@ -142,9 +158,9 @@ proptest! {
             row.start = row.end - 20 - row.x.unwrap_or(0).abs();
         }
         let source = WindowSource::Attached { start: 8, end: 9 };
-        let mut logic = logic(&source, &keys, lateness, true).with_input_delay(delay);
+        let mut logic = logic(&source, &keys, lateness).with_input_delay(delay);
         let seen = drive(&mut logic, &rows, &cut, true);
-        prop_assert_eq!(seen, expected(&rows, &source, &keys, delay, lateness));
+        prop_assert_eq!(seen, expected(&calls(), &rows, &source, &keys, delay, lateness));
     }
 
     #[test]
@@ -158,7 +174,7 @@ proptest! {
             start: 0, end: 0, time: 10, diff: 1, rank: 0,
         }).collect();
         let source = WindowSource::Assigned { time_column: 2, spec };
-        let mut logic = logic(&source, &[], lateness, true);
+        let mut logic = logic(&source, &[], lateness);
         let cut = Cut { frontiers: vec![20], batch_rows: 3, by_rank: false };
         let seen = drive(&mut logic, &rows, &cut, false);
         prop_assert!(seen.dead <= rows.len());
@@ -170,7 +186,7 @@ proptest! {
 fn nothing_is_due_while_no_window_ends() {
     let spec = WindowSpec::Tumble { size: 100, offset: 0 };
     let source = WindowSource::Assigned { time_column: 2, spec };
-    let mut logic = logic(&source, &[0], 0, true);
+    let mut logic = logic(&source, &[0], 0);
     logic.advance(BEGINNING, 10, Vec::new(), &mut Emitted::default()).unwrap();
     assert!(!logic.is_due(90, 5));
     assert!(logic.is_due(90, WINDOW_ROWS_UNREAD_MAX + 1));
