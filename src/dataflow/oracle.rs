@@ -120,7 +120,8 @@ pub fn calls() -> Vec<AggregateCall> {
     let text = DataType::Utf8View;
     let plain =
         |function: F, arg: usize, of: &DataType| (function, false, vec![arg], None, of.clone());
-    let list: Vec<(F, bool, Vec<usize>, Option<usize>, DataType)> = vec![
+    type Call = (F, bool, Vec<usize>, Option<usize>, DataType);
+    let list: Vec<Call> = vec![
         (F::Count, false, vec![], None, int.clone()),
         (F::Count, false, vec![], Some(p), int.clone()),
         (F::Count, false, vec![x], Some(p), int.clone()),
@@ -196,7 +197,8 @@ pub fn key_text(row: &Row, keys: &[usize]) -> String {
     row_text(&keys.iter().map(|&key| value(row, key)).collect::<Vec<_>>(), 0).unwrap()
 }
 
-/// Argument rows in order of time and value; what was taken back is taken from the oldest equal ones.
+/// Argument rows in order of time and value; what was taken back is taken from the oldest equal
+/// ones.
 fn ordered(rows: &[Row], argument: usize) -> Vec<(i64, Row)> {
     let mut by_value: BTreeMap<String, (Vec<(i64, Row)>, usize)> = BTreeMap::new();
     for row in rows {

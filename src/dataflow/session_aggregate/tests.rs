@@ -152,3 +152,27 @@ fn retractions_are_refused() {
     assert_eq!(taken.rows().column(0).len(), 1);
     assert!(logic.advance(-1, 5, vec![vec![taken]], &mut Emitted::default()).is_err());
 }
+
+#[test]
+fn distinct_values_of_past_sessions_are_forgotten() {
+    use crate::plan::aggregate::AggregateFunction;
+    let mut calls = calls();
+    calls.retain(|call| call.distinct && call.function == AggregateFunction::Count);
+    let output = output(&[0], &calls, &MORE);
+    let mut logic =
+        SessionAggregate::new(schema(), 2, 5, vec![0], calls.clone(), output, 0).unwrap();
+    let row = |i: i64| Row {
+        x: Some(i),
+        f: Some(0.5),
+        t: Some(format!("a string of some length, the {i}th")),
+        p: Some(i % 2 == 0),
+        ..at(i / 2 * 20 + i % 2, i / 2 * 20 + i % 2)
+    };
+    let rows: Vec<Row> = (0..6000).map(row).collect();
+    let frontiers = (0..600).map(|i| i * 100).collect();
+    let cut = Cut { frontiers, batch_rows: 100, by_rank: false };
+    let seen = drive(&mut logic, &rows, &cut, true);
+    assert_eq!(seen.updates.len(), 3000);
+    // x, x of even rows, t of even rows, x with t, f.
+    assert!(seen.updates.keys().all(|(_, row)| row.starts_with("1,2,1,1,2,1,")));
+}
