@@ -3,15 +3,19 @@
 //! State: group keys, aggregate states and the number of rows of each group; bounded by nothing but
 //! the number of keys. A group without rows is forgotten, and its number is given again.
 //!
-//! Law: as of every tick border the output is the batch `GROUP BY` over the input so far. All rows of
-//! a tick are simultaneous; the change is emitted at the tick's start, and none if the row is as before.
+//! Law: as of every tick border the output is the batch `GROUP BY` over the input so far. All rows
+//! of a tick are simultaneous; the change is emitted at the tick's start, and none if the row is as
+//! before.
 //!
 //! A global aggregate (no keys) shows nothing before the first row, and then always one row. If the
-//! input ends and there never was a row, the row of an empty input (`COUNT` 0) is emitted at time 0,
-//! or at the frontier if that is later: see [`GroupAggregate::with_initial_row`].
+//! input ends and there never was a row, the row of an empty input (`COUNT` 0) is emitted at time
+//! 0, or at the frontier if that is later: see [`GroupAggregate::with_initial_row`].
 //!
 //! Snapshots: between two calls of `advance` the state is that as of `to`; the groups that a call
 //! changed are those of its log, which is where "what changed since" is to be collected.
+
+#[cfg(test)]
+mod tests;
 
 use std::sync::Arc;
 
@@ -99,8 +103,8 @@ impl GroupAggregate {
 
     /// Emits each group's last row alone, once the input has ended.
     ///
-    /// Its time is the start of the last tick that touched the group, or the frontier reached before
-    /// the end if that is later: for outputs of which the final contents alone are seen.
+    /// Its time is the start of the last tick that touched the group, or the frontier reached
+    /// before the end if that is later: for outputs of which the final contents alone are seen.
     pub fn with_final_only(mut self, final_only: bool) -> Self {
         self.final_only = final_only;
         self

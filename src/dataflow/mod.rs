@@ -18,6 +18,8 @@ pub mod metrics;
 pub mod outputs;
 pub mod render;
 pub mod runtime;
+#[cfg(test)]
+mod oracle;
 pub mod session_aggregate;
 pub mod side;
 pub mod sink;

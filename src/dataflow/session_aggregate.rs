@@ -1,22 +1,26 @@
 //! Session aggregation: rows of one key at most a gap apart, merged into one result.
 //!
-//! A session is `[least ts, greatest ts + gap)`. Two rows exactly one gap apart belong to one session,
-//! so a row *at* the window's end still belongs, and the session is complete only when the frontier is
-//! beyond its end: the result has the time `end` (not `end - 1`) plus the input delay. An operator
-//! behind must close one millisecond later: give it an input delay that is greater by one.
+//! A session is `[least ts, greatest ts + gap)`. Two rows exactly one gap apart belong to one
+//! session, so a row *at* the window's end still belongs, and the session is complete only when the
+//! frontier is beyond its end: the result has the time `end` (not `end - 1`) plus the input delay.
+//! An operator behind must close one millisecond later: give it an input delay that is greater by
+//! one.
 //!
 //! Late is decided row by row, in the order of `time(e)`, then `ts`; what the frontier was does not
 //! matter. At a row of time `t`
 //!
 //! * a session is closed if `t > end + delay + allowed lateness`;
-//! * the row joins all sessions of its key that are not closed and at most one gap away, which become
-//!   one session;
+//! * the row joins all sessions of its key that are not closed and at most one gap away, which
+//!   become one session;
 //! * if there is none, it begins one; unless that would be closed at `t`: then it is late.
 //!
-//! With allowed lateness a session that was emitted (`t > end + delay`) and changes is taken back at
-//! `t`; the session that it becomes is emitted at `t`, or when it is complete if that is later.
+//! With allowed lateness a session that was emitted (`t > end + delay`) and changes is taken back
+//! at `t`; the session that it becomes is emitted at `t`, or when it is complete if that is later.
 //!
 //! State: one group a session, bounded by the sessions that are not closed. Input is append-only.
+
+#[cfg(test)]
+mod tests;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -57,7 +61,8 @@ pub struct SessionAggregate {
     sessions: Vec<Session>,
     states: AggregateStates,
     free: Vec<u32>,
-    /// When each session is next to be looked at: time, session, life. May be too early, never late.
+    /// When each session is next to be looked at: time, session, life. May be too early, never
+    /// late.
     agenda: BinaryHeap<Reverse<(i64, u32, u32)>>,
 }
 
@@ -92,8 +97,8 @@ struct Ordered {
 impl SessionAggregate {
     /// Groups rows of `input` by sessions of `gap` ms for each value of the columns `keys`.
     ///
-    /// `keys` are both the `PARTITION BY` and the `GROUP BY` columns. `output` is keys, `calls`, then
-    /// window start, end and time (TIMESTAMP(3)).
+    /// `keys` are both the `PARTITION BY` and the `GROUP BY` columns. `output` is keys, `calls`,
+    /// then window start, end and time (TIMESTAMP(3)).
     pub fn new(
         input: SchemaRef,
         time_column: usize,
@@ -155,9 +160,9 @@ impl SessionAggregate {
         }
         let times = read_times(batch.column(self.time_column))?;
         let (mut order, mut stamps) = (Vec::with_capacity(batch.len()), Vec::new());
-        for (row, stamp) in times.iter().enumerate() {
+        for row in 0..times.len() {
             // Times so extreme that the session's bounds would leave `i64` have none.
-            match stamp.filter(|stamp| {
+            match times.get(row).filter(|stamp| {
                 stamp.checked_add(self.gap).is_some() && stamp.checked_sub(self.gap).is_some()
             }) {
                 Some(stamp) => {
@@ -167,13 +172,13 @@ impl SessionAggregate {
                 None => push_dead(&batch, row, out)?,
             }
         }
-        let place = |row: u32| (batch.times()[row as usize], times[row as usize]);
+        let place = |row: u32| (batch.times()[row as usize], times.get(row as usize));
         let whole = order.len() == batch.len();
         if whole && order.is_sorted_by_key(|&row| place(row)) {
             return Ok(Ordered { batch, stamps });
         }
         order.sort_by_key(|&row| place(row));
-        let stamps = order.iter().filter_map(|&row| times[row as usize]).collect();
+        let stamps = order.iter().filter_map(|&row| times.get(row as usize)).collect();
         Ok(Ordered { batch: batch.take(&UInt32Array::from(order))?, stamps })
     }
 

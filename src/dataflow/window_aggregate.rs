@@ -1,18 +1,23 @@
 //! Windowed aggregation: one row a window and group, emitted when the window closes.
 //!
-//! Rows are assigned to windows here (TUMBLE, HOP, CUMULATE) or carry their window (the second level
-//! of two-level windows). State: aggregates per pane or per window; a pane is a stretch of time whose
-//! rows are in the same windows, so that a row is added once however many windows hold it. Bounded by
-//! the windows that are open.
+//! Rows are assigned to windows here (TUMBLE, HOP, CUMULATE) or carry their window (the second
+//! level of two-level windows). State: aggregates per pane or per window; a pane is a stretch of
+//! time whose rows are in the same windows, so that a row is added once however many windows hold
+//! it. Bounded by the windows that are open.
 //!
 //! * A window `[s, e)` closes at `e + input delay`; its rows have the time just before that, which
 //!   without a delay is `e - 1`.
 //! * Late is decided row by row: a row is dropped for a window that is closed at `time(e)`, that is
-//!   `time(e) >= e + delay + allowed lateness`. A row that no window takes is given to the late output
-//!   with the end of its last window. A row in no window at all (a hop with gaps) is dropped in silence.
+//!   `time(e) >= e + delay + allowed lateness`. A row that no window takes is given to the late
+//!   output with the end of its last window. A row in no window at all (a hop with gaps) is dropped
+//!   in silence.
 //! * With allowed lateness a late row corrects the result at `time(e)`: old row `-1`, new row `+1`.
 //!   All rows of one millisecond are one correction.
-//! * Rows whose time is NULL, or so extreme that a window bound would leave `i64`, are dead letters.
+//! * Rows whose time is NULL, or so extreme that a window bound would leave `i64`, are dead
+//!   letters.
+//!
+//! * A retraction is applied to the windows of its row. Where order matters (`FIRST_VALUE` and its
+//!   like) it takes back the oldest equal argument of the row's pane.
 //!
 //! Law: the output depends on the set of updates alone, not on their cut or on the frontiers seen.
 //!
@@ -27,6 +32,7 @@ mod tests;
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMillisecondArray, UInt32Array};
+use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 use arrow::datatypes::*;
 
 use super::logic::{Emitted, LateRows, StatefulLogic};
@@ -109,8 +115,7 @@ impl WindowAggregate {
             _ => Store::Each(each::Each::new(shape)),
         };
         let (delay, spare) = (0, Vec::new());
-        let parts =
-            Parts { input, source, keys, key_types, plan, output, delay, lateness, spare };
+        let parts = Parts { input, source, keys, key_types, plan, output, delay, lateness, spare };
         Ok(WindowAggregate { parts, shape, store, applied: BEGINNING })
     }
 
@@ -244,17 +249,51 @@ pub(super) fn constant_time(value: i64, rows: usize, data_type: &DataType) -> Ar
     }
 }
 
-/// A timestamp column in milliseconds, rounded down; `None` for NULL and out of range.
-pub(super) fn read_times(array: &ArrayRef) -> Result<Vec<Option<i64>>> {
+/// A timestamp column in milliseconds.
+pub(super) struct Stamps {
+    values: ScalarBuffer<i64>,
+    /// Absent when every row has a time.
+    valid: Option<BooleanBuffer>,
+}
+
+impl Stamps {
+    /// The time of row `row`; `None` for NULL and out of range.
+    #[inline]
+    pub(super) fn get(&self, row: usize) -> Option<i64> {
+        match &self.valid {
+            Some(valid) if !valid.value(row) => None,
+            _ => Some(self.values[row]),
+        }
+    }
+
+    pub(super) fn len(&self) -> usize {
+        self.values.len()
+    }
+
+    /// Least and greatest time, if every row has one.
+    fn range(&self) -> Option<(i64, i64)> {
+        let all = (self.valid.is_none() && !self.values.is_empty()).then_some(&self.values)?;
+        Some(all.iter().fold((i64::MAX, i64::MIN), |(l, h), &t| (l.min(t), h.max(t))))
+    }
+}
+
+/// Reads a timestamp column, rounded down to milliseconds.
+pub(super) fn read_times(array: &ArrayRef) -> Result<Stamps> {
     fn read<T: ArrowPrimitiveType<Native = i64>>(
         array: &ArrayRef,
         convert: impl Fn(i64) -> Option<i64>,
-    ) -> Vec<Option<i64>> {
-        array.as_primitive::<T>().iter().map(|value| value.and_then(&convert)).collect()
+    ) -> Stamps {
+        let stamps: Vec<Option<i64>> =
+            array.as_primitive::<T>().iter().map(|value| value.and_then(&convert)).collect();
+        let all = stamps.iter().all(Option::is_some);
+        let valid = (!all).then(|| stamps.iter().map(Option::is_some).collect());
+        Stamps { values: stamps.into_iter().map(Option::unwrap_or_default).collect(), valid }
     }
     Ok(match array.data_type() {
         DataType::Timestamp(TimeUnit::Millisecond, _) => {
-            read::<TimestampMillisecondType>(array, Some)
+            let values = array.as_primitive::<TimestampMillisecondType>().values().clone();
+            let nulls = array.nulls().filter(|nulls| nulls.null_count() > 0);
+            Stamps { values, valid: nulls.map(|nulls| nulls.inner().clone()) }
         }
         DataType::Timestamp(TimeUnit::Second, _) => {
             read::<TimestampSecondType>(array, |seconds| seconds.checked_mul(1000))
@@ -312,11 +351,7 @@ pub(super) fn push_late(
 }
 
 /// A dead letter for row `row` of `batch`, which has no window.
-pub(super) fn push_dead(
-    batch: &UpdateBatch,
-    row: usize,
-    out: &mut Emitted,
-) -> Result<()> {
+pub(super) fn push_dead(batch: &UpdateBatch, row: usize, out: &mut Emitted) -> Result<()> {
     out.dead_letters.push(DeadLetter {
         source: "window".to_owned(),
         partition: String::new(),

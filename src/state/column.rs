@@ -1,8 +1,9 @@
 //! Columns in few physical forms, so that keys and aggregates need one loop a form, not one a type.
 //!
-//! [`Column`] reads an Arrow array: every integer, date, time and timestamp as `i64`, floats as `f64`
-//! or as order-preserving `i64`, decimals as `i128`, strings as bytes, all else as row-format bytes.
-//! [`ColumnBuilder`] writes the same forms back to arrays. Called by the states of this layer alone.
+//! [`Column`] reads an Arrow array: every integer, date, time and timestamp as `i64`, floats as
+//! `f64` or as order-preserving `i64`, decimals as `i128`, strings as bytes, all else as row-format
+//! bytes. [`ColumnBuilder`] writes the same forms back to arrays. Called by the states of this
+//! layer alone.
 
 use std::sync::Arc;
 
@@ -391,7 +392,9 @@ impl ColumnBuilder {
             Built::Int(v) => {
                 // Flink's numeric functions over integers give integers, truncated.
                 let whole = value.trunc();
-                if !(whole >= self.range.0 as f64 && whole <= self.range.1 as f64) {
+                let (least, greatest) = (self.range.0 as f64, self.range.1 as f64);
+                // `i64::MAX` as a float is one too many.
+                if !(least..=greatest).contains(&whole) || whole >= 2f64.powi(63) {
                     return self.push_failed();
                 }
                 v.push(whole as i64);
@@ -399,7 +402,7 @@ impl ColumnBuilder {
             Built::Wide(v) => {
                 let scale = decimal_scale(&self.data_type);
                 let scaled = (value * 10f64.powi(i32::from(scale))).round();
-                if !(scaled.abs() < 1e38) {
+                if scaled.is_nan() || scaled.abs() >= 1e38 {
                     return self.push_failed();
                 }
                 v.push(scaled as i128);

@@ -57,7 +57,7 @@ impl FloatTotal {
 
     /// Adds the square of `value`, `diff` times; bits below the least subnormal are cut off.
     pub fn add_square(&mut self, value: f64, diff: i64) {
-        if !(value.abs() < 2f64.powi(512)) {
+        if value.is_nan() || value.abs() >= 2f64.powi(512) {
             let square = if value.is_nan() { f64::NAN } else { f64::INFINITY };
             return self.wide().add_special(square, diff);
         }

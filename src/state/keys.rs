@@ -1,7 +1,7 @@
 //! Group keys: rows of key columns to dense group numbers, and back.
 //!
-//! Numbers start at 0 and are given again after [`GroupKeys::remove`]. The keys are copies: no input
-//! buffer is kept alive. Called by the keyed operators and by distinct sets.
+//! Numbers start at 0 and are given again after [`GroupKeys::remove`]. The keys are copies: no
+//! input buffer is kept alive. Called by the keyed operators and by distinct sets.
 
 use std::ops::Range;
 
@@ -103,7 +103,8 @@ impl GroupKeys {
         columns.into_iter().map(|column| Column::read(column, KEY)).collect()
     }
 
-    /// The groups of the rows `rows` of `columns`, in order, into `groups`; new keys get new numbers.
+    /// The groups of the rows `rows` of `columns`, in order, into `groups`; new keys get new
+    /// numbers.
     pub fn intern(
         &mut self,
         columns: &[&Column],

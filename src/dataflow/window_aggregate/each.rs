@@ -109,13 +109,13 @@ impl Each {
         let (mut late, mut late_ends) = (Vec::new(), Vec::new());
         let (stamps, ends) = match parts.source {
             WindowInput::Assigned { time_column, .. } => {
-                (read_times(batch.column(time_column))?, Vec::new())
+                (read_times(batch.column(time_column))?, None)
             }
             WindowInput::Attached { start, end } => {
-                (read_times(batch.column(start))?, read_times(batch.column(end))?)
+                (read_times(batch.column(start))?, Some(read_times(batch.column(end))?))
             }
         };
-        for (row, (stamp, &time)) in stamps.into_iter().zip(batch.times().iter()).enumerate() {
+        for (row, &time) in batch.times().iter().enumerate() {
             let mut last_end = None;
             let mut taken = false;
             let mut offer = |window: WindowKey| {
@@ -129,11 +129,12 @@ impl Each {
                     taken = true;
                 }
             };
-            match (stamp, self.shape, ends.get(row)) {
+            let end = ends.as_ref().and_then(|ends| ends.get(row));
+            match (stamps.get(row), self.shape, end) {
                 (Some(stamp), Some(shape), _) if shape.pane(stamp).is_some() => {
                     shape.windows(stamp).for_each(|window| offer((window.end, window.start)));
                 }
-                (Some(start), None, Some(&Some(end))) => offer((end, start)),
+                (Some(start), None, Some(end)) => offer((end, start)),
                 _ => push_dead(batch, row, out)?,
             }
             if let Some(end) = last_end.filter(|_| !taken) {

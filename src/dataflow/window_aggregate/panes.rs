@@ -1,9 +1,10 @@
 //! Windows put together from panes: each row is added once; a window is the sum of its panes.
 //!
 //! * TUMBLE: a pane is a window.
-//! * HOP: panes of the greatest common divisor of size and slide; a closing window merges its panes.
-//! * CUMULATE: panes of one step; once a window has closed, its panes are one, since they are in the
-//!   same open windows from then on.
+//! * HOP: panes of the greatest common divisor of size and slide; a closing window merges its
+//!   panes.
+//! * CUMULATE: panes of one step; once a window has closed, its panes are one, since they are in
+//!   the same open windows from then on.
 //!
 //! A row that is late for some of its windows and not for all waits until the former have closed.
 
@@ -12,7 +13,7 @@ use std::ops::Range;
 
 use arrow::array::UInt32Array;
 
-use super::{Parts, Prepared, WindowInput, push_dead, push_late, read_times};
+use super::{Parts, Prepared, Stamps, WindowInput, push_dead, push_late, read_times};
 use crate::batch::UpdateBatch;
 use crate::dataflow::logic::Emitted;
 use crate::dataflow::window_math::{Pane, Window, WindowShape};
@@ -96,6 +97,13 @@ impl Panes {
         }
     }
 
+    /// The pane of all rows, if they are in one and on time for all its windows.
+    fn one_pane(&mut self, parts: &Parts, batch: &UpdateBatch, stamps: &Stamps) -> Option<i64> {
+        let ((least, greatest), (_, latest)) = (stamps.range()?, batch.time_range()?);
+        let pane = self.pane(least)?;
+        (greatest < pane.end && latest < parts.closes(pane.first_end?)).then_some(pane.start)
+    }
+
     /// Adds the rows that are on time, puts others aside.
     fn sort_in(
         &mut self,
@@ -108,8 +116,11 @@ impl Panes {
         let mut runs: Vec<Run> = Vec::new();
         let (mut aside, mut late, mut late_ends) = (Vec::new(), Vec::new(), Vec::new());
         let stamps = read_times(batch.column(time_column))?;
-        for (row, (stamp, &time)) in stamps.into_iter().zip(batch.times().iter()).enumerate() {
-            let Some(pane) = stamp.and_then(|stamp| self.pane(stamp)) else {
+        if let Some(pane) = self.one_pane(parts, batch, &stamps) {
+            return self.add(parts, batch, vec![Run { pane, rows: 0..batch.len() }]);
+        }
+        for (row, &time) in batch.times().iter().enumerate() {
+            let Some(pane) = stamps.get(row).and_then(|stamp| self.pane(stamp)) else {
                 push_dead(batch, row, out)?;
                 continue;
             };
@@ -196,8 +207,9 @@ impl Panes {
         }
         let batch = batch.slice(rows.start, rows.len());
         let mut runs = Vec::new();
-        for (row, stamp) in read_times(batch.column(time_column))?.into_iter().enumerate() {
-            let Some(pane) = stamp.and_then(|stamp| self.pane(stamp)) else { continue };
+        let stamps = read_times(batch.column(time_column))?;
+        for row in 0..batch.len() {
+            let Some(pane) = stamps.get(row).and_then(|stamp| self.pane(stamp)) else { continue };
             let mut start = pane.start;
             // The panes of closed windows of a cycle are one: that of its start.
             if self.shape.is_cumulate()
@@ -222,7 +234,11 @@ impl Panes {
         let mut ends = BTreeSet::new();
         for &pane in self.panes.keys().chain(waiting) {
             let windows = self.shape.windows(pane).map(|window| window.end);
-            ends.extend(windows.skip_while(|&end| parts.closes(end) <= from).take_while(|&end| closing(end)));
+            ends.extend(
+                windows
+                    .skip_while(|&end| parts.closes(end) <= from)
+                    .take_while(|&end| closing(end)),
+            );
         }
         ends
     }

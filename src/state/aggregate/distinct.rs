@@ -30,7 +30,8 @@ struct Entry {
     value: i64,
     /// Number of the group's life, see [`Distinct::lives`].
     life: u32,
-    /// Append-only: bitmask of the filters that saw the value. With retractions: index of its counts.
+    /// Append-only: bitmask of the filters that saw the value. With retractions: index of its
+    /// counts.
     seen: u32,
 }
 
@@ -55,11 +56,14 @@ pub(super) struct Distinct {
     types: Vec<DataType>,
     filters: Vec<usize>,
     members: Vec<Member>,
+    /// No call needs the values themselves.
+    counts_alone: bool,
     retracts: bool,
     table: HashTable<Entry>,
     /// Numbers of values that are not 64-bit, and how many entries use each.
     values: Option<(GroupKeys, Vec<u32>)>,
-    /// Each group's present life: emptying a group starts a new one and leaves its entries as garbage.
+    /// Each group's present life: emptying a group starts a new one and leaves its entries as
+    /// garbage.
     lives: Vec<u32>,
     lives_begun: u32,
     /// Entries of each group, and of past lives.
@@ -94,6 +98,7 @@ impl Distinct {
             columns,
             types,
             filters,
+            counts_alone: members.iter().all(|member| member.inner.is_none()),
             members,
             retracts,
             table: HashTable::new(),
@@ -155,7 +160,7 @@ impl Distinct {
             counts[rest.trailing_zeros() as usize] += diff;
             rest &= rest - 1;
         }
-        if self.members.iter().all(|member| member.inner.is_none()) {
+        if self.counts_alone {
             return;
         }
         let Some(number) = self.number(value) else { return };

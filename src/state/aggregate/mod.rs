@@ -1,11 +1,12 @@
 //! Vectorised aggregate states: what each aggregate call remembers, by group number.
 //!
-//! [`AggregatePlan`] turns the calls of an operator into few states: calls over the same argument and
-//! filter share one (`SUM` with `AVG`, all `COUNT(DISTINCT x) FILTER ..` over one `x`).
+//! [`AggregatePlan`] turns the calls of an operator into few states: calls over the same argument
+//! and filter share one (`SUM` with `AVG`, all `COUNT(DISTINCT x) FILTER ..` over one `x`).
 //! [`AggregateStates`] holds them for the groups of one operator or window.
 //!
-//! Law: a state depends only on the multiset of updates that it was given, never on their order, cut
-//! or on which parts were merged. So totals of integers are 128 bits wide and those of floats exact.
+//! Law: a state depends only on the multiset of updates that it was given, never on their order,
+//! cut or on which parts were merged. So totals of integers are 128 bits wide and those of floats
+//! exact.
 //!
 //! Semantics: `COUNT` is never NULL, every other function is NULL for no non-NULL values. A result
 //! that its type cannot hold becomes NULL and is noted in the builder (a dead letter, not a wrap).
@@ -17,9 +18,6 @@ mod ordered;
 mod plan;
 mod sum;
 mod variance;
-
-#[cfg(test)]
-mod tests;
 
 use std::any::Any;
 use std::ops::Range;
