@@ -28,3 +28,5 @@ pub const IO_CHANNEL_MESSAGES_MAX: usize = 16;
 pub const WINDOWS_PER_ROW_MAX: i64 = 100_000;
 /// Compiled patterns (dates, regular expressions) that a thread keeps, per kind.
 pub const PATTERNS_COMPILED_MAX: usize = 64;
+/// Bytes of a text that a function may make out of a number (LPAD, REPEAT).
+pub const TEXT_BYTES_MAX: usize = 16 << 20;
