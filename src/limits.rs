@@ -74,3 +74,5 @@ pub const PANES_PER_WINDOW_MAX: i64 = 64;
 pub const WINDOW_ROWS_UNREAD_MAX: usize = 1 << 18;
 /// Results that an updating aggregate collects before it emits a batch.
 pub const CHANGES_PER_BATCH_MAX: usize = 1 << 16;
+/// Bytes of a text that a function may make out of a number (LPAD, REPEAT).
+pub const TEXT_BYTES_MAX: usize = 16 << 20;

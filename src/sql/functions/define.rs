@@ -30,8 +30,6 @@ pub(super) enum Param {
     TextOrBytes,
     /// Any number, as DOUBLE.
     Double,
-    /// BOOLEAN.
-    Bool,
     /// TIMESTAMP or DATE as it is; a string as TIMESTAMP(3).
     Moment,
     /// TIMESTAMP, DATE or TIME as it is; a string as TIMESTAMP(3).
@@ -68,7 +66,6 @@ impl Param {
                 _ => plain.then_some(Utf8View),
             },
             Param::Double => (given.is_numeric() || *given == Null).then_some(Float64),
-            Param::Bool => matches!(given, Boolean | Null).then_some(Boolean),
             Param::Moment | Param::MomentOrTime | Param::MomentOrText => match given {
                 Timestamp(_, _) | Date32 => Some(given.clone()),
                 Date64 => Some(Timestamp(TimeUnit::Millisecond, None)),
@@ -91,7 +88,6 @@ impl Param {
             Param::TextOrInt => "STRING or an integer",
             Param::TextOrBytes => "STRING or BYTES",
             Param::Double => "a number",
-            Param::Bool => "BOOLEAN",
             Param::Moment => "TIMESTAMP or DATE",
             Param::MomentOrTime => "TIMESTAMP, DATE or TIME",
             Param::MomentOrText => "TIMESTAMP, DATE or STRING",

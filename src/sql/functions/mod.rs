@@ -15,19 +15,27 @@ mod average;
 mod cache;
 mod calendar;
 mod clock;
+mod codec;
+mod collections;
 mod conditional;
 mod date_arith;
 mod date_fields;
 mod date_format;
 mod date_parse;
 mod define;
+mod digest;
+mod json;
+mod math;
 mod pattern;
 mod pattern_parse;
+mod planner;
+mod refused;
 mod regex;
 mod regex_java;
 mod split;
 #[cfg(test)]
 mod tests;
+mod text;
 
 pub use clock::is_event_time_function;
 
@@ -35,7 +43,11 @@ pub use clock::is_event_time_function;
 ///
 /// To be called after `with_default_features`, which would otherwise put its own on top.
 pub fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
-    builder.scalar_functions().get_or_insert_default().extend(scalar_functions());
+    let functions = scalar_functions();
+    let forms = Arc::new(planner::FormPlanner::new(functions.clone()));
+    // The first planner that knows a form wins.
+    builder.expr_planners().get_or_insert_default().insert(0, forms);
+    builder.scalar_functions().get_or_insert_default().extend(functions);
     builder.aggregate_functions().get_or_insert_default().extend(aggregate_functions());
     builder
 }
@@ -44,13 +56,20 @@ pub fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
 pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
     let groups = [
         clock::functions(),
+        codec::functions(),
+        collections::functions(),
         conditional::functions(),
         date_arith::functions(),
         date_fields::functions(),
         date_format::functions(),
         date_parse::functions(),
+        digest::functions(),
+        json::functions(),
+        math::functions(),
+        refused::functions(),
         regex::functions(),
         split::functions(),
+        text::functions(),
     ];
     groups.into_iter().flatten().collect()
 }

@@ -11,6 +11,7 @@ use datafusion::prelude::SessionContext;
 
 mod aggregates;
 mod dates;
+mod library;
 mod properties;
 mod texts;
 
