@@ -76,3 +76,13 @@ pub const WINDOW_ROWS_UNREAD_MAX: usize = 1 << 18;
 pub const CHANGES_PER_BATCH_MAX: usize = 1 << 16;
 /// Bytes of a text that a function may make out of a number (LPAD, REPEAT).
 pub const TEXT_BYTES_MAX: usize = 16 << 20;
+/// Rows of an HTTP answer at most, whatever limit the request sets.
+pub const HTTP_ROWS_MAX: usize = 1_000_000;
+/// HTTP connections at a time; more wait to be accepted.
+pub const HTTP_CONNECTIONS_MAX: usize = 1024;
+/// HTTP requests that read or change something at a time; more wait.
+pub const HTTP_CALLS_MAX: usize = 16;
+/// Seconds that a request may wait for its turn.
+pub const HTTP_WAIT_SECONDS_MAX: u64 = 10;
+/// Seconds that open requests get to finish when the service stops.
+pub const HTTP_SHUTDOWN_SECONDS_MAX: u64 = 10;

@@ -7,3 +7,5 @@
 pub mod batch_run;
 pub mod definition;
 pub mod results;
+
+pub mod service;

@@ -12,6 +12,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use arrow::array::{BooleanArray, RecordBatch};
+use arrow::buffer::BooleanBuffer;
 use arrow::compute::kernels::cmp::not_distinct;
 use arrow::datatypes::SchemaRef;
 use datafusion::common::ScalarValue;
@@ -197,11 +198,7 @@ impl ViewContents {
     }
 
     fn since_wanted(&self, state: &State) -> EventTime {
-        let newest = match state.upper() {
-            CLOSED => state.last_time.map_or(BEGINNING, |t| t.saturating_add(1)),
-            upper => upper,
-        };
-        newest.saturating_sub(self.retain_history_ms).min(state.hold)
+        state.newest_time().saturating_sub(self.retain_history_ms).min(state.hold)
     }
 
     /// No update with a time below this will still appear: the least upper of the writers.
@@ -229,11 +226,7 @@ impl ViewContents {
     /// The time at which to read the newest closed contents: the upper, and for an ended view the
     /// first time that includes all its updates. [`BEGINNING`] if it ended empty.
     pub fn newest_time(&self) -> EventTime {
-        let state = self.lock();
-        match state.upper() {
-            CLOSED => state.last_time.map_or(BEGINNING, |t| t.saturating_add(1)),
-            upper => upper,
-        }
+        self.lock().newest_time()
     }
 
     /// How much the view holds.
@@ -262,8 +255,7 @@ impl ViewContents {
 
     /// The rows as of `as_of`, with multiplicity, sorted by whole row (ascending, NULLs first).
     pub fn read(&self, as_of: EventTime) -> Result<RecordBatch> {
-        let snapshot = self.snapshot(as_of, as_of)?;
-        run::contents(&self.schema, &snapshot.base, &snapshot.others, as_of)
+        Ok(self.read_at(Some(as_of), &[], &[])?.1)
     }
 
     /// The rows as of `as_of` whose `key_columns` equal `values` (NULL equals NULL), sorted.
@@ -273,40 +265,42 @@ impl ViewContents {
         key_columns: &[usize],
         values: &[ScalarValue],
     ) -> Result<RecordBatch> {
-        let snapshot = self.snapshot(as_of, as_of)?;
-        let mut parts = Vec::new();
-        for part in std::iter::once(&snapshot.base.updates).chain(&snapshot.others) {
-            if let Some(mask) = matching(part.rows(), key_columns, values)? {
-                parts.push(part.filter(&mask)?);
-            } else {
-                parts.push(part.clone());
-            }
+        Ok(self.read_at(Some(as_of), key_columns, values)?.1)
+    }
+
+    /// The rows whose `key_columns` equal `values`, as of a time or else of the newest one; and
+    /// that time.
+    pub fn read_at(
+        &self,
+        as_of: Option<EventTime>,
+        key_columns: &[usize],
+        values: &[ScalarValue],
+    ) -> Result<(EventTime, RecordBatch)> {
+        let (as_of, snapshot) = {
+            let state = self.lock();
+            let as_of = as_of.unwrap_or_else(|| state.newest_time());
+            (as_of, state.snapshot(as_of, as_of)?)
+        };
+        if key_columns.is_empty() && values.is_empty() {
+            let rows = run::contents(&self.schema, &snapshot.base, &snapshot.others, as_of)?;
+            return Ok((as_of, rows));
         }
-        run::sums(&self.schema, &run::between(&parts, BEGINNING, as_of)?)
+        let mut parts = Vec::with_capacity(1 + snapshot.others.len());
+        for part in std::iter::once(&snapshot.base.updates).chain(&snapshot.others) {
+            parts.push(part.filter(&matching(part.rows(), key_columns, values)?)?);
+        }
+        let rows = run::sums(&self.schema, &run::between(&parts, BEGINNING, as_of)?)?;
+        Ok((as_of, rows))
     }
 
     /// The consolidated updates with `from <= time < to`, sorted by time, then row.
     ///
     /// With the rows as of `from` they make the rows as of `to`.
     pub fn changes(&self, from: EventTime, to: EventTime) -> Result<UpdateBatch> {
-        let snapshot = self.snapshot(from, to)?;
+        let snapshot = self.lock().snapshot(from, to)?;
         let mut parts = run::between(std::slice::from_ref(&snapshot.base.updates), from, to)?;
         parts.extend(run::between(&snapshot.others, from, to)?);
         consolidate(&UpdateBatch::concat(&self.schema, &parts)?)
-    }
-
-    fn snapshot(&self, from: EventTime, to: EventTime) -> Result<Snapshot> {
-        let state = self.lock();
-        if let Some(error) = &state.failure {
-            return Err(error.clone());
-        }
-        let (since, upper) = (state.since, state.upper());
-        if from < since || to > upper {
-            return Err(out_of_range(if from < since { from } else { to }, since, upper));
-        }
-        let mut others = state.sealed.to_vec();
-        others.extend(state.writers.iter().flat_map(|w| w.pending.iter().cloned()));
-        Ok(Snapshot { base: Arc::clone(&state.base), others })
     }
 
     fn lock(&self) -> MutexGuard<'_, State> {
@@ -316,6 +310,27 @@ impl ViewContents {
 }
 
 impl State {
+    /// The time at which to read the newest closed contents.
+    fn newest_time(&self) -> EventTime {
+        match self.upper() {
+            CLOSED => self.last_time.map_or(BEGINNING, |t| t.saturating_add(1)),
+            upper => upper,
+        }
+    }
+
+    fn snapshot(&self, from: EventTime, to: EventTime) -> Result<Snapshot> {
+        if let Some(error) = &self.failure {
+            return Err(error.clone());
+        }
+        let (since, upper) = (self.since, self.upper());
+        if from < since || to > upper {
+            return Err(out_of_range(if from < since { from } else { to }, since, upper));
+        }
+        let mut others = self.sealed.to_vec();
+        others.extend(self.writers.iter().flat_map(|w| w.pending.iter().cloned()));
+        Ok(Snapshot { base: Arc::clone(&self.base), others })
+    }
+
     fn upper(&self) -> EventTime {
         self.writers.iter().map(|w| w.upper).min().unwrap_or(CLOSED)
     }
@@ -342,22 +357,19 @@ fn matching(
     rows: &RecordBatch,
     key_columns: &[usize],
     values: &[ScalarValue],
-) -> Result<Option<BooleanArray>> {
+) -> Result<BooleanArray> {
     if key_columns.len() != values.len() {
         let (columns, given) = (key_columns.len(), values.len());
         return Err(Error::config(format!("a key of {columns} columns and {given} values")));
     }
-    let mut mask: Option<BooleanArray> = None;
+    let mut mask = BooleanArray::new(BooleanBuffer::new_set(rows.num_rows()), None);
     for (&column, value) in key_columns.iter().zip(values) {
         let column = rows
             .columns()
             .get(column)
             .ok_or_else(|| Error::internal(format!("key column {column} of a view")))?;
         let equal = not_distinct(column, &value.to_scalar()?)?;
-        mask = Some(match mask {
-            Some(mask) => arrow::compute::and(&mask, &equal)?,
-            None => equal,
-        });
+        mask = arrow::compute::and(&mask, &equal)?;
     }
     Ok(mask)
 }

@@ -1,0 +1,142 @@
+//! What the HTTP edge asks of the service that runs jobs.
+//!
+//! The edge knows this trait alone; the running service implements it over the cluster, tests by a
+//! fake. Calls may block and are made on blocking threads.
+
+use crate::error::{Error, Result};
+use crate::serve::ServedView;
+use crate::time::EventTime;
+
+/// Longest name of a job, in bytes.
+const JOB_NAME_BYTES_MAX: usize = 100;
+
+/// The jobs of a process: they come and go at run time on the same workers.
+pub trait JobService: Send + Sync {
+    /// Starts a job; SQL errors are found before anything runs. A taken name is a conflict.
+    fn create(&self, name: &str, sql: &str) -> Result<JobInfo>;
+
+    /// All jobs, by name.
+    fn list(&self) -> Vec<JobInfo>;
+
+    /// One job.
+    fn get(&self, name: &str) -> Result<JobInfo>;
+
+    /// Stops a job and forgets it and its views.
+    fn delete(&self, name: &str) -> Result<()>;
+
+    /// The stream plan of a job as text.
+    fn plan(&self, name: &str) -> Result<String>;
+
+    /// The view of a name as users write it: `v`, `v$late`, `floodmark.dead_letters`, `job.v`.
+    ///
+    /// A name that several jobs use is a conflict, and the hint lists the qualified names.
+    fn view(&self, name: &str) -> Result<ServedView>;
+
+    /// All views of all jobs, by name.
+    fn views(&self) -> Vec<ServedView>;
+}
+
+/// Where a job is in its life.
+#[derive(Clone, Debug)]
+pub enum JobState {
+    /// Being compiled and placed on the workers.
+    Starting,
+    /// Its dataflow runs.
+    Running,
+    /// All its inputs have ended and all its outputs are complete.
+    Finished,
+    /// It stopped on an error.
+    Failed {
+        /// Why.
+        error: Error,
+    },
+    /// It was told to stop and winds down.
+    Stopping,
+}
+
+impl JobState {
+    /// The state as one word.
+    pub fn name(&self) -> &'static str {
+        match self {
+            JobState::Starting => "starting",
+            JobState::Running => "running",
+            JobState::Finished => "finished",
+            JobState::Failed { .. } => "failed",
+            JobState::Stopping => "stopping",
+        }
+    }
+}
+
+/// A source of a job as users see it.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct SourceInfo {
+    /// The table.
+    pub table: String,
+    /// Partitions so far.
+    pub partitions: usize,
+    /// Rows read.
+    pub rows: u64,
+    /// Bytes read.
+    pub bytes: u64,
+    /// The frontier of what the source has sent: its watermark plus 1 ms.
+    pub watermark: Option<EventTime>,
+}
+
+/// A job as users see it.
+#[derive(Clone, Debug)]
+pub struct JobInfo {
+    /// Name.
+    pub name: String,
+    /// The script.
+    pub sql: String,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// Wall time of its creation.
+    pub created_ms: i64,
+    /// No output with a time below this will still appear; [`crate::time::CLOSED`] when it has ended.
+    pub frontier: Option<EventTime>,
+    /// Names of its views.
+    pub views: Vec<String>,
+    /// Names of the tables it writes.
+    pub sinks: Vec<String>,
+    /// Its sources.
+    pub sources: Vec<SourceInfo>,
+    /// Rows read by all sources.
+    pub rows_in: u64,
+    /// Updates given to views and sinks.
+    pub rows_out: u64,
+    /// Rows that came after their window had closed.
+    pub late_rows: u64,
+    /// Records refused or failed.
+    pub dead_letters: u64,
+}
+
+/// Whether `name` can name a job: letters, digits, `_` and `-`, beginning with a letter or `_`.
+///
+/// Such a name can stand before a view's name in SQL and in a path without quotes.
+pub fn validate_job_name(name: &str) -> Result<()> {
+    let begins = name.starts_with(|c: char| c.is_ascii_alphabetic() || c == '_');
+    let is_part = |c: char| c.is_ascii_alphanumeric() || c == '_' || c == '-';
+    if begins && name.chars().all(is_part) && name.len() <= JOB_NAME_BYTES_MAX {
+        return Ok(());
+    }
+    let shown: String = name.chars().take(40).collect();
+    Err(Error::config(format!("'{shown}' cannot name a job")).with_hint(format!(
+        "use letters, digits, '_' and '-', begin with a letter, at most {JOB_NAME_BYTES_MAX} characters"
+    )))
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn job_names() {
+        for name in ["a", "hourly_tips", "q-5", "_x9"] {
+            assert!(validate_job_name(name).is_ok(), "{name}");
+        }
+        for name in ["", "9a", "-a", "a b", "a.b", "a/b", "ä", &"a".repeat(101)] {
+            assert!(validate_job_name(name).is_err(), "{name}");
+        }
+    }
+}
