@@ -1,1 +1,72 @@
-//! The HTTP edge: routes, limits, wire types.
+//! The HTTP edge: routes, limits, wire types. The only module that knows HTTP.
+//!
+//! * [`wire`]: the JSON of requests and answers
+//! * `handlers`: a function a route; `accept`, `answer`, `error`: how answers are written
+//! * `server`: connections, their bounds, the orderly end
+//!
+//! Every answer carries the event time it is as of, in the JSON members `as_of` and `as_of_ms` and
+//! in the header `floodmark-as-of`. The contract is `docs/openapi.json`; a test holds [`ROUTES`]
+//! and the document together. Calls into [`JobService`] are made on blocking threads, a bounded
+//! number at a time.
+
+use std::sync::Arc;
+
+use axum::Router;
+use axum::routing::{get, post};
+use tokio::sync::Semaphore;
+
+use crate::job::service::JobService;
+use crate::limits::HTTP_CALLS_MAX;
+
+mod accept;
+mod answer;
+mod error;
+mod handlers;
+mod rows;
+mod server;
+pub mod wire;
+
+pub use server::serve;
+
+/// Every route: method and path.
+pub const ROUTES: [(&str, &str); 10] = [
+    ("GET", "/healthz"),
+    ("GET", "/v1/jobs"),
+    ("POST", "/v1/jobs"),
+    ("GET", "/v1/jobs/{name}"),
+    ("DELETE", "/v1/jobs/{name}"),
+    ("GET", "/v1/jobs/{name}/plan"),
+    ("GET", "/v1/views"),
+    ("GET", "/v1/views/{name}"),
+    ("POST", "/v1/sql"),
+    ("GET", "/openapi.json"),
+];
+
+/// What every handler shares.
+#[derive(Clone)]
+struct Edge {
+    service: Arc<dyn JobService>,
+    /// One permit a call into the service.
+    calls: Arc<Semaphore>,
+}
+
+/// The routes over `service`.
+pub fn router(service: Arc<dyn JobService>) -> Router {
+    use handlers as h;
+    let edge = Edge { service, calls: Arc::new(Semaphore::new(HTTP_CALLS_MAX)) };
+    Router::new()
+        .route("/healthz", get(h::health))
+        .route("/v1/jobs", get(h::list_jobs).post(h::create_job))
+        .route("/v1/jobs/{name}", get(h::get_job).delete(h::delete_job))
+        .route("/v1/jobs/{name}/plan", get(h::get_plan))
+        .route("/v1/views", get(h::list_views))
+        .route("/v1/views/{name}", get(h::read_view))
+        .route("/v1/sql", post(h::run_sql))
+        .route("/openapi.json", get(h::openapi))
+        .fallback(h::no_route)
+        .method_not_allowed_fallback(h::no_method)
+        .with_state(edge)
+}
+
+#[cfg(test)]
+mod tests;

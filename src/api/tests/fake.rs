@@ -1,0 +1,228 @@
+//! A service without an engine: jobs are entries in a list, views are filled by hand.
+
+use std::net::SocketAddr;
+use std::sync::{Arc, Mutex};
+
+use arrow::array::{
+    ArrayRef, Decimal128Array, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
+};
+use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
+use tokio::net::TcpListener;
+use tokio::sync::{Semaphore, oneshot};
+use tokio::task::JoinHandle;
+
+use super::NOON;
+use super::http::{Reply, request};
+use crate::batch::UpdateBatch;
+use crate::error::{Error, ErrorKind, Location, Result};
+use crate::job::service::{JobInfo, JobService, JobState, SourceInfo};
+use crate::serve::ServedView;
+use crate::serve::view::ViewContents;
+use crate::time::{CLOSED, EventTime};
+
+pub struct Fake {
+    jobs: Mutex<Vec<JobInfo>>,
+    views: Vec<ServedView>,
+    started: Semaphore,
+    release: Semaphore,
+}
+
+impl Fake {
+    /// Waits until a slow request is inside the service.
+    pub async fn slow_started(&self) {
+        self.started.acquire().await.unwrap().forget();
+    }
+
+    pub fn release_slow(&self) {
+        self.release.add_permits(1);
+    }
+
+    fn wait_for_release(&self) {
+        self.started.add_permits(1);
+        while self.release.try_acquire().is_err() {
+            std::thread::yield_now();
+        }
+    }
+}
+
+fn missing(what: &str, name: &str) -> Error {
+    Error::new(ErrorKind::NotFound, format!("{what} '{name}' not found"))
+}
+
+impl JobService for Fake {
+    fn create(&self, name: &str, sql: &str) -> Result<JobInfo> {
+        match sql {
+            "bad sql" => {
+                let text = "bad sql".to_owned();
+                let at = Location { file: name.to_owned(), line: 1, column: 1, width: 3, text };
+                return Err(Error::sql("expected a statement, found 'bad'").at(at));
+            }
+            "bug" => panic!("a bug"),
+            "slow" => self.wait_for_release(),
+            _ => {}
+        }
+        if self.get(name).is_ok() {
+            return Err(Error::new(ErrorKind::Conflict, format!("job '{name}' exists")));
+        }
+        let job = job(name, sql, JobState::Starting, None);
+        self.jobs.lock().unwrap().push(job.clone());
+        Ok(job)
+    }
+
+    fn list(&self) -> Vec<JobInfo> {
+        self.jobs.lock().unwrap().clone()
+    }
+
+    fn get(&self, name: &str) -> Result<JobInfo> {
+        self.list().into_iter().find(|j| j.name == name).ok_or_else(|| missing("job", name))
+    }
+
+    fn delete(&self, name: &str) -> Result<()> {
+        self.get(name)?;
+        self.jobs.lock().unwrap().retain(|j| j.name != name);
+        Ok(())
+    }
+
+    fn plan(&self, name: &str) -> Result<String> {
+        Ok(format!("plan of {}\n", self.get(name)?.sql))
+    }
+
+    fn view(&self, name: &str) -> Result<ServedView> {
+        let bare = ["trips.", "tail."].iter().find_map(|job| name.strip_prefix(job));
+        let bare = bare.unwrap_or(name);
+        let found = self.views.iter().find(|v| v.name == bare).cloned();
+        found.ok_or_else(|| missing("view", name))
+    }
+
+    fn views(&self) -> Vec<ServedView> {
+        self.views.clone()
+    }
+}
+
+fn job(name: &str, sql: &str, state: JobState, frontier: Option<EventTime>) -> JobInfo {
+    JobInfo {
+        name: name.to_owned(),
+        sql: sql.to_owned(),
+        state,
+        created_ms: NOON,
+        frontier,
+        views: Vec::new(),
+        sinks: Vec::new(),
+        sources: Vec::new(),
+        rows_in: 3,
+        rows_out: 2,
+        late_rows: 1,
+        dead_letters: 0,
+    }
+}
+
+fn view(
+    name: &str,
+    columns: Vec<(&str, ArrayRef)>,
+    key: &[usize],
+    times: Vec<i64>,
+    upper: EventTime,
+) -> ServedView {
+    let fields: Vec<Field> =
+        columns.iter().map(|(name, c)| Field::new(*name, c.data_type().clone(), true)).collect();
+    let schema = Arc::new(Schema::new(fields));
+    let columns = columns.into_iter().map(|(_, column)| column).collect();
+    let rows = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+    let contents = ViewContents::new(Arc::clone(&schema), 1, i64::MAX / 2);
+    contents.append(0, vec![UpdateBatch::new(rows, times.into(), None)], upper).unwrap();
+    ServedView { name: name.to_owned(), schema, key: key.to_vec(), contents: Arc::new(contents) }
+}
+
+fn fake() -> Fake {
+    let hour = 3_600_000;
+    let times = vec![NOON - 2 * hour, NOON - hour];
+    let tips: Vec<(&str, ArrayRef)> = vec![
+        ("driver", Arc::new(Int64Array::from(vec![1, 2]))),
+        (
+            "tip",
+            Arc::new(
+                Decimal128Array::from(vec![1050, 25]).with_precision_and_scale(10, 2).unwrap(),
+            ),
+        ),
+        ("note", Arc::new(StringViewArray::from(vec![Some("a \"b\", c"), None]))),
+        ("ts", Arc::new(TimestampMillisecondArray::from(times.clone()))),
+    ];
+    assert_eq!(tips[3].1.data_type(), &DataType::Timestamp(TimeUnit::Millisecond, None));
+    let pairs: Vec<(&str, ArrayRef)> = vec![
+        ("a", Arc::new(StringViewArray::from(vec!["x", "x,y"]))),
+        ("b", Arc::new(Int64Array::from(vec![1, 2]))),
+    ];
+    let number = |values: Vec<i64>| -> Vec<(&str, ArrayRef)> {
+        vec![("n", Arc::new(Int64Array::from(values)))]
+    };
+    let views = vec![
+        view("floodmark.dead_letters", number(vec![]), &[], vec![], CLOSED),
+        view("large", number((0..20_000).collect()), &[], vec![NOON - 9; 20_000], NOON),
+        view("pairs", pairs, &[0, 1], vec![NOON - 3, NOON - 2], NOON),
+        view("tips", tips, &[0], times, NOON),
+        view("tips$late", number(vec![9]), &[], vec![NOON - hour / 2], CLOSED),
+    ];
+    let mut trips = job("trips", "CREATE ..", JobState::Running, Some(NOON));
+    trips.views = vec!["tips".to_owned()];
+    trips.sources = vec![SourceInfo {
+        table: "rides".to_owned(),
+        partitions: 1,
+        rows: 3,
+        bytes: 300,
+        watermark: Some(NOON),
+    }];
+    let failure = Error::new(ErrorKind::Io, "the disk is full");
+    let failed = job("unlucky", "..", JobState::Failed { error: failure }, Some(NOON));
+    let mut tail = job("tail", "..", JobState::Finished, Some(CLOSED));
+    tail.views = vec!["tips$late".to_owned()];
+    Fake {
+        jobs: Mutex::new(vec![trips, failed, tail]),
+        views,
+        started: Semaphore::new(0),
+        release: Semaphore::new(0),
+    }
+}
+
+pub struct Server {
+    pub address: SocketAddr,
+    pub fake: Arc<Fake>,
+    pub stop: oneshot::Sender<()>,
+    pub task: JoinHandle<Result<()>>,
+}
+
+/// A server on a free port.
+pub async fn start() -> Server {
+    let listener = TcpListener::bind("127.0.0.1:0").await.unwrap();
+    let address = listener.local_addr().unwrap();
+    let fake = Arc::new(fake());
+    let service: Arc<dyn JobService> = Arc::clone(&fake) as _;
+    let (stop, stopped) = oneshot::channel::<()>();
+    let task = tokio::spawn(crate::api::serve(listener, service, async {
+        let _ = stopped.await;
+    }));
+    Server { address, fake, stop, task }
+}
+
+impl Server {
+    pub async fn request(
+        &self,
+        method: &str,
+        path: &str,
+        headers: &[(&str, &str)],
+        body: &str,
+    ) -> Reply {
+        request(self.address, method, path, headers, body).await
+    }
+
+    pub async fn get(&self, path: &str) -> Reply {
+        self.request("GET", path, &[], "").await
+    }
+
+    pub async fn get_as(&self, path: &str, accept: &str) -> Reply {
+        self.request("GET", path, &[("accept", accept)], "").await
+    }
+
+    pub async fn post(&self, path: &str, body: &str) -> Reply {
+        self.request("POST", path, &[("content-type", "application/json")], body).await
+    }
+}
