@@ -17,9 +17,9 @@ use hyper::body::Frame;
 use serde::Serialize;
 
 use super::accept::Form;
-use super::rows::{csv_header, write_csv, write_json};
 use super::wire::{Answer, AsOf, columns};
 use crate::error::{Error, Result};
+use crate::formats::{csv, json};
 use crate::limits::BATCH_ROWS;
 use crate::time::EventTime;
 
@@ -61,7 +61,7 @@ pub(super) fn rows(rows: Rows, form: Form) -> Result<Response> {
         }
     }
     let (start, end) = match form {
-        Form::Csv => (csv_header(&rows.schema), String::new()),
+        Form::Csv => (csv::header(&rows.schema), String::new()),
         Form::Json => frame(&rows, &as_of)?,
         Form::Ndjson | Form::Text => (String::new(), String::new()),
     };
@@ -127,14 +127,14 @@ impl Encoder {
             return Ok((!out.is_empty()).then(|| Bytes::from(out)));
         };
         match self.form {
-            Form::Csv => write_csv(&batch, &mut out)?,
-            Form::Ndjson | Form::Text => write_json(&batch, &mut out)?,
+            Form::Csv => csv::write_rows(&batch, &mut out)?,
+            Form::Ndjson | Form::Text => json::write_rows(&batch, &mut out)?,
             Form::Json => {
                 if std::mem::replace(&mut self.begun, true) {
                     out.push(b',');
                 }
                 let from = out.len();
-                write_json(&batch, &mut out)?;
+                json::write_rows(&batch, &mut out)?;
                 // Lines become elements: a line end never stands inside of a JSON value.
                 out.pop_if(|byte| *byte == b'\n');
                 out[from..].iter_mut().filter(|b| **b == b'\n').for_each(|b| *b = b',');

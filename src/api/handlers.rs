@@ -25,6 +25,7 @@ use crate::limits::{
 use crate::serve::query::{QueryRequest, common_time, run_query};
 use crate::serve::time_text::parse_time;
 use crate::serve::{ServedView, ViewCatalog};
+use crate::sql::types::type_name;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 type Name = Result<Path<String>, PathRejection>;
@@ -349,8 +350,7 @@ fn key_values(view: &ServedView, text: &str) -> Result<Vec<ScalarValue>> {
     }
     let value = |(part, field): (String, &&std::sync::Arc<arrow::datatypes::Field>)| {
         ScalarValue::try_from_string(part.clone(), field.data_type()).map_err(|_| {
-            let kind = wire::columns(&arrow::datatypes::Schema::new(vec![field.as_ref().clone()]));
-            let kind = kind.first().map_or("", |column| column.type_name.as_str()).to_owned();
+            let kind = type_name(field.data_type());
             Error::config(format!(
                 "'{part}' is no {kind}, the type of key column '{}'",
                 field.name()

@@ -22,7 +22,6 @@ mod accept;
 mod answer;
 mod error;
 mod handlers;
-mod rows;
 mod server;
 pub mod wire;
 

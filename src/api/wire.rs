@@ -2,12 +2,13 @@
 
 use serde::{Deserialize, Serialize};
 
-use arrow::datatypes::{DataType, Schema, TimeUnit};
+use arrow::datatypes::Schema;
 
 use crate::error::{Error, ErrorKind, Location};
 use crate::job::service::{JobInfo, JobState, SourceInfo};
 use crate::serve::ServedView;
 use crate::serve::time_text::{format_time, parse_time};
+use crate::sql::types::type_name;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// `POST /v1/jobs`.
@@ -340,44 +341,4 @@ pub fn columns(schema: &Schema) -> Vec<Column> {
         type_name: type_name(field.data_type()),
     };
     schema.fields().iter().map(column).collect()
-}
-
-fn type_name(data_type: &DataType) -> String {
-    let precision = |unit: &TimeUnit| match unit {
-        TimeUnit::Second => 0,
-        TimeUnit::Millisecond => 3,
-        TimeUnit::Microsecond => 6,
-        TimeUnit::Nanosecond => 9,
-    };
-    match data_type {
-        DataType::Boolean => "BOOLEAN".to_owned(),
-        DataType::Int8 => "TINYINT".to_owned(),
-        DataType::Int16 => "SMALLINT".to_owned(),
-        DataType::Int32 => "INT".to_owned(),
-        DataType::Int64 => "BIGINT".to_owned(),
-        DataType::Float32 => "FLOAT".to_owned(),
-        DataType::Float64 => "DOUBLE".to_owned(),
-        DataType::Decimal128(p, s) => format!("DECIMAL({p}, {s})"),
-        DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View => "STRING".to_owned(),
-        DataType::Binary | DataType::LargeBinary | DataType::BinaryView => "BYTES".to_owned(),
-        DataType::Date32 => "DATE".to_owned(),
-        DataType::Time32(unit) | DataType::Time64(unit) => format!("TIME({})", precision(unit)),
-        DataType::Timestamp(unit, None) => format!("TIMESTAMP({})", precision(unit)),
-        DataType::Timestamp(unit, Some(_)) => format!("TIMESTAMP_LTZ({})", precision(unit)),
-        DataType::List(item) => format!("ARRAY<{}>", type_name(item.data_type())),
-        DataType::Map(entries, _) => match entries.data_type() {
-            DataType::Struct(fields) => {
-                let types: Vec<_> = fields.iter().map(|f| type_name(f.data_type())).collect();
-                format!("MAP<{}>", types.join(", "))
-            }
-            _ => "MAP".to_owned(),
-        },
-        DataType::Struct(fields) => {
-            let field = |f: &std::sync::Arc<arrow::datatypes::Field>| {
-                format!("{} {}", f.name(), type_name(f.data_type()))
-            };
-            format!("ROW<{}>", fields.iter().map(field).collect::<Vec<_>>().join(", "))
-        }
-        other => other.to_string().to_uppercase(),
-    }
 }

@@ -46,18 +46,17 @@ impl ScalarUDFImpl for Constant {
 
 /// Makes every function that names the present time return `as_of`.
 pub(super) fn register(state: &mut SessionState, as_of: EventTime) -> Result<()> {
-    let zoned = ScalarValue::TimestampMillisecond(Some(as_of), Some(Arc::from("UTC")));
-    let local = ScalarValue::TimestampMillisecond(Some(as_of), None);
+    let moment = ScalarValue::TimestampMillisecond(Some(as_of), None);
     let day = i32::try_from(as_of.div_euclid(DAY_MS)).ok();
     let time = i32::try_from(as_of.rem_euclid(DAY_MS)).ok();
     let date = ScalarValue::Date32(day);
     let time = ScalarValue::Time32Millisecond(time);
     let functions = [
-        ("now", &zoned),
-        ("proctime", &zoned),
-        ("current_timestamp", &zoned),
-        ("current_row_timestamp", &zoned),
-        ("localtimestamp", &local),
+        ("now", &moment),
+        ("proctime", &moment),
+        ("current_timestamp", &moment),
+        ("current_row_timestamp", &moment),
+        ("localtimestamp", &moment),
         ("current_date", &date),
         ("today", &date),
         ("current_time", &time),

@@ -11,29 +11,31 @@ use std::time::Duration;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::catalog::{CatalogProvider, MemTable};
-use datafusion::catalog::{MemoryCatalogProvider, MemorySchemaProvider};
+use datafusion::catalog::{MemoryCatalogProvider, MemoryCatalogProviderList, MemorySchemaProvider};
 use datafusion::common::TableReference;
+use datafusion::common::tree_node::TreeNodeRecursion;
 use datafusion::error::DataFusionError;
+use datafusion::execution::TaskContext;
 use datafusion::execution::disk_manager::{DiskManagerBuilder, DiskManagerMode};
 use datafusion::execution::memory_pool::GreedyMemoryPool;
 use datafusion::execution::runtime_env::RuntimeEnvBuilder;
-use datafusion::execution::session_state::{SessionState, SessionStateBuilder};
+use datafusion::execution::session_state::SessionState;
 use datafusion::logical_expr::{Expr, LogicalPlan, LogicalPlanBuilder};
 use datafusion::physical_plan::collect;
-use datafusion::prelude::SessionConfig;
 use datafusion::sql::parser::Statement as DfStatement;
 use datafusion::sql::resolve::resolve_table_references;
 use datafusion::sql::sqlparser::ast::{
     ObjectName, Query, SetExpr, Spanned, Statement, visit_relations,
 };
-use datafusion::sql::sqlparser::dialect::GenericDialect;
-use datafusion::sql::sqlparser::parser::Parser;
 use datafusion::sql::sqlparser::tokenizer::Span;
 
 use super::run::with_columns;
 use super::{ServedView, ViewCatalog, now};
-use crate::error::{Error, ErrorKind, Location, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BATCH_ROWS, QUERY_BYTES_MAX, QUERY_SECONDS_MAX};
+use crate::sql::context::session_state;
+use crate::sql::diagnostics::{KnownNames, SourceText, hint_for, plan_error};
+use crate::sql::script::{StatementKind, parse_script};
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 const CATALOG: &str = "job";
@@ -80,9 +82,10 @@ pub fn common_time<'a>(views: impl IntoIterator<Item = &'a ServedView>) -> Event
 
 /// Runs one SELECT over the views of `catalog`; blocks until the answer is whole.
 pub fn run_query(catalog: &dyn ViewCatalog, request: &QueryRequest) -> Result<QueryAnswer> {
-    let source = Source { text: &request.query };
-    let query = source.parse()?;
-    let mut state = session()?;
+    let (source, query, span) = parse(&request.query)?;
+    let mut state = session();
+    let known = known_names(catalog, &state);
+    let source = Source { text: source, span, known };
     let views = source.views(catalog, &state, &query)?;
     let (as_of, batches) = read_all(catalog, &views, request.as_of)?;
     now::register(&mut state, as_of)?;
@@ -146,28 +149,35 @@ fn read_all(
     }
 }
 
-fn session() -> Result<SessionState> {
-    let mut config = SessionConfig::new()
-        .with_target_partitions(1)
-        .with_batch_size(BATCH_ROWS)
-        .with_information_schema(false)
-        .with_default_catalog_and_schema(CATALOG, SCHEMA);
-    let parser = &mut config.options_mut().sql_parser;
-    parser.enable_ident_normalization = false;
-    parser.parse_float_as_decimal = true;
-    parser.collect_spans = true;
-    parser.default_null_ordering = "nulls_min".to_owned();
+/// The library of job SQL over a catalog of its own.
+fn session() -> SessionState {
+    let mut state = session_state();
+    let options = state.config_mut().options_mut();
+    options.execution.target_partitions = 1;
+    options.catalog.default_catalog = CATALOG.to_owned();
+    options.catalog.default_schema = SCHEMA.to_owned();
+    state.register_catalog_list(Arc::new(MemoryCatalogProviderList::new()));
+    state
+}
+
+/// Bounded memory, and no files to go beyond it.
+fn task(state: &SessionState) -> Result<Arc<TaskContext>> {
     let runtime = RuntimeEnvBuilder::new()
         .with_memory_pool(Arc::new(GreedyMemoryPool::new(QUERY_BYTES_MAX)))
         .with_disk_manager_builder(
             DiskManagerBuilder::default().with_mode(DiskManagerMode::Disabled),
         )
         .build_arc()?;
-    let builder = SessionStateBuilder::new()
-        .with_config(config)
-        .with_runtime_env(runtime)
-        .with_default_features();
-    Ok(builder.build())
+    Ok(Arc::new(TaskContext::from(state).with_runtime(runtime)))
+}
+
+fn known_names(catalog: &dyn ViewCatalog, state: &SessionState) -> KnownNames {
+    let tables = catalog.all().into_iter().map(|view| view.name).collect();
+    let scalar = state.scalar_functions().keys();
+    let mut functions: Vec<String> =
+        scalar.chain(state.aggregate_functions().keys()).cloned().collect();
+    functions.sort();
+    KnownNames { tables, functions }
 }
 
 fn register(state: &SessionState, view: &Referenced, rows: RecordBatch) -> Result<()> {
@@ -195,20 +205,24 @@ fn register(state: &SessionState, view: &Referenced, rows: RecordBatch) -> Resul
 }
 
 async fn answer(
-    source: &Source<'_>,
+    source: &Source,
     state: &SessionState,
     query: Query,
     limit: usize,
 ) -> Result<(SchemaRef, Vec<RecordBatch>, bool)> {
-    let span = query.span();
     let is_ordered = query.order_by.is_some();
     let statement = DfStatement::Statement(Box::new(Statement::Query(Box::new(query))));
-    let plan = state.statement_to_plan(statement).await.map_err(|e| source.plan_error(span, &e))?;
+    let plan = state.statement_to_plan(statement).await.map_err(|e| source.plan_error(&e))?;
+    if let Some(name) = extension(&plan)? {
+        return Err(Error::sql(format!("{name} cannot be used in an ad-hoc query"))
+            .with_hint("let a materialized view of a job hold it, and query that view")
+            .at(source.text.span(source.span)));
+    }
     let plan = bounded(plan, is_ordered, limit)?;
-    let failed = |e: DataFusionError| source.plan_error(span, &e);
+    let failed = |e: DataFusionError| source.plan_error(&e);
     let physical = state.create_physical_plan(&plan).await.map_err(failed)?;
     let schema = unique_names(&physical.schema());
-    let mut rows = collect(physical, state.task_ctx()).await.map_err(failed)?;
+    let mut rows = collect(physical, task(state)?).await.map_err(failed)?;
     // The plan fetches one row more than the limit.
     let count: usize = rows.iter().map(RecordBatch::num_rows).sum();
     let mut left = limit;
@@ -260,40 +274,63 @@ fn unique_names(schema: &SchemaRef) -> SchemaRef {
     Arc::new(Schema::new(fields))
 }
 
-/// The text of a query, for places in errors.
-struct Source<'a> {
-    text: &'a str,
+/// The name of a node that only jobs can run, if the plan has one.
+fn extension(plan: &LogicalPlan) -> Result<Option<String>> {
+    let mut name = None;
+    plan.apply_with_subqueries(|node| {
+        if let LogicalPlan::Extension(extension) = node {
+            name = Some(extension.node.name().to_owned());
+            return Ok(TreeNodeRecursion::Stop);
+        }
+        Ok(TreeNodeRecursion::Continue)
+    })?;
+    Ok(name)
 }
 
-impl Source<'_> {
-    fn parse(&self) -> Result<Query> {
-        let statements = Parser::new(&GenericDialect {})
-            .try_with_sql(self.text)
-            .and_then(|mut parser| parser.parse_statements())
-            .map_err(|e| self.parse_error(&e.to_string()))?;
-        let mut statements = statements.into_iter();
-        match (statements.next(), statements.next()) {
-            (Some(Statement::Query(query)), None) => {
-                if only_reads(&query.body) {
-                    Ok(*query)
-                } else {
-                    Err(self.not_a_query(query.span()))
-                }
-            }
-            (Some(Statement::Query(_)), Some(second)) => {
-                Err(Error::sql("more than one statement").at(self.place(second.span())))
-            }
-            (Some(other), _) => Err(self.not_a_query(other.span())),
-            (None, _) => Err(Error::sql("an empty query")),
-        }
-    }
-
-    fn not_a_query(&self, span: Span) -> Error {
+/// The query of a text that holds nothing else.
+fn parse(text: &str) -> Result<(Arc<SourceText>, Query, Span)> {
+    let source = SourceText::new("query", text);
+    let not_a_query = |place| {
         Error::sql("only queries can be run here")
             .with_hint("write SELECT ..; tables, views and sinks belong to a job: POST /v1/jobs")
-            .at(self.place(span))
+            .at(place)
+    };
+    // A statement that a script cannot hold either is better refused as what it is.
+    let first = text.trim_start_matches(|c: char| c.is_whitespace() || c == '(' || c == ';');
+    let word: String = first.chars().take_while(|c| c.is_ascii_alphabetic()).collect();
+    let others = [
+        "CREATE", "INSERT", "UPDATE", "DELETE", "DROP", "ALTER", "SET", "EXPLAIN", "EXECUTE",
+        "BEGIN", "COPY", "MERGE", "TRUNCATE", "GRANT", "USE", "SHOW", "DESCRIBE",
+    ];
+    if others.iter().any(|other| word.eq_ignore_ascii_case(other)) {
+        let before = &text[..text.len() - first.len()];
+        let line = before.matches('\n').count() + 1;
+        let column = before.chars().rev().take_while(|c| *c != '\n').count() + 1;
+        return Err(not_a_query(source.location(line, column, word.len())));
     }
+    let mut statements = parse_script("query", text)?.statements.into_iter();
+    match (statements.next(), statements.next()) {
+        (Some(_), Some(second)) => {
+            Err(Error::sql("more than one statement").at(source.span(second.span)))
+        }
+        (Some(one), None) => match one.kind {
+            StatementKind::Query(query) if only_reads(&query.body) => {
+                Ok((source, *query, one.span))
+            }
+            _ => Err(not_a_query(source.span(one.span))),
+        },
+        (None, _) => Err(Error::sql("an empty query").with_hint("write SELECT ..")),
+    }
+}
 
+/// The text of a query and the names it may use, for errors.
+struct Source {
+    text: Arc<SourceText>,
+    span: Span,
+    known: KnownNames,
+}
+
+impl Source {
     /// The views that `query` names, each once.
     fn views(
         &self,
@@ -322,9 +359,10 @@ impl Source<'_> {
     /// A view that does not exist is an error in the text of the query.
     fn unknown_view(&self, name: &str, query: &Query, mut error: Error) -> Error {
         if error.kind == ErrorKind::NotFound {
-            error.kind = ErrorKind::Sql;
+            error = Error::sql(format!("view '{name}' not found"));
+            error.hint = hint_for(name, "known views", &self.known.tables);
         }
-        let mut place = None;
+        let mut place = self.span;
         let _ = visit_relations(query, |relation: &ObjectName| {
             let parts: Vec<String> = relation
                 .0
@@ -332,55 +370,22 @@ impl Source<'_> {
                 .map(|p| p.as_ident().map_or_else(|| p.to_string(), |i| i.value.clone()))
                 .collect();
             if parts.join(".") == name {
-                place = Some(relation.span());
+                place = relation.span();
                 return ControlFlow::Break(());
             }
             ControlFlow::Continue(())
         });
-        match place {
-            Some(span) => error.at(self.place(span)),
-            None => error,
-        }
+        error.at(self.text.span(place))
     }
 
-    fn parse_error(&self, text: &str) -> Error {
-        let (message, place) = text.rsplit_once(" at Line: ").unwrap_or((text, ""));
-        let mut numbers =
-            place.split(|c: char| !c.is_ascii_digit()).filter_map(|n| n.parse::<usize>().ok());
-        let error = Error::sql(message.trim_start_matches("sql parser error: "));
-        match (numbers.next(), numbers.next()) {
-            (Some(line), Some(column)) => error.at(self.location(line, column, 1)),
-            _ => error,
-        }
-    }
-
-    fn plan_error(&self, span: Span, error: &DataFusionError) -> Error {
+    fn plan_error(&self, error: &DataFusionError) -> Error {
         if let DataFusionError::ResourcesExhausted(_) = error.find_root() {
             let mebibytes = QUERY_BYTES_MAX >> 20;
             let message = format!("the query needs more than {mebibytes} MiB of memory");
             return Error::new(ErrorKind::Limit, message)
                 .with_hint("let a materialized view hold the answer, or read less");
         }
-        let at = error.diagnostic().and_then(|d| d.span);
-        let place = match at {
-            Some(at) => {
-                let width = at.end.column.saturating_sub(at.start.column);
-                self.location(at.start.line as usize, at.start.column as usize, width as usize)
-            }
-            None => self.place(span),
-        };
-        Error::sql(error.find_root().strip_backtrace()).at(place)
-    }
-
-    fn place(&self, span: Span) -> Location {
-        let width = span.end.column.saturating_sub(span.start.column);
-        self.location(span.start.line as usize, span.start.column as usize, width as usize)
-    }
-
-    fn location(&self, line: usize, column: usize, width: usize) -> Location {
-        let (line, column) = (line.max(1), column.max(1));
-        let text = self.text.lines().nth(line.saturating_sub(1)).unwrap_or("").to_owned();
-        Location { file: "query".to_owned(), line, column, width: width.max(1), text }
+        plan_error(&self.text, self.span, error, &self.known)
     }
 }
 

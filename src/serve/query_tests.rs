@@ -167,9 +167,34 @@ fn errors_have_a_place() {
 
 #[test]
 fn memory_is_bounded() {
-    let error = ask(
-        "SELECT array_agg(repeat(CAST(a.value AS STRING), 4000)) FROM generate_series(1, 400000) a",
-    )
-    .unwrap_err();
+    let query = "SELECT COUNT(*) AS n FROM (SELECT DISTINCT repeat(CAST(value AS STRING), 500) \
+        AS s FROM generate_series(1, 400000))";
+    let error = ask(query).err().expect("a limit");
     assert_eq!(error.kind, ErrorKind::Limit, "{error}");
+}
+
+#[test]
+fn errors_name_what_is_near() {
+    let error = ask("SELECT n FROM v$lat").unwrap_err();
+    assert!(error.hint.as_deref().unwrap().contains("v$late"), "{error}");
+    let error = ask("SELECT N FROM v").unwrap_err();
+    assert!(error.hint.as_deref().unwrap().contains("'n'"), "{error}");
+    let error = ask("SELECT coun(n) FROM v").unwrap_err();
+    assert!(error.hint.as_deref().unwrap().contains("count"), "{error}");
+}
+
+#[test]
+fn windows_belong_to_jobs() {
+    let query = "SELECT window_end, COUNT(*) AS c FROM \
+        TABLE(TUMBLE(TABLE v, DESCRIPTOR(ts), INTERVAL '1' HOUR)) GROUP BY window_end";
+    let error = ask(query).unwrap_err();
+    assert!(error.message.contains("ad-hoc"), "{error}");
+    assert_eq!(error.location.as_ref().map(|at| at.line), Some(1));
+}
+
+#[test]
+fn the_library_is_that_of_jobs() {
+    assert_eq!(table("SELECT DATE_FORMAT(ts, 'yyyy-MM-dd') AS d FROM v LIMIT 1").1, ["1970-01-01"]);
+    assert_eq!(table("SELECT SPLIT_INDEX('a,b', ',', 1) AS x").1, ["b"]);
+    assert_eq!(table("SELECT CAST(n AS STRING) AS x FROM v WHERE Key = 'c'").1, ["4"]);
 }
