@@ -93,7 +93,7 @@ pub struct JobInfo {
     pub state: JobState,
     /// Wall time of its creation.
     pub created_ms: i64,
-    /// No output with a time below this will still appear; [`crate::time::CLOSED`] when it has ended.
+    /// No output with a time below this will still appear; [`crate::time::CLOSED`] at its end.
     pub frontier: Option<EventTime>,
     /// Names of its views.
     pub views: Vec<String>,
@@ -122,7 +122,7 @@ pub fn validate_job_name(name: &str) -> Result<()> {
     }
     let shown: String = name.chars().take(40).collect();
     Err(Error::config(format!("'{shown}' cannot name a job")).with_hint(format!(
-        "use letters, digits, '_' and '-', begin with a letter, at most {JOB_NAME_BYTES_MAX} characters"
+        "use letters, digits, '_' and '-', begin with a letter, at most {JOB_NAME_BYTES_MAX} of them"
     )))
 }
 

@@ -169,7 +169,7 @@ fn errors_have_a_place() {
 fn memory_is_bounded() {
     let query = "SELECT COUNT(*) AS n FROM (SELECT DISTINCT repeat(CAST(value AS STRING), 500) \
         AS s FROM generate_series(1, 400000))";
-    let error = ask(query).err().expect("a limit");
+    let error = ask(query).expect_err("a limit");
     assert_eq!(error.kind, ErrorKind::Limit, "{error}");
 }
 

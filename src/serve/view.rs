@@ -1,9 +1,10 @@
 //! The contents of one view over a span of event times.
 //!
 //! Worker threads append closed updates; anyone reads the view as of a time in `[since, upper]`.
-//! An append pushes batches under a short lock. When the appended updates outnumber the consolidated
-//! ones, the appending thread merges both outside the lock, so that `n` updates cost `O(n log n)`
-//! in all, memory stays within a factor of what is readable, and readers go on meanwhile.
+//! An append pushes batches under a short lock. When the appended updates outnumber the
+//! consolidated ones, the appending thread merges both outside the lock, so that `n` updates cost
+//! `O(n log n)` in all, memory stays within a factor of what is readable, and readers go on
+//! meanwhile.
 //!
 //! Law: `read(as_of)` is the sum of all updates ever appended with `time < as_of`, whatever the
 //! cuts, the writers' interleaving and the merges in between.
@@ -106,7 +107,8 @@ impl ViewContents {
         &self.schema
     }
 
-    /// Adds the updates of `writer` in `[its previous upper, upper)`; `upper` is [`CLOSED`] at its end.
+    /// Adds the updates of `writer` in `[its previous upper, upper)`; `upper` is [`CLOSED`] at its
+    /// end.
     ///
     /// Called by one thread a writer. A writer's upper never moves back. An error means a defect:
     /// it is also kept, and every later read returns it.
@@ -211,7 +213,8 @@ impl ViewContents {
         self.lock().since
     }
 
-    /// Lets history before `to` go and holds the rest: `since` does not pass `to` until called again.
+    /// Lets history before `to` go and holds the rest: `since` does not pass `to` until called
+    /// again.
     ///
     /// Without a call, `retain_history_ms` alone decides; [`CLOSED`] removes the hold.
     pub fn allow_compaction(&self, to: EventTime) {

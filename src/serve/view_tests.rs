@@ -275,3 +275,40 @@ fn rows_without_columns_are_counted() {
     view.append(0, Vec::new(), CLOSED).unwrap();
     assert_eq!(view.read(CLOSED).unwrap().num_rows(), 6);
 }
+#[test]
+fn nested_rows_are_kept() {
+    use arrow::array::{ListBuilder, MapBuilder, StringViewBuilder, StructArray};
+    let mut lists = ListBuilder::new(StringViewBuilder::new());
+    let mut maps = MapBuilder::new(None, StringViewBuilder::new(), StringViewBuilder::new());
+    for i in 0..1000 {
+        lists.values().append_value(format!("an element that is long {}", i % 10));
+        lists.append(i % 7 != 0);
+        maps.keys().append_value(format!("a key that is long enough {}", i % 10));
+        maps.values().append_option((i % 3 != 0).then(|| format!("value {i}")));
+        maps.append(true).unwrap();
+    }
+    let (list, map) = (Arc::new(lists.finish()), Arc::new(maps.finish()));
+    let inner = Arc::new(Field::new("l", list.data_type().clone(), true));
+    let row = StructArray::from(vec![(inner, Arc::clone(&list) as _)]);
+    let columns: Vec<arrow::array::ArrayRef> = vec![list, map, Arc::new(row)];
+    let fields: Vec<Field> = columns
+        .iter()
+        .enumerate()
+        .map(|(i, c)| Field::new(format!("c{i}"), c.data_type().clone(), true))
+        .collect();
+    let schema: SchemaRef = Arc::new(Schema::new(fields));
+    let rows = RecordBatch::try_new(Arc::clone(&schema), columns).unwrap();
+    let view = ViewContents::new(Arc::clone(&schema), 1, 0);
+    for (at, from) in [(0, 10), (1, 500)] {
+        let part = UpdateBatch::at(rows.slice(from, 30), at);
+        view.append(0, vec![part], at + 1).unwrap();
+    }
+    let expected = UpdateBatch::concat(
+        &schema,
+        &[UpdateBatch::at(rows.slice(10, 30), 0), UpdateBatch::at(rows.slice(500, 30), 0)],
+    );
+    let expected = run::sums(&schema, &[expected.unwrap()]).unwrap();
+    assert_eq!(view.read(2).unwrap(), expected);
+    view.append(0, Vec::new(), CLOSED).unwrap();
+    assert_eq!(view.read(CLOSED).unwrap(), expected);
+}
