@@ -31,6 +31,7 @@ mod pattern_parse;
 mod planner;
 mod refused;
 mod regex;
+mod regex_field;
 mod regex_java;
 mod split;
 #[cfg(test)]

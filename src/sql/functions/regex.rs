@@ -6,9 +6,10 @@ use arrow::array::{Array, ArrayRef, StringViewBuilder};
 use arrow::datatypes::DataType;
 use datafusion::common::{Result, ScalarValue};
 use datafusion::logical_expr::ScalarUDF;
-use regex::{NoExpand, Regex};
+use regex::{CaptureLocations, NoExpand, Regex};
 
 use super::define::{Call, Function, IntArg, Param, Returns, TextArg, literal_text};
+use super::regex_field::Field;
 use super::regex_java::compiled;
 
 /// The functions of this file.
@@ -56,7 +57,7 @@ fn regexp_extract(call: &Call<'_>) -> Result<ArrayRef> {
     ) = (text, expression, group)
     {
         let regex = compiled(expression)?;
-        let mut extract = Extract::new(&regex, group);
+        let mut extract = Extract::new(&regex, expression, group);
         let mut out = StringViewBuilder::with_capacity(texts.len());
         for text in texts {
             match text.and_then(|text| extract.first(text)) {
@@ -73,27 +74,31 @@ fn regexp_extract(call: &Call<'_>) -> Result<ArrayRef> {
             return Ok(None);
         };
         let regex = compiled(expression)?;
-        Ok(Extract::new(&regex, group).first(text))
+        Ok(Extract::new(&regex, expression, group).first(text))
     })
 }
 
 /// Takes one group out of the first match.
 struct Extract<'r> {
     regex: &'r Regex,
+    field: Option<Field<'r>>,
     group: Option<usize>,
-    places: regex::CaptureLocations,
+    places: CaptureLocations,
 }
 
 impl<'r> Extract<'r> {
     /// Group 0 is the whole match; a group that the expression lacks is always NULL.
-    fn new(regex: &'r Regex, group: i64) -> Self {
+    fn new(regex: &'r Regex, expression: &'r str, group: i64) -> Self {
         let group = usize::try_from(group).ok().filter(|group| *group < regex.captures_len());
-        Extract { regex, group, places: regex.capture_locations() }
+        Extract { regex, field: Field::parse(expression), group, places: regex.capture_locations() }
     }
 
     #[inline]
     fn first<'t>(&mut self, text: &'t str) -> Option<&'t str> {
         let group = self.group?;
+        if let Some(field) = &self.field {
+            return field.find(text, group);
+        }
         if group == 0 {
             return self.regex.find(text).map(|found| found.as_str());
         }

@@ -13,7 +13,8 @@ fn check(table: &str) {
     for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {
         let (aggregate, expected) = line.split_once(" => ").expect("'aggregate => groups'");
         let sql = format!(
-            "SELECT {aggregate} FROM ({cast} FROM {TABLE} AS v(g, i, d, f, s)) GROUP BY g ORDER BY g"
+            "SELECT {aggregate} FROM ({cast} FROM {TABLE} AS v(g, i, d, f, s)) \
+             GROUP BY g ORDER BY g"
         );
         let rows = query(&session, &sql).map(|rows| rows.join(" | "));
         assert_eq!(rows, Ok(expected.trim().to_string()), "{aggregate}");

@@ -36,8 +36,6 @@ pub(super) fn query(session: &SessionContext, sql: &str) -> Result<Vec<String>, 
 }
 
 /// Asserts `expression = expected` for each line `expression => expected`.
-///
-/// Each runs twice: folded as a constant, and with its string literals taken from a column.
 pub(super) fn check(table: &str) {
     let session = session();
     for line in table.lines().map(str::trim).filter(|line| !line.is_empty()) {

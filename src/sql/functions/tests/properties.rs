@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::super::calendar::{Date, add_months, date_of, day_of_year, days_of, iso_week};
 use super::super::pattern::Pattern;
 use super::super::pattern_parse::{Mode, parse, parse_default};
+use super::super::regex_field::Field;
 use super::super::regex_java::compiled;
 use super::{over_column, texts};
 
@@ -97,6 +98,16 @@ proptest! {
             let captures = row.as_deref().and_then(|text| regex.captures(text));
             let expected = captures.and_then(|c| c.get(group)).map_or("NULL", |m| m.as_str());
             prop_assert_eq!(found, expected);
+        }
+    }
+
+    #[test]
+    fn fields_are_the_regex_crates(text in "[&a=x\\né]{0,24}", group in 0..3_usize) {
+        for expression in ["(&|^)a=([^&]*)", "(&|^)=([^&]*)", "(=|^)a([^=]*)", "(&|^)aa([^&]*)"] {
+            let field = Field::parse(expression).expect("the shape");
+            let regex = regex::Regex::new(expression).expect("an expression");
+            let expected = regex.captures(&text).and_then(|c| c.get(group)).map(|m| m.as_str());
+            prop_assert_eq!(field.find(&text, group), expected, "{}", expression);
         }
     }
 
