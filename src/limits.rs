@@ -8,8 +8,18 @@ pub const SPLIT_BYTES_FIRST: usize = 64 << 10;
 pub const SPLITS_READY_MAX: usize = 8;
 /// Longest record (line) of a text format, in bytes.
 pub const RECORD_BYTES_MAX: usize = 16 << 20;
+/// Levels of objects and arrays in a JSON value.
+pub const JSON_DEPTH_MAX: usize = 128;
 /// Rows of one generated or re-cut batch.
 pub const BATCH_ROWS: usize = 8192;
+/// Partitions of a generated table.
+pub const GENERATED_PARTITIONS_MAX: u64 = 1024;
+/// Bytes of one generated string.
+pub const GENERATED_STRING_BYTES_MAX: usize = 64 << 10;
+/// Threads that generate and encode rows for files.
+pub const GENERATE_THREADS_MAX: usize = 8;
+/// Encoded batches that one such thread may be ahead of the file.
+pub const GENERATE_BATCHES_AHEAD_MAX: usize = 2;
 /// Bytes of a record kept in a dead letter.
 pub const DEAD_LETTER_RECORD_BYTES_MAX: usize = 1024;
 /// Dead letters kept queryable per job; older ones give way and are still counted.
@@ -26,3 +36,43 @@ pub const HTTP_ROWS_DEFAULT: usize = 10_000;
 pub const IO_CHANNEL_MESSAGES_MAX: usize = 16;
 /// Windows that one row may belong to (size divided by slide).
 pub const WINDOWS_PER_ROW_MAX: i64 = 100_000;
+/// Commands that wait for a worker.
+pub const CLUSTER_COMMANDS_MAX: usize = 64;
+/// Bytes of the first splits of all files of a source together; many files get shorter ones.
+pub const FIRST_SPLITS_BYTES_MAX: usize = 64 << 20;
+/// The shortest first split of a file that [`FIRST_SPLITS_BYTES_MAX`] leads to, in bytes.
+pub const FIRST_SPLIT_BYTES_MIN: usize = 4 << 10;
+/// Splits of one partition that are read ahead.
+pub const SPLITS_READY_PER_PARTITION_MAX: usize = 2;
+/// Threads that read the files of one source.
+pub const SOURCE_READERS_MAX: usize = 2;
+/// Files that one source names.
+pub const SOURCE_FILES_MAX: usize = 1_000_000;
+/// Uncompressed text files that one source keeps open; others are opened again where they were left.
+pub const SOURCE_FILES_OPEN_MAX: usize = 64;
+/// Files without cheap seeking (compressed, Parquet) that one source keeps open.
+pub const SOURCE_STREAMS_OPEN_MAX: usize = 192;
+/// Depth of a directory tree that is searched for files (less than the links a path may follow).
+pub const PATH_DEPTH_MAX: usize = 32;
+/// Sub-directories that a filesystem sink has a part open in.
+pub const SINK_DIRECTORIES_OPEN_MAX: usize = 128;
+/// Parts that a filesystem sink has closed and not yet renamed.
+pub const SINK_PARTS_CLOSED_MAX: usize = 256;
+/// Rows of a text part between two looks at its size.
+pub const SINK_GROUP_ROWS: usize = 1024;
+/// Updates that a view gathers before it merges them, while it holds fewer than that.
+pub const VIEW_PENDING_ROWS_MIN: usize = 1 << 16;
+/// Bytes of memory that an ad-hoc query may use beside the contents of the views that it reads.
+pub const QUERY_BYTES_MAX: usize = 256 << 20;
+/// Seconds that an ad-hoc query may take.
+pub const QUERY_SECONDS_MAX: u64 = 60;
+/// Compiled patterns (dates, regular expressions) that a thread keeps, per kind.
+pub const PATTERNS_COMPILED_MAX: usize = 64;
+/// Panes that a window may be put together from; beyond, rows go to each of their windows.
+pub const PANES_PER_WINDOW_MAX: i64 = 64;
+/// Rows below the frontier that a window operator leaves unread while no window ends.
+pub const WINDOW_ROWS_UNREAD_MAX: usize = 1 << 18;
+/// Results that an updating aggregate collects before it emits a batch.
+pub const CHANGES_PER_BATCH_MAX: usize = 1 << 16;
+/// Bytes of a text that a function may make out of a number (LPAD, REPEAT).
+pub const TEXT_BYTES_MAX: usize = 16 << 20;

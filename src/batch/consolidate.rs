@@ -67,3 +67,39 @@ fn sorted_sums(batch: &UpdateBatch, by_time: bool) -> Result<UpdateBatch> {
     let diffs = (!all_one).then(|| ScalarBuffer::from(sums));
     Ok(UpdateBatch::new(taken.rows().clone(), times.into(), diffs))
 }
+
+/// Consolidated changes in the order in which they are shown, each with a diff of one: by time, then
+/// key, then retractions before insertions, then row.
+pub fn order_changes(batch: &UpdateBatch, key: &[usize]) -> Result<UpdateBatch> {
+    let summed = consolidate(batch)?;
+    let appends = summed.diffs().is_none();
+    if appends {
+        return Ok(summed);
+    }
+    let mut order: Vec<u32> = (0..summed.len() as u32).collect();
+    if !key.is_empty() {
+        let columns: Vec<_> = key.iter().map(|&k| summed.column(k).clone()).collect();
+        let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
+        let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
+        // Stable: rows of one key stay in the order of the whole row.
+        order.sort_by(|&a, &b| {
+            let (a, b) = (a as usize, b as usize);
+            let sign = |i: usize| summed.diff(i).signum();
+            summed.times()[a]
+                .cmp(&summed.times()[b])
+                .then_with(|| keys.row(a).cmp(&keys.row(b)))
+                .then_with(|| sign(a).cmp(&sign(b)))
+        });
+    }
+    let (mut rows, mut diffs) = (Vec::new(), Vec::new());
+    for row in order {
+        let diff = summed.diff(row as usize);
+        for _ in 0..diff.unsigned_abs() {
+            rows.push(row);
+            diffs.push(diff.signum());
+        }
+    }
+    let (rows, times, _) = summed.take(&UInt32Array::from(rows))?.into_parts();
+    let retracts = diffs.iter().any(|&d| d < 0);
+    Ok(UpdateBatch::new(rows, times, retracts.then(|| diffs.into())))
+}

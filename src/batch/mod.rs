@@ -2,10 +2,11 @@
 //!
 //! Pure functions over Arrow columns: no I/O, no clock, no threads.
 
+pub mod changes;
 pub mod consolidate;
 pub mod hash;
 pub mod ipc;
 pub mod partition;
 mod update_batch;
 
-pub use update_batch::UpdateBatch;
+pub use update_batch::{UpdateBatch, rows_without_columns};

@@ -1,8 +1,84 @@
 //! Arguments, one file a command; no logic.
 
+mod explain;
+pub mod generate;
+mod interrupt;
+mod progress;
+mod run;
+mod serve;
+
+use std::io::Write;
 use std::process::ExitCode;
+
+use clap::{Parser, Subcommand};
+
+use crate::error::{Error, Result};
+
+/// Incremental analytics: streaming SQL with exact, reproducible answers.
+#[derive(Debug, Parser)]
+#[command(version, arg_required_else_help = true)]
+struct Arguments {
+    #[command(subcommand)]
+    command: Command,
+}
+
+#[derive(Debug, Subcommand)]
+enum Command {
+    /// Run a SQL script as one job until its bounded inputs have ended
+    Run(run::RunArguments),
+    /// Print the stream plan of a SQL script
+    Explain(explain::ExplainArguments),
+    /// Generate test data: Nexmark, taxi rides, taxi fares
+    Generate(generate::GenerateArgs),
+    /// Run the service: jobs over HTTP, views that can be queried
+    Serve(serve::ServeArguments),
+}
 
 /// Runs the command that the arguments name.
 pub fn main() -> ExitCode {
-    ExitCode::SUCCESS
+    let arguments = Arguments::parse();
+    let filter = tracing_subscriber::EnvFilter::try_from_env("FLOODMARK_LOG")
+        .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
+    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let done = match arguments.command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Generate(arguments) => generate::run(arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
+    };
+    match done {
+        Ok(()) => ExitCode::SUCCESS,
+        Err(error) => {
+            // Where standard error is closed nobody can be told.
+            let _ = writeln!(std::io::stderr(), "{error}");
+            ExitCode::FAILURE
+        }
+    }
+}
+
+/// Reads the named scripts.
+fn read_scripts(files: &[std::path::PathBuf]) -> Result<Vec<(String, String)>> {
+    files
+        .iter()
+        .map(|file| {
+            let name = file.display().to_string();
+            let bytes = std::fs::read(file).map_err(|e| Error::io(&name, &e))?;
+            let text = String::from_utf8(bytes)
+                .map_err(|_| Error::config(format!("{name} is not UTF-8 text")))?;
+            Ok((name, text))
+        })
+        .collect()
+}
+
+/// `key=value`.
+fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {
+    match text.split_once('=') {
+        Some((key, value)) => Ok((key.trim().to_string(), value.trim().to_string())),
+        None => Err("a setting is written key=value".to_string()),
+    }
+}
+
+/// The number of workers when the arguments name none: one a core.
+fn default_workers() -> usize {
+    std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
 }

@@ -1,1 +1,148 @@
 //! Processes and workers: the only owner of timely workers and their threads.
+//!
+//! A [`Cluster`] runs the workers of this process. Jobs are installed and removed by commands that
+//! every worker carries out in the same order, so that all build the same dataflows.
+
+mod worker;
+
+use std::sync::mpsc::{SyncSender, sync_channel};
+use std::sync::{Arc, Mutex};
+use std::time::Duration;
+
+use timely::communication::WorkerGuards;
+use timely::scheduling::SyncActivator;
+use timely::{CommunicationConfig, WorkerConfig};
+
+use crate::dataflow::metrics::lock;
+use crate::dataflow::runtime::{JobRuntime, Place};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::CLUSTER_COMMANDS_MAX;
+use worker::Command;
+
+/// How the workers of a job are spread.
+#[derive(Clone, Debug)]
+pub struct Topology {
+    /// Workers of this process.
+    pub workers: usize,
+    /// Index of this process.
+    pub process: usize,
+    /// `host:port` of every process; empty or one for a single process.
+    pub addresses: Vec<String>,
+    /// Serialise batches between the workers of one process as between processes (for tests).
+    pub always_serialise: bool,
+}
+
+impl Topology {
+    /// One process.
+    pub fn alone(workers: usize) -> Self {
+        Topology { workers, process: 0, addresses: Vec::new(), always_serialise: false }
+    }
+
+    /// Where this process stands.
+    pub fn place(&self) -> Place {
+        let processes = self.addresses.len().max(1);
+        Place { process: self.process, processes, workers: self.workers }
+    }
+
+    fn communication(&self) -> CommunicationConfig {
+        if self.addresses.len() > 1 {
+            return CommunicationConfig::Cluster {
+                threads: self.workers,
+                process: self.process,
+                addresses: self.addresses.clone(),
+                report: false,
+                zerocopy: self.always_serialise,
+            };
+        }
+        match (self.workers, self.always_serialise) {
+            (1, false) => CommunicationConfig::Thread,
+            (workers, false) => CommunicationConfig::Process(workers),
+            (workers, true) => CommunicationConfig::ProcessBinary(workers),
+        }
+    }
+}
+
+/// The workers of this process.
+pub struct Cluster {
+    place: Place,
+    commands: Vec<SyncSender<Command>>,
+    wakers: Vec<SyncActivator>,
+    guards: Option<WorkerGuards<()>>,
+}
+
+impl Cluster {
+    /// Starts the workers and waits until they are ready.
+    pub fn start(topology: &Topology) -> Result<Self> {
+        let mut senders = Vec::new();
+        let mut receivers = Vec::new();
+        for _ in 0..topology.workers {
+            let (sender, receiver) = sync_channel(CLUSTER_COMMANDS_MAX);
+            senders.push(sender);
+            receivers.push(Some(receiver));
+        }
+        let receivers = Mutex::new(receivers);
+        let (ready, started) = sync_channel(topology.workers);
+        let workers = topology.workers;
+        let config = timely::Config {
+            communication: topology.communication(),
+            worker: WorkerConfig::default(),
+        };
+        let guards = timely::execute(config, move |worker| {
+            let local = worker.index() % workers;
+            let receiver = lock(&receivers).get_mut(local).and_then(Option::take);
+            let Some(receiver) = receiver else { return };
+            // A cluster that gave up waiting needs no waking.
+            let _ = ready.send((local, worker.sync_activator_for(Vec::new())));
+            worker::run(worker, local, &receiver);
+        })
+        .map_err(|e| Error::new(ErrorKind::Io, format!("the workers cannot start: {e}")))?;
+        let mut wakers = Vec::new();
+        for _ in 0..topology.workers {
+            let waker = started.recv_timeout(Duration::from_secs(60)).map_err(|_| {
+                Error::internal("a worker did not start within a minute")
+            })?;
+            wakers.push(waker);
+        }
+        wakers.sort_by_key(|(local, _)| *local);
+        let wakers = wakers.into_iter().map(|(_, waker)| waker).collect();
+        Ok(Cluster { place: topology.place(), commands: senders, wakers, guards: Some(guards) })
+    }
+
+    /// Where this process stands.
+    pub fn place(&self) -> Place {
+        self.place
+    }
+
+    /// Builds the job's dataflow on every worker of this process.
+    pub fn install(&self, id: u64, runtime: &Arc<JobRuntime>, rows_in_flight: usize) -> Result<()> {
+        self.send(|| Command::Install { id, runtime: Arc::clone(runtime), rows_in_flight })
+    }
+
+    /// Drops the job's dataflow on every worker; its metrics tell when that is done.
+    pub fn remove(&self, id: u64) -> Result<()> {
+        self.send(|| Command::Remove { id })
+    }
+
+    fn send(&self, command: impl Fn() -> Command) -> Result<()> {
+        for (sender, waker) in self.commands.iter().zip(&self.wakers) {
+            sender.send(command()).map_err(|_| Error::internal("a worker has stopped"))?;
+            // A worker that is gone has been reported by the line above.
+            let _ = waker.activate();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Cluster {
+    fn drop(&mut self) {
+        // Workers that are gone already need no command.
+        let _ = self.send(|| Command::Stop);
+        if let Some(guards) = self.guards.take() {
+            for result in guards.join() {
+                if let Err(error) = result {
+                    tracing::error!("a worker ended badly: {error}");
+                }
+            }
+        }
+    }
+}

@@ -4,6 +4,14 @@
 //! [`Split`]s of its partitions and turns a split into rows; a [`SinkWriter`] takes closed rows in
 //! order. Event time is assigned by the source operator in [`crate::dataflow`], not here.
 
+pub mod blackhole;
+pub mod changes;
+pub mod filesystem;
+pub mod generate;
+pub mod options;
+pub mod print;
+pub mod registry;
+
 use std::any::Any;
 use std::sync::Arc;
 
@@ -37,7 +45,8 @@ pub struct Split {
     pub partition: usize,
     /// Consecutive number within the partition, from 0.
     pub sequence: u64,
-    /// Whether this is the partition's last split (an ended partition no longer holds the frontier).
+    /// Whether this is the partition's last split (an ended partition no longer holds the
+    /// frontier).
     pub last: bool,
     /// The connector's own: bytes of a file, a range of a generator.
     pub payload: Box<dyn Any + Send>,
@@ -78,18 +87,27 @@ pub struct PartitionInfo {
 /// The reading side of a connector, shared by all workers of a process.
 ///
 /// Partitions are numbered from 0 and may be added while running (new files). All methods are
-/// called from worker threads and must not block on I/O: reading happens on the source's own threads.
+/// called from worker threads and must not block on I/O: reading happens on the source's own
+/// threads.
 pub trait Source: Send + Sync {
     /// Whether the source ends.
     fn is_bounded(&self) -> bool;
 
-    /// Starts reading; `wake` is to be called (from any thread) whenever a `Pending` may have become work.
+    /// Starts reading; `wake` is to be called (from any thread) whenever a `Pending` may have
+    /// become work.
     fn start(&self, wake: Arc<dyn Fn() + Send + Sync>) -> Result<()>;
 
     /// The partitions so far. A partition is listed before its first split is handed out.
     fn partitions(&self) -> Vec<PartitionInfo>;
 
+    /// The number of partitions so far; cheaper than [`Source::partitions`].
+    fn partition_count(&self) -> usize {
+        self.partitions().len()
+    }
+
     /// The next split of `partition`, in sequence. Each split is handed out once, to whoever asks first.
+    /// The next split of `partition`, in sequence. Each split is handed out once, to whoever asks
+    /// first.
     fn next_split(&self, partition: usize) -> NextSplit;
 
     /// Whether no partition will be added any more.
@@ -104,14 +122,14 @@ pub trait Source: Send + Sync {
 
 /// The writing side of a connector. Called from one I/O thread of its own, in order of closed time.
 pub trait SinkWriter: Send {
-    /// Writes closed updates: `batch` is sorted by time, then row, and no later batch has an earlier time.
+    /// Writes closed updates: `batch` is sorted by time, then row, and no later batch has an
+    /// earlier time.
     fn write(&mut self, batch: &UpdateBatch) -> Result<()>;
 
-    /// Everything below `frontier` has been written: make it visible as the connector's policy says.
+    /// Everything below `frontier` has been written: make it visible as the connector's policy
+    /// says.
     fn commit(&mut self, frontier: EventTime) -> Result<()>;
 
     /// The input has ended or the job stops: `complete` says whether all of it was written.
     fn finish(&mut self, complete: bool) -> Result<()>;
 }
-
-pub mod registry;

@@ -1,1 +1,230 @@
 //! The connectors by name: the one place to add another.
+//!
+//! Everything here but `create_source` and `create_sink` is pure: scripts are checked and
+//! explained without touching an external system. Called by the binder (checks) and by the
+//! dataflow (creation).
+
+use std::sync::Arc;
+
+use super::options::{Options, choices};
+use super::{SinkWriter, Source, SourceSpec, blackhole, filesystem, print};
+use crate::error::{Error, Result};
+use crate::sql::catalog::{ColumnKind, TableDef};
+
+/// What a table is used as.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Role {
+    /// Read from.
+    Source,
+    /// Written to.
+    Sink,
+}
+
+/// A kind of connector.
+struct Connector {
+    name: &'static str,
+    source: Option<SourceKind>,
+    sink: Option<SinkKind>,
+}
+
+/// The reading side of a connector.
+struct SourceKind {
+    create: fn(&SourceSpec) -> Result<Arc<dyn Source>>,
+    /// Checks names and values of all options, without I/O.
+    validate: fn(&TableDef) -> Result<()>,
+    is_bounded: fn(&TableDef) -> Result<bool>,
+}
+
+/// Makes the sink of a table whose rows are unique by some columns.
+type CreateSink = fn(&TableDef, &[usize]) -> Result<Box<dyn SinkWriter>>;
+
+/// The writing side of a connector.
+struct SinkKind {
+    create: CreateSink,
+    /// Checks names and values of all options, without I/O.
+    validate: fn(&TableDef) -> Result<()>,
+    /// Whether it takes updates that take rows back.
+    accepts_updates: bool,
+}
+
+/// A generated source: it does no I/O, so that creating it is how it is checked.
+macro_rules! generator {
+    ($name:literal, $module:ident) => {
+        Connector {
+            name: $name,
+            source: Some(SourceKind {
+                create: super::generate::$module::create,
+                validate: |table| {
+                    check_options(table, $name, super::generate::$module::OPTIONS)?;
+                    super::generate::$module::create(&whole_table(table)).map(drop)
+                },
+                is_bounded: |table| {
+                    Ok(super::generate::$module::create(&whole_table(table))?.is_bounded())
+                },
+            }),
+            sink: None,
+        }
+    };
+}
+
+/// Every connector.
+const CONNECTORS: &[Connector] = &[
+    Connector {
+        name: "filesystem",
+        source: Some(SourceKind {
+            create: filesystem::create_source,
+            validate: filesystem::validate_source,
+            is_bounded: |table| Ok(filesystem::is_bounded(table)),
+        }),
+        sink: Some(SinkKind {
+            create: |table, _| filesystem::create_sink(table),
+            validate: filesystem::validate_sink,
+            accepts_updates: false,
+        }),
+    },
+    Connector {
+        name: "print",
+        source: None,
+        sink: Some(SinkKind {
+            create: print::create,
+            validate: |table| {
+                check_options(table, "print", print::OPTIONS)?;
+                print::validate(table)
+            },
+            accepts_updates: true,
+        }),
+    },
+    Connector {
+        name: "blackhole",
+        source: None,
+        sink: Some(SinkKind {
+            create: |_, _| Ok(Box::new(blackhole::BlackholeSink)),
+            validate: |table| check_options(table, "blackhole", blackhole::OPTIONS),
+            accepts_updates: true,
+        }),
+    },
+    generator!("nexmark", nexmark),
+    generator!("taxi", taxi),
+    generator!("datagen", datagen),
+];
+
+/// The source of `spec`.
+pub fn create_source(spec: &SourceSpec) -> Result<Arc<dyn Source>> {
+    (source_of(&spec.table)?.create)(spec)
+}
+
+/// The sink of `table`, whose rows are unique by the columns `key` (empty if not known).
+pub fn create_sink(table: &TableDef, key: &[usize]) -> Result<Box<dyn SinkWriter>> {
+    (sink_of(table)?.create)(table, key)
+}
+
+/// Checks the options of `table` for `role`, without I/O.
+pub fn validate(table: &TableDef, role: Role) -> Result<()> {
+    match role {
+        Role::Source => (source_of(table)?.validate)(table),
+        Role::Sink => {
+            (sink_of(table)?.validate)(table)?;
+            check_sink_columns(table)
+        }
+    }
+}
+
+/// Whether reading `table` ends.
+pub fn is_bounded(table: &TableDef) -> Result<bool> {
+    (source_of(table)?.is_bounded)(table)
+}
+
+/// Whether a sink of `table` throws everything away, so that rows need not be brought together.
+pub fn discards(table: &TableDef) -> bool {
+    table.options.get("connector").is_some_and(|c| c == "blackhole")
+}
+
+/// Whether a sink of `connector` takes updates that take rows back.
+pub fn accepts_updates(connector: &str) -> bool {
+    let found = CONNECTORS.iter().find(|c| c.name == connector);
+    found.and_then(|c| c.sink.as_ref()).is_some_and(|sink| sink.accepts_updates)
+}
+
+fn connector_of(table: &TableDef) -> Result<&'static Connector> {
+    let options = Options::of(table);
+    let name = options.required("connector")?;
+    CONNECTORS.iter().find(|c| c.name == name).ok_or_else(|| {
+        let known: Vec<&str> = CONNECTORS.iter().map(|c| c.name).collect();
+        options
+            .error(format!("table '{}': unknown connector '{name}'", table.name))
+            .with_hint(choices(name, &known))
+    })
+}
+
+fn source_of(table: &TableDef) -> Result<&'static SourceKind> {
+    let connector = connector_of(table)?;
+    let readable = CONNECTORS.iter().filter(|c| c.source.is_some());
+    connector
+        .source
+        .as_ref()
+        .ok_or_else(|| wrong_role(table, &format!("'{}' cannot be read", connector.name), readable))
+}
+
+fn sink_of(table: &TableDef) -> Result<&'static SinkKind> {
+    let connector = connector_of(table)?;
+    let writable = CONNECTORS.iter().filter(|c| c.sink.is_some());
+    connector.sink.as_ref().ok_or_else(|| {
+        wrong_role(table, &format!("'{}' cannot be written", connector.name), writable)
+    })
+}
+
+fn wrong_role<'a>(
+    table: &TableDef,
+    what: &str,
+    others: impl Iterator<Item = &'a Connector>,
+) -> Error {
+    let names: Vec<&str> = others.map(|c| c.name).collect();
+    Options::of(table)
+        .error(format!("table '{}': connector {what}", table.name))
+        .with_hint(format!("connectors that can: {}", names.join(", ")))
+}
+
+/// Checks option names, and values of options that any sink may have.
+fn check_options(table: &TableDef, connector: &str, known: &[&str]) -> Result<()> {
+    let options = Options::of(table);
+    options.check_known(&format!("connector '{connector}'"), &[&["connector"], known])?;
+    check_parallelism(&options)
+}
+
+/// `sink.parallelism` is accepted for the sake of Flink's scripts: output is in one order.
+pub(super) fn check_parallelism(options: &Options<'_>) -> Result<()> {
+    match options.get("sink.parallelism") {
+        Some(text) if text.trim().parse::<u32>().is_ok_and(|n| n > 0) => Ok(()),
+        Some(text) => Err(options.bad("sink.parallelism", text, "write a positive number")),
+        None => Ok(()),
+    }
+}
+
+/// No sink writes metadata.
+fn check_sink_columns(table: &TableDef) -> Result<()> {
+    let written = table
+        .columns
+        .iter()
+        .find(|c| matches!(c.kind, ColumnKind::Metadata { is_virtual: false, .. }));
+    match written {
+        None => Ok(()),
+        Some(column) => Err(Options::of(table)
+            .error(format!(
+                "table '{}': metadata column '{}' cannot be written",
+                table.name, column.name
+            ))
+            .with_hint("declare it VIRTUAL")),
+    }
+}
+
+/// The spec of a whole table in one process.
+#[allow(dead_code, reason = "for the generators")]
+fn whole_table(table: &TableDef) -> SourceSpec {
+    SourceSpec {
+        table: Arc::new(table.clone()),
+        schema: table.stored_schema(),
+        split_bytes: crate::limits::SPLIT_BYTES,
+        process: 0,
+        processes: 1,
+    }
+}

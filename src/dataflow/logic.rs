@@ -36,6 +36,26 @@ pub trait StatefulLogic: 'static {
     fn state_rows(&self) -> usize;
 }
 
+impl StatefulLogic for Box<dyn StatefulLogic> {
+    fn is_due(&self, frontier: EventTime, buffered: usize) -> bool {
+        self.as_ref().is_due(frontier, buffered)
+    }
+
+    fn advance(
+        &mut self,
+        from: EventTime,
+        to: EventTime,
+        inputs: Vec<Vec<UpdateBatch>>,
+        out: &mut Emitted,
+    ) -> Result<()> {
+        self.as_mut().advance(from, to, inputs, out)
+    }
+
+    fn state_rows(&self) -> usize {
+        self.as_ref().state_rows()
+    }
+}
+
 /// What a logic emits.
 #[derive(Debug, Default)]
 pub struct Emitted {

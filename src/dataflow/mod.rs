@@ -1,3 +1,32 @@
 //! Stream plan to timely operators: one exhaustive `match`, one file an operator.
+//!
+//! * [`runtime`]: what all workers of a process share of one job
+//! * [`render`]: the match
+//! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
+//! * [`source`], [`clock`]: reading splits and assigning event time
+//! * [`calc`], [`expand`], [`window_assign`]: operators without state
+//! * [`sink`], [`collect`]: where rows leave the dataflow
 
+pub mod calc;
+pub mod clock;
+pub mod collect;
+pub mod driver;
+pub mod expand;
+pub mod group_aggregate;
 pub mod logic;
+pub mod metrics;
+pub mod outputs;
+pub mod render;
+pub mod runtime;
+#[cfg(test)]
+mod oracle;
+pub mod session_aggregate;
+pub mod side;
+pub mod sink;
+pub mod source;
+pub mod window_aggregate;
+pub mod window_assign;
+pub mod window_join;
+pub mod window_math;
+pub mod window_rank;
+pub mod windowed;

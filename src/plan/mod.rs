@@ -1,3 +1,12 @@
 //! Logical plan to stream plan: changelog mode, keys, exchanges, state bounds, explain.
+//!
+//! Pure: no I/O, no clock. [`lower::lower`] turns a [`crate::sql::bind::BoundJob`] into a
+//! [`node::StreamPlan`], which [`crate::dataflow`] builds on every worker.
 
 pub mod aggregate;
+pub mod exchange;
+pub mod explain;
+pub mod expr;
+pub mod lower;
+pub mod node;
+pub mod props;

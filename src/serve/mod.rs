@@ -4,6 +4,10 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+mod now;
+pub mod query;
+mod run;
+pub mod time_text;
 pub mod view;
 
 /// A view that can be read.
@@ -17,4 +21,13 @@ pub struct ServedView {
     pub key: Vec<usize>,
     /// The contents in this process.
     pub contents: Arc<view::ViewContents>,
+}
+
+/// The views that queries may name.
+pub trait ViewCatalog: Sync {
+    /// The view of a name as written in a query: `v`, `v$late`, `floodmark.dead_letters`, `job.v`.
+    fn find(&self, name: &str) -> crate::error::Result<ServedView>;
+
+    /// All views.
+    fn all(&self) -> Vec<ServedView>;
 }

@@ -14,8 +14,8 @@ pub enum ColumnKind {
     /// From the record.
     Physical,
     /// From an expression over the other columns.
-    Computed(AstExpr),
-    /// From the connector: a metadata key such as `file.path`; virtual columns are not written by sinks.
+    Computed(Box<AstExpr>),
+    /// From the connector: a metadata key such as `file.path`; sinks do not write virtual ones.
     Metadata {
         /// The connector's key; the column's name if `FROM` is absent.
         key: String,

@@ -1,15 +1,31 @@
 //! From text to bound, optimised logical plans. No I/O, no clock, no threads.
 //!
-//! * [`script`]: statements of a script, with their places in the text
+//! * [`script`]: statements of a script, with their places in the text; [`dialect`], [`types`],
+//!   [`interval`], [`rewrite`] and `create_table` are its parts
 //! * [`catalog`]: tables and views that a script declares
 //! * [`settings`]: `SET 'key' = 'value'`
-//! * [`functions`]: Flink's names beside DataFusion's library
-//! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes
-//! * [`bind`]: a script to a [`bind::BoundJob`]
+//! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
+//! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
+//! * [`context`]: the surroundings under which everything is planned
+//! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`] and [`optimize`] are its parts
+//! * [`diagnostics`]: every error with its place and a hint
 
 pub mod bind;
 pub mod catalog;
+pub mod context;
+mod create_table;
+pub mod diagnostics;
+pub mod dialect;
 pub mod functions;
+pub mod interval;
+pub mod optimize;
+pub mod output;
+pub mod proctime;
+pub mod rewrite;
 pub mod script;
 pub mod settings;
+#[cfg(test)]
+mod tests;
+pub mod types;
 pub mod window;
+pub mod window_tvf;

@@ -1,6 +1,8 @@
 //! Job settings: `SET 'key' = 'value'`, `--set key=value`.
 
-use crate::error::Result;
+use super::diagnostics::nearest;
+use super::interval::parse_duration;
+use crate::error::{Error, Result};
 use crate::time::Resolution;
 
 /// The settings in force for a statement; plain data, validated when set.
@@ -10,7 +12,8 @@ pub struct Settings {
     pub time_resolution: Resolution,
     /// `allowed_lateness` in ms: how long after its end a window still takes late rows. Default 0.
     pub allowed_lateness: i64,
-    /// `idle_timeout` in ms of wall time: a partition silent for so long stops holding the frontier; `None`: never.
+    /// `idle_timeout` in ms of wall time: a partition silent for so long stops holding the
+    /// frontier; `None`: never.
     pub idle_timeout: Option<i64>,
     /// `max_future_skew` in ms: beyond it a record goes to the dead letters; `None`: by boundedness
     /// (1 day for unbounded sources, off for bounded ones); negative: off.
@@ -23,7 +26,7 @@ pub struct Settings {
     pub state_ttl: Option<i64>,
     /// `source.rows_in_flight`: the flow-control budget per worker.
     pub rows_in_flight: usize,
-    /// `source.split_bytes`: bytes decoded at once; small values cut inputs into small chunks (tests).
+    /// `source.split_bytes`: bytes decoded at once; small values cut inputs into small chunks.
     pub split_bytes: usize,
 }
 
@@ -43,9 +46,145 @@ impl Default for Settings {
     }
 }
 
+/// What a key sets.
+#[derive(Clone, Copy, Debug)]
+enum Target {
+    TimeResolution,
+    AllowedLateness,
+    IdleTimeout,
+    MaxFutureSkew,
+    MaxDrift,
+    RetainHistory,
+    StateTtl,
+    RowsInFlight,
+    SplitBytes,
+    /// Must be UTC.
+    TimeZone,
+    /// Accepted for scripts written for Flink; has no meaning here.
+    Ignored,
+}
+
+/// The keys, Flink's names beside ours.
+const KEYS: [(&str, Target); 28] = [
+    ("time_resolution", Target::TimeResolution),
+    ("allowed_lateness", Target::AllowedLateness),
+    ("idle_timeout", Target::IdleTimeout),
+    ("max_future_skew", Target::MaxFutureSkew),
+    ("max_drift", Target::MaxDrift),
+    ("retain_history", Target::RetainHistory),
+    ("state_ttl", Target::StateTtl),
+    ("source.rows_in_flight", Target::RowsInFlight),
+    ("source.split_bytes", Target::SplitBytes),
+    ("table.exec.source.idle-timeout", Target::IdleTimeout),
+    ("table.exec.state.ttl", Target::StateTtl),
+    ("table.exec.emit.allow-lateness", Target::AllowedLateness),
+    ("table.local-time-zone", Target::TimeZone),
+    ("table.exec.mini-batch.enabled", Target::Ignored),
+    ("table.exec.mini-batch.allow-latency", Target::Ignored),
+    ("table.exec.mini-batch.size", Target::Ignored),
+    ("table.optimizer.agg-phase-strategy", Target::Ignored),
+    ("table.optimizer.distinct-agg.split.enabled", Target::Ignored),
+    ("table.exec.resource.default-parallelism", Target::Ignored),
+    ("parallelism.default", Target::Ignored),
+    ("execution.runtime-mode", Target::Ignored),
+    ("pipeline.name", Target::Ignored),
+    ("sql-client.execution.result-mode", Target::Ignored),
+    ("execution.checkpointing.interval", Target::Ignored),
+    ("execution.checkpointing.mode", Target::Ignored),
+    ("execution.checkpointing.timeout", Target::Ignored),
+    ("execution.checkpointing.min-pause", Target::Ignored),
+    ("execution.checkpointing.max-concurrent-checkpoints", Target::Ignored),
+];
+
 impl Settings {
     /// Sets `key`; an unknown key or a value out of range is an error that lists what is known.
-    pub fn set(&mut self, _key: &str, _value: &str) -> Result<()> {
+    pub fn set(&mut self, key: &str, value: &str) -> Result<()> {
+        let Some((_, target)) = KEYS.iter().find(|(known, _)| *known == key) else {
+            let known: Vec<&str> = KEYS.iter().map(|(known, _)| *known).collect();
+            let near = nearest(key, &known);
+            let near = near.map(|near| format!("did you mean '{near}'? ")).unwrap_or_default();
+            return Err(Error::config(format!("unknown setting '{key}'"))
+                .with_hint(format!("{near}known settings: {}", known.join(", "))));
+        };
+        let value = value.trim();
+        match target {
+            Target::TimeResolution => {
+                let ms = duration(key, value)?;
+                if ms < 1 {
+                    return Err(refused(key, value).with_hint("the least is 1 ms"));
+                }
+                self.time_resolution = Resolution::new(ms);
+            }
+            Target::AllowedLateness => self.allowed_lateness = duration(key, value)?,
+            Target::IdleTimeout => self.idle_timeout = positive(duration(key, value)?),
+            Target::MaxFutureSkew if value.eq_ignore_ascii_case("off") => {
+                self.max_future_skew = Some(-1);
+            }
+            Target::MaxFutureSkew => self.max_future_skew = Some(duration(key, value)?),
+            Target::MaxDrift => self.max_drift = duration(key, value)?,
+            Target::RetainHistory => self.retain_history = duration(key, value)?,
+            Target::StateTtl => self.state_ttl = positive(duration(key, value)?),
+            Target::RowsInFlight => self.rows_in_flight = count(key, value)?,
+            Target::SplitBytes => self.split_bytes = count(key, value)?,
+            Target::TimeZone => {
+                if !["UTC", "Etc/UTC", "GMT", "Z", "+00:00"].contains(&value) {
+                    return Err(refused(key, value).with_hint("the only time zone is UTC"));
+                }
+            }
+            Target::Ignored => {}
+        }
         Ok(())
+    }
+}
+
+/// Zero switches off, as in Flink.
+fn positive(ms: i64) -> Option<i64> {
+    (ms > 0).then_some(ms)
+}
+
+fn refused(key: &str, value: &str) -> Error {
+    Error::config(format!("setting '{key}' does not take '{value}'"))
+}
+
+fn duration(key: &str, value: &str) -> Result<i64> {
+    parse_duration(value).ok_or_else(|| {
+        refused(key, value).with_hint("write a duration such as '100 ms', '5 s', '1 min' or '2 h'")
+    })
+}
+
+fn count(key: &str, value: &str) -> Result<usize> {
+    match value.parse::<usize>() {
+        Ok(count) if count > 0 => Ok(count),
+        _ => Err(refused(key, value).with_hint("write a whole number greater than 0")),
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn sets_and_refuses() {
+        let mut settings = Settings::default();
+        settings.set("time_resolution", "1 s").unwrap();
+        settings.set("table.exec.source.idle-timeout", "5 s").unwrap();
+        settings.set("allowed_lateness", "INTERVAL '2' MINUTE").unwrap();
+        settings.set("execution.runtime-mode", "streaming").unwrap();
+        settings.set("table.local-time-zone", "UTC").unwrap();
+        settings.set("source.split_bytes", "100").unwrap();
+        assert_eq!(settings.time_resolution.tick_ms(), 1000);
+        assert_eq!(settings.idle_timeout, Some(5000));
+        assert_eq!(settings.allowed_lateness, 120_000);
+        assert_eq!(settings.split_bytes, 100);
+        for (key, value) in [
+            ("time_resolution", "0"),
+            ("time_resolution", "soon"),
+            ("source.split_bytes", "-1"),
+            ("table.local-time-zone", "Europe/Vienna"),
+        ] {
+            assert!(settings.set(key, value).is_err(), "{key}={value}");
+        }
+        let error = settings.set("time_resolutoin", "1 s").unwrap_err();
+        assert!(error.hint.unwrap().starts_with("did you mean 'time_resolution'?"));
     }
 }

@@ -1,0 +1,90 @@
+//! Progress on standard error: a live line on a terminal, a summary at the end.
+
+use std::io::{IsTerminal, Write};
+use std::sync::atomic::Ordering;
+use std::time::Instant;
+
+use crate::dataflow::metrics::JobMetrics;
+use crate::serve::time_text::format_time;
+use crate::telemetry::clock::monotonic;
+use crate::time::{BEGINNING, CLOSED};
+
+/// Shows the progress of one run.
+pub struct Progress {
+    started: Instant,
+    is_live: bool,
+    shown: bool,
+}
+
+impl Progress {
+    /// From now.
+    pub fn start() -> Self {
+        let is_live = std::io::stderr().is_terminal();
+        Progress { started: monotonic(), is_live, shown: false }
+    }
+
+    /// The live line, on a terminal.
+    pub fn show(&mut self, metrics: &JobMetrics) {
+        if !self.is_live {
+            return;
+        }
+        self.shown = true;
+        let line = format!("\r\x1b[2K{}", self.line(metrics));
+        // Progress that cannot be shown is no reason to stop.
+        let _ = std::io::stderr().lock().write_all(line.as_bytes());
+    }
+
+    /// The summary.
+    pub fn finish(&mut self, metrics: &JobMetrics, how: &str) {
+        let mut err = std::io::stderr().lock();
+        if self.shown {
+            let _ = write!(err, "\r\x1b[2K");
+        }
+        let _ = writeln!(err, "{how} in {:.1} s: {}", self.seconds(), self.line(metrics));
+        for source in &metrics.sources {
+            let rows = source.rows.load(Ordering::Relaxed);
+            let bytes = source.bytes.load(Ordering::Relaxed);
+            let table = &source.table;
+            let _ = writeln!(err, "  source {table}: {rows} rows, {bytes} bytes");
+        }
+        for output in metrics.outputs.iter().filter(|o| !o.name.is_empty()) {
+            let updates = output.updates.load(Ordering::Relaxed);
+            let _ = writeln!(err, "  output {}: {updates} updates", output.name);
+        }
+        const SHOWN: usize = 5;
+        let letters = metrics.dead_letters_kept();
+        for letter in letters.iter().take(SHOWN) {
+            let place = match (letter.partition.as_str(), letter.offset) {
+                ("", _) => String::new(),
+                (partition, -1) => format!(" {partition}"),
+                (partition, offset) => format!(" {partition} at {offset}"),
+            };
+            let _ = writeln!(err, "  dead letter: {}{place}: {}", letter.source, letter.reason);
+        }
+        if letters.len() > SHOWN {
+            let more = metrics.dead_letters.load(Ordering::Relaxed) - SHOWN as u64;
+            let _ = writeln!(err, "  and {more} more: query floodmark.dead_letters");
+        }
+    }
+
+    fn seconds(&self) -> f64 {
+        self.started.elapsed().as_secs_f64()
+    }
+
+    fn line(&self, metrics: &JobMetrics) -> String {
+        let rows: u64 = metrics.sources.iter().map(|s| s.rows.load(Ordering::Relaxed)).sum();
+        let rate = rows as f64 / self.seconds().max(0.001);
+        let least = metrics.sources.iter().map(|s| s.frontier.load(Ordering::Relaxed)).min();
+        let watermark = match least {
+            None | Some(BEGINNING) => "none".to_string(),
+            Some(CLOSED) => "end of input".to_string(),
+            Some(frontier) => format_time(frontier - 1),
+        };
+        let late = metrics.late_rows.load(Ordering::Relaxed);
+        let dead = metrics.dead_letters.load(Ordering::Relaxed);
+        format!(
+            "{rows} rows read, {rate:.0} rows/s, watermark {watermark}, {late} late, \
+             {dead} dead letters"
+        )
+    }
+}

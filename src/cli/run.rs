@@ -1,0 +1,146 @@
+//! `floodmark run`.
+
+use std::io::{BufWriter, Write};
+use std::path::PathBuf;
+
+use arrow::array::RecordBatch;
+use arrow::datatypes::SchemaRef;
+use clap::{Args, ValueEnum};
+
+use super::progress::Progress;
+use crate::cluster::Topology;
+use crate::connectors::SinkWriter;
+use crate::connectors::changes::{ChangeFormat, ChangePrinter};
+use crate::error::{Error, Result};
+use crate::formats::{csv, json, table};
+use crate::job::batch_run::{self, Outcome};
+use crate::job::definition::Definition;
+
+/// How results are printed.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
+enum Format {
+    Table,
+    Csv,
+    Json,
+}
+
+/// Run a SQL script as one job until its bounded inputs have ended.
+#[derive(Debug, Args)]
+#[command(after_help = "Examples:\n  \
+    floodmark run dataflows/hourly_tips.sql\n  \
+    floodmark run --workers 2 --format csv job.sql > result.csv\n  \
+    floodmark run --changelog --set time_resolution='1 s' job.sql")]
+pub struct RunArguments {
+    /// SQL scripts, read in order as one job
+    #[arg(required = true, value_name = "FILE")]
+    files: Vec<PathBuf>,
+    /// Worker threads; one a core if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+    /// How bare queries are printed; a table on a terminal, CSV elsewhere if not given
+    #[arg(long, value_enum)]
+    format: Option<Format>,
+    /// Print changes as they close instead of final contents
+    #[arg(long)]
+    changelog: bool,
+    /// Directory for what outlives the run
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Set a job setting before the first statement
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::parse_setting)]
+    settings: Vec<(String, String)>,
+    /// host:port of every process of a job that runs on several, in order
+    #[arg(long, value_name = "ADDRESSES", value_delimiter = ',', requires = "process")]
+    peers: Vec<String>,
+    /// Which of the peers this process is, from 0
+    #[arg(long, value_name = "INDEX", requires = "peers")]
+    process: Option<usize>,
+}
+
+/// Runs the job.
+pub fn run(arguments: &RunArguments) -> Result<()> {
+    let texts = super::read_scripts(&arguments.files)?;
+    let definition = Definition::new(&texts, &arguments.settings)?;
+    for text in definition.explains()? {
+        print(text.as_bytes())?;
+    }
+    if !definition.has_outputs() {
+        return Ok(());
+    }
+    if let Some(dir) = &arguments.data_dir {
+        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir.display(), &e))?;
+    }
+    let topology = topology(arguments)?;
+    let format = arguments.format.unwrap_or_else(default_format);
+    let stop = super::interrupt::flag()?;
+    let mut progress = Progress::start();
+    let changes = arguments.changelog || (definition.prints() && !definition.is_bounded());
+    let printer = move |schema: &SchemaRef, key: Option<&[usize]>| -> Box<dyn SinkWriter> {
+        let format = match format {
+            Format::Table => ChangeFormat::Table,
+            Format::Csv => ChangeFormat::Csv,
+            Format::Json => ChangeFormat::Json,
+        };
+        Box::new(ChangePrinter::new(schema, key, format))
+    };
+    let mut first = true;
+    let (outcome, metrics) = batch_run::run(
+        &definition,
+        &topology,
+        changes.then_some(&printer),
+        &stop,
+        |metrics| progress.show(metrics),
+        |rows| {
+            let separate = !std::mem::take(&mut first);
+            print_rows(rows, format, separate)
+        },
+    )?;
+    let how = match outcome {
+        Outcome::Complete => "complete",
+        Outcome::Stopped => "stopped",
+    };
+    progress.finish(&metrics, how);
+    Ok(())
+}
+
+fn topology(arguments: &RunArguments) -> Result<Topology> {
+    let workers = arguments.workers.map_or_else(super::default_workers, usize::from);
+    let process = arguments.process.unwrap_or(0);
+    if process >= arguments.peers.len().max(1) {
+        return Err(Error::config(format!("--process {process} is none of the --peers")));
+    }
+    let addresses = arguments.peers.clone();
+    Ok(Topology { workers, process, addresses, always_serialise: false })
+}
+
+fn default_format() -> Format {
+    use std::io::IsTerminal;
+    if std::io::stdout().is_terminal() { Format::Table } else { Format::Csv }
+}
+
+fn print_rows(rows: &RecordBatch, format: Format, separate: bool) -> Result<()> {
+    let mut out = Vec::new();
+    if separate {
+        out.push(b'\n');
+    }
+    match format {
+        Format::Table => out.extend_from_slice(table::format(&rows.schema(), std::slice::from_ref(rows))?.as_bytes()),
+        Format::Csv => {
+            out.extend_from_slice(csv::header(&rows.schema()).as_bytes());
+            csv::write_rows(rows, &mut out)?;
+        }
+        Format::Json => json::write_rows(rows, &mut out)?,
+    }
+    print(&out)
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("standard output", &error))
+        }
+        _ => Ok(()),
+    }
+}

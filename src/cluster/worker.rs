@@ -1,0 +1,116 @@
+//! The loop of one worker thread: commands, steps, and the ends of jobs.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+use std::sync::mpsc::{Receiver, TryRecvError};
+use std::time::Duration;
+
+use timely::dataflow::operators::probe::Handle as Probe;
+use timely::worker::Worker;
+
+use crate::dataflow::render::render;
+use crate::dataflow::runtime::JobRuntime;
+use crate::error::Error;
+use crate::time::{EventTime, frontier_of};
+
+/// How long a worker without work sleeps before it looks again; it is woken for anything new.
+const PARK: Duration = Duration::from_secs(1);
+
+/// What a worker is told.
+pub enum Command {
+    /// Build a job's dataflow.
+    Install {
+        /// The job's number.
+        id: u64,
+        /// The job.
+        runtime: Arc<JobRuntime>,
+        /// Its flow-control budget.
+        rows_in_flight: usize,
+    },
+    /// Drop a job's dataflow.
+    Remove {
+        /// The job's number.
+        id: u64,
+    },
+    /// End.
+    Stop,
+}
+
+struct Installed {
+    runtime: Arc<JobRuntime>,
+    probe: Option<Probe<EventTime>>,
+    dataflow: usize,
+}
+
+impl Installed {
+    fn end(&mut self) {
+        if self.probe.take().is_some() {
+            self.runtime.metrics.worker_done();
+        }
+    }
+}
+
+/// Runs worker `local` of this process until it is told to stop.
+pub fn run(worker: &mut Worker, local: usize, commands: &Receiver<Command>) {
+    let mut jobs: BTreeMap<u64, Installed> = BTreeMap::new();
+    loop {
+        loop {
+            match commands.try_recv() {
+                Ok(Command::Install { id, runtime, rows_in_flight }) => {
+                    jobs.insert(id, install(worker, runtime, rows_in_flight));
+                }
+                Ok(Command::Remove { id }) => {
+                    if let Some(mut job) = jobs.remove(&id) {
+                        if worker.installed_dataflows().contains(&job.dataflow) {
+                            worker.drop_dataflow(job.dataflow);
+                        }
+                        job.end();
+                    }
+                }
+                Ok(Command::Stop) | Err(TryRecvError::Disconnected) => {
+                    for mut job in jobs.into_values() {
+                        if worker.installed_dataflows().contains(&job.dataflow) {
+                            worker.drop_dataflow(job.dataflow);
+                        }
+                        job.end();
+                    }
+                    return;
+                }
+                Err(TryRecvError::Empty) => break,
+            }
+        }
+        worker.step_or_park(Some(PARK));
+        for job in jobs.values_mut() {
+            watch(job, local);
+        }
+    }
+}
+
+fn install(worker: &mut Worker, runtime: Arc<JobRuntime>, rows_in_flight: usize) -> Installed {
+    let dataflow = worker.next_dataflow_index();
+    let rendered = worker.dataflow_named::<EventTime, _, _>("job", |scope| {
+        render(scope, &runtime, rows_in_flight)
+    });
+    let probe = match rendered {
+        Ok(probe) => Some(probe),
+        Err(error) => {
+            runtime.metrics.fail(error);
+            Some(Probe::new())
+        }
+    };
+    runtime.built();
+    Installed { runtime, probe, dataflow }
+}
+
+/// Tells the job's metrics how far the outputs are, and of its end.
+fn watch(job: &mut Installed, local: usize) {
+    let Some(probe) = &job.probe else { return };
+    let frontier = probe.with_frontier(frontier_of);
+    job.runtime.metrics.advance(local, frontier);
+    if let Some(fault) = crate::batch::ipc::fault() {
+        job.runtime.metrics.fail(Error::internal(fault));
+    }
+    if probe.done() && !job.runtime.metrics.is_failed() {
+        job.end();
+    }
+}

@@ -1,0 +1,134 @@
+//! The connector `filesystem`: files in directories, read as partitions, written as parts.
+//!
+//! * [`listing`]: from `path` to files
+//! * `reader`: one file in pieces of whole records
+//! * [`source`]: the source, its reader threads and queues
+//! * [`columns`]: metadata and partition columns
+//! * [`sink`]: the sink, its rolling rules; [`part`]: one part file
+//!
+//! * `path`: a file, a directory (searched with its sub-directories) or a glob (`*`, `?`,
+//!   `[..]`, `**`), relative to the working directory; a sink's directory
+//! * `format`: `json`, `csv` or `parquet`; text files may be compressed (`.gz`, `.zst`)
+//! * `source.monitor-interval`: look for new files so often; without it the source ends
+//! * `source.path.regex-pattern`: read only files whose absolute path matches as a whole
+//! * `partition.default-name`: directory name of NULL and empty partition values
+//! * `sink.rolling-policy.file-size`: a part ends when it holds so much; 128 MB. Parquet: of
+//!   values, before encoding
+//! * `sink.rolling-policy.rollover-interval`: parts end at multiples of it in event time; 30
+//!   min
+//! * `sink.rolling-policy.check-interval`, `sink.parallelism`: accepted; rolling needs no
+//!   clock, output is in one order
+//!
+//! Columns in `PARTITIONED BY` are directories `name=value` and no part of the files. A sink into
+//! a directory with parts numbers on after them. Metadata columns: `file.path`, `file.name`,
+//! `file.size`, `file.modification-time`.
+
+pub mod columns;
+pub mod listing;
+pub mod part;
+mod reader;
+pub mod sink;
+pub mod source;
+
+use std::sync::Arc;
+
+use crate::connectors::options::Options;
+use crate::connectors::registry::check_parallelism;
+use crate::connectors::{SinkWriter, Source, SourceSpec};
+use crate::error::Result;
+use crate::formats;
+use crate::sql::catalog::TableDef;
+
+/// The options besides `connector` and those of the format.
+pub const OPTIONS: &[&str] = &[
+    "path",
+    "format",
+    "partition.default-name",
+    "source.monitor-interval",
+    "source.path.regex-pattern",
+    "sink.parallelism",
+    "sink.rolling-policy.check-interval",
+    "sink.rolling-policy.file-size",
+    "sink.rolling-policy.rollover-interval",
+];
+
+/// The formats that files may have.
+const FORMATS: &[&str] = &["json", "csv", "parquet"];
+
+/// The source of `spec`: lists the files, reads nothing yet.
+pub fn create_source(spec: &SourceSpec) -> Result<Arc<dyn Source>> {
+    Ok(Arc::new(source::FilesystemSource::create(spec)?))
+}
+
+/// The sink of `table`: makes its directory.
+pub fn create_sink(table: &TableDef) -> Result<Box<dyn SinkWriter>> {
+    Ok(Box::new(sink::FilesystemSink::create(table)?))
+}
+
+/// Whether the source ends: unless it watches for new files.
+pub fn is_bounded(table: &TableDef) -> bool {
+    Options::of(table).get("source.monitor-interval").is_none()
+}
+
+/// Checks the options of a source, without I/O.
+pub fn validate_source(table: &TableDef) -> Result<()> {
+    validate(table)?;
+    columns::validate_metadata(table)
+}
+
+/// Checks the options of a sink, without I/O.
+pub fn validate_sink(table: &TableDef) -> Result<()> {
+    validate(table)?;
+    let options = Options::of(table);
+    let path = options.required("path")?;
+    if path.contains(['*', '?', '[']) {
+        return Err(options.bad("path", path, "a sink writes to one directory"));
+    }
+    let partitions = &table.partitioned_by;
+    let is_left = |f: &Arc<arrow::datatypes::Field>| !partitions.contains(f.name());
+    if !partitions.is_empty() && !table.sink_schema().fields().iter().any(is_left) {
+        let message = format!("table '{}' has no columns beside its partitions", table.name);
+        return Err(options.error(message));
+    }
+    Ok(())
+}
+
+/// Checks what is the same for sources and sinks: a table may be both.
+fn validate(table: &TableDef) -> Result<()> {
+    let options = Options::of(table);
+    let format = options.required("format")?;
+    let Some(known) = formats::known_options(format).filter(|_| FORMATS.contains(&format)) else {
+        let hint = crate::connectors::options::choices(format, FORMATS);
+        let message = format!("table '{}': unknown format '{format}'", table.name);
+        return Err(options.error(message).with_hint(hint));
+    };
+    options.check_known("connector 'filesystem'", &[&["connector"], OPTIONS, known])?;
+    formats::validate_options(format, &options.with_prefix(&format!("{format}."))).map_err(
+        |error| match &table.location {
+            Some(location) => error.at(location.clone()),
+            None => error,
+        },
+    )?;
+    listing::validate(options.required("path")?, options.get("source.path.regex-pattern"))
+        .map_err(|error| match &table.location {
+            Some(location) => error.at(location.clone()),
+            None => error,
+        })?;
+    options.positive_duration_ms("source.monitor-interval")?;
+    options.positive_duration_ms("sink.rolling-policy.check-interval")?;
+    sink::rollover_ms(&options)?;
+    sink::file_bytes(&options)?;
+    check_parallelism(&options)?;
+    for name in &table.partitioned_by {
+        if !table.columns.iter().any(|c| c.name == *name) {
+            let message = format!("table '{}' has no partition column '{name}'", table.name);
+            let known: Vec<&str> = table.columns.iter().map(|c| c.name.as_str()).collect();
+            let hint = crate::connectors::options::choices(name, &known);
+            return Err(options.error(message).with_hint(hint));
+        }
+    }
+    Ok(())
+}
+
+#[cfg(test)]
+mod tests;

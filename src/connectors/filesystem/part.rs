@@ -1,0 +1,239 @@
+//! One part file of a filesystem sink: written under a hidden name, renamed when it is whole.
+//!
+//! Rows are encoded in groups counted from the start of the part, so that its bytes and the place
+//! where it is full depend on the rows alone, not on the batches they came in.
+
+use std::fs::File;
+use std::io::Write;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
+use arrow::compute::concat_batches;
+use arrow::datatypes::{DataType, SchemaRef};
+use indexmap::IndexMap;
+
+use crate::error::{Error, Result};
+use crate::formats::{self, ParquetFileWriter, RowEncoder};
+use crate::limits;
+
+/// Bytes of encoded text that are written to the file at once.
+const WRITE_BYTES: usize = 256 << 10;
+
+/// How the parts of a sink are encoded.
+#[derive(Clone, Debug)]
+pub struct PartFormat {
+    /// `json`, `csv` or `parquet`: also the extension of the file.
+    pub format: String,
+    /// The format's options.
+    pub options: IndexMap<String, String>,
+    /// The columns of the file.
+    pub schema: SchemaRef,
+    /// A part is full when it holds so many bytes.
+    pub bytes_max: u64,
+}
+
+/// A part that is being written.
+pub struct Part {
+    names: PartNames,
+    body: Body,
+    bytes: u64,
+    bytes_max: u64,
+    /// Rows since the last look at the size.
+    group_rows: usize,
+}
+
+enum Body {
+    Text { file: File, encoder: Box<dyn RowEncoder>, out: Vec<u8> },
+    Parquet { writer: Box<ParquetFileWriter>, group: Vec<RecordBatch>, schema: SchemaRef },
+}
+
+/// The two names of a part.
+#[derive(Debug)]
+pub struct PartNames {
+    /// While it is written.
+    pub hidden: PathBuf,
+    /// When it is whole.
+    pub visible: PathBuf,
+}
+
+impl PartNames {
+    /// The names of part `number` in `directory`.
+    pub fn new(directory: &Path, number: u64, extension: &str) -> Self {
+        PartNames {
+            hidden: directory.join(format!(".part-{number:05}.{extension}.inprogress")),
+            visible: directory.join(format!("part-{number:05}.{extension}")),
+        }
+    }
+
+    /// The number in a name of either kind; `None` for other files.
+    pub fn number_of(name: &str) -> Option<u64> {
+        let rest = name.strip_prefix('.').unwrap_or(name).strip_prefix("part-")?;
+        let digits = rest.split_once('.').map_or(rest, |(digits, _)| digits);
+        digits.parse().ok()
+    }
+
+    /// Whether `name` is that of a part being written.
+    pub fn is_hidden(name: &str) -> bool {
+        name.starts_with(".part-") && name.ends_with(".inprogress")
+    }
+}
+
+impl Part {
+    /// Creates the hidden file of part `number` in `directory`, which exists.
+    pub fn create(directory: &Path, number: u64, format: &PartFormat) -> Result<Self> {
+        let names = PartNames::new(directory, number, &format.format);
+        let file = File::create(&names.hidden).map_err(|e| write_error(&names.hidden, &e))?;
+        let schema = Arc::clone(&format.schema);
+        let mut bytes = 0;
+        let body = if format.format == "parquet" {
+            let writer = ParquetFileWriter::new(file, Arc::clone(&schema), &format.options)?;
+            Body::Parquet { writer: Box::new(writer), group: Vec::new(), schema }
+        } else {
+            let mut encoder = formats::text_encoder(&format.format, &format.options, schema)?;
+            let mut out = Vec::new();
+            encoder.begin(&mut out)?;
+            bytes = out.len() as u64;
+            Body::Text { file, encoder, out }
+        };
+        Ok(Part { names, body, bytes, bytes_max: format.bytes_max, group_rows: 0 })
+    }
+
+    /// Writes rows until the part is full; how many were written, and whether it is full.
+    pub fn write(&mut self, rows: &RecordBatch) -> Result<(usize, bool)> {
+        let group_max = match &self.body {
+            Body::Text { .. } => limits::SINK_GROUP_ROWS,
+            Body::Parquet { .. } => limits::BATCH_ROWS,
+        };
+        let mut written = 0;
+        while written < rows.num_rows() {
+            let count = (group_max - self.group_rows).min(rows.num_rows() - written);
+            let slice = rows.slice(written, count);
+            written += count;
+            self.group_rows += count;
+            let is_whole = self.group_rows == group_max;
+            self.encode(slice, is_whole)?;
+            if is_whole {
+                self.group_rows = 0;
+                if self.bytes >= self.bytes_max {
+                    return Ok((written, true));
+                }
+            }
+        }
+        Ok((written, false))
+    }
+
+    fn encode(&mut self, rows: RecordBatch, ends_group: bool) -> Result<()> {
+        match &mut self.body {
+            Body::Text { file, encoder, out } => {
+                let before = out.len();
+                encoder.encode(&rows, out)?;
+                self.bytes += (out.len() - before) as u64;
+                if out.len() >= WRITE_BYTES {
+                    file.write_all(out).map_err(|e| write_error(&self.names.hidden, &e))?;
+                    out.clear();
+                }
+            }
+            Body::Parquet { writer, group, schema } => {
+                group.push(rows);
+                if ends_group {
+                    self.bytes += write_group(writer, group, schema)?;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Completes the file under its hidden name, safe on the disk.
+    pub fn close(self) -> Result<PartNames> {
+        let names = self.names;
+        match self.body {
+            Body::Text { mut file, out, .. } => {
+                file.write_all(&out).map_err(|e| write_error(&names.hidden, &e))?;
+                file.sync_all().map_err(|e| write_error(&names.hidden, &e))?;
+            }
+            Body::Parquet { mut writer, mut group, schema } => {
+                write_group(&mut writer, &mut group, &schema)?;
+                let file = writer.close()?;
+                file.sync_all().map_err(|e| write_error(&names.hidden, &e))?;
+            }
+        }
+        Ok(names)
+    }
+
+    /// Removes the hidden file.
+    pub fn discard(self) -> Result<()> {
+        let hidden = self.names.hidden;
+        drop(self.body);
+        std::fs::remove_file(&hidden).map_err(|e| write_error(&hidden, &e))
+    }
+}
+
+/// An error in writing `path`.
+pub fn write_error(path: &Path, error: &std::io::Error) -> Error {
+    Error::io(format!("cannot write '{}'", path.display()), error)
+}
+
+/// Writes the rows of `group` as one batch; the bytes of their values.
+fn write_group(
+    writer: &mut ParquetFileWriter,
+    group: &mut Vec<RecordBatch>,
+    schema: &SchemaRef,
+) -> Result<u64> {
+    if group.is_empty() {
+        return Ok(0);
+    }
+    let rows = concat_batches(schema, group.iter())?;
+    group.clear();
+    writer.write(&rows)?;
+    Ok(rows.columns().iter().map(value_bytes).sum())
+}
+
+/// The bytes of the values of `array`, whatever buffers they share with other arrays.
+fn value_bytes(array: &ArrayRef) -> u64 {
+    let count = array.len() as u64;
+    match array.data_type() {
+        DataType::Utf8View => lengths(array.as_string_view().iter().map(|v| v.map(str::len))),
+        DataType::BinaryView => lengths(array.as_binary_view().iter().map(|v| v.map(<[u8]>::len))),
+        DataType::Struct(_) => array.as_struct().columns().iter().map(value_bytes).sum(),
+        DataType::List(_) => {
+            let list = array.as_list::<i32>();
+            let first = list.value_offsets().first().copied().unwrap_or(0);
+            let last = list.value_offsets().last().copied().unwrap_or(0);
+            let (from, length) = (first.unsigned_abs(), last.abs_diff(first));
+            count * 4 + value_bytes(&list.values().slice(from as usize, length as usize))
+        }
+        DataType::Map(..) => {
+            let map = array.as_map();
+            let first = map.value_offsets().first().copied().unwrap_or(0);
+            let last = map.value_offsets().last().copied().unwrap_or(0);
+            let (from, length) = (first.unsigned_abs() as usize, last.abs_diff(first) as usize);
+            let entries = map.entries().columns().iter();
+            count * 4 + entries.map(|c| value_bytes(&c.slice(from, length))).sum::<u64>()
+        }
+        other => count * other.primitive_width().unwrap_or(1) as u64,
+    }
+}
+
+fn lengths(values: impl Iterator<Item = Option<usize>>) -> u64 {
+    values.map(|length| 4 + length.unwrap_or(0) as u64).sum()
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn names_tell_their_number() {
+        let names = PartNames::new(Path::new("/x"), 7, "json");
+        assert_eq!(names.visible, Path::new("/x/part-00007.json"));
+        for name in ["part-00007.json", ".part-00007.json.inprogress", "part-7.csv"] {
+            assert_eq!(PartNames::number_of(name), Some(7), "{name}");
+        }
+        for name in ["_SUCCESS", "part-x.json", "party-1.json"] {
+            assert_eq!(PartNames::number_of(name), None, "{name}");
+        }
+        assert!(PartNames::is_hidden(&names.hidden.file_name().unwrap().to_string_lossy()));
+        assert!(!PartNames::is_hidden("part-00007.json"));
+    }
+}

@@ -1,0 +1,419 @@
+//! The sink `filesystem`: parts in a directory, or in sub-directories by partition columns.
+//!
+//! A part appears whole or not at all. Where one part ends and the next begins follows from the
+//! rows alone, never from batches or commits:
+//!
+//! * the event time crosses a multiple of the rollover interval: every open part ends;
+//! * a part has reached the size limit after a group of rows counted from its start;
+//! * a row needs a directory when too many have a part open: the one begun longest ago ends.
+//!
+//! A commit only finds out early that no row of the present interval can still come, and makes
+//! ended parts visible. Parts are numbered after those that are in their directory.
+
+use std::collections::BTreeMap;
+use std::fs::File;
+use std::path::{Path, PathBuf};
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::take_record_batch;
+use arrow::datatypes::{Field, Schema};
+use arrow::row::{RowConverter, SortField};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+use hashbrown::HashMap;
+
+use super::columns::{DEFAULT_PARTITION, escape};
+use super::listing::local_path;
+use super::part::{Part, PartFormat, PartNames, write_error};
+use crate::batch::UpdateBatch;
+use crate::connectors::SinkWriter;
+use crate::connectors::options::Options;
+use crate::error::{Error, Result};
+use crate::limits;
+use crate::sql::catalog::TableDef;
+use crate::time::{BEGINNING, EventTime};
+
+/// `sink.rolling-policy.file-size` unless set.
+const FILE_BYTES_DEFAULT: u64 = 128 << 20;
+/// `sink.rolling-policy.rollover-interval` unless set, in ms of event time.
+const ROLLOVER_MS_DEFAULT: i64 = 30 * 60_000;
+
+/// A sink that writes files.
+pub struct FilesystemSink {
+    root: PathBuf,
+    format: PartFormat,
+    rollover_ms: i64,
+    partitioning: Option<Partitioning>,
+    /// The columns that go into the file.
+    file_columns: Vec<usize>,
+    /// The number of the rollover interval that the open parts belong to.
+    interval: Option<i64>,
+    /// Directories with a part open, by their path below the root.
+    slots: BTreeMap<String, Slot>,
+    slot_count: u64,
+    /// The next number in directories that were written to lately.
+    numbers: BTreeMap<String, u64>,
+    /// Ended parts that are still hidden.
+    closed: Vec<PartNames>,
+}
+
+struct Slot {
+    /// Directories begin in the order of their first rows.
+    begun: u64,
+    part: Option<Part>,
+}
+
+/// The partition columns.
+struct Partitioning {
+    names: Vec<String>,
+    columns: Vec<usize>,
+    converter: RowConverter,
+    default_name: String,
+}
+
+impl FilesystemSink {
+    /// The sink of `table`: makes its directory and removes what an earlier run left unfinished.
+    pub fn create(table: &TableDef) -> Result<Self> {
+        let options = Options::of(table);
+        let format = options.required("format")?;
+        let root = PathBuf::from(local_path(options.required("path")?)?);
+        let schema = table.sink_schema();
+        let partitioning = Partitioning::of(table, &schema)?;
+        let depth = table.partitioned_by.len();
+        let is_partition = |name: &String| table.partitioned_by.contains(name);
+        let in_file = schema.fields().iter().enumerate().filter(|(_, f)| !is_partition(f.name()));
+        let (file_columns, fields): (Vec<usize>, Vec<Arc<Field>>) =
+            in_file.map(|(index, field)| (index, Arc::clone(field))).unzip();
+        std::fs::create_dir_all(&root).map_err(|e| write_error(&root, &e))?;
+        remove_unfinished(&root, depth)?;
+        Ok(FilesystemSink {
+            root,
+            format: PartFormat {
+                format: format.to_string(),
+                options: options.with_prefix(&format!("{format}.")),
+                schema: Arc::new(Schema::new(fields)),
+                bytes_max: file_bytes(&options)?,
+            },
+            rollover_ms: rollover_ms(&options)?,
+            partitioning,
+            file_columns,
+            interval: None,
+            slots: BTreeMap::new(),
+            slot_count: 0,
+            numbers: BTreeMap::new(),
+            closed: Vec::new(),
+        })
+    }
+
+    /// Writes rows of one rollover interval.
+    fn write_rows(&mut self, rows: &RecordBatch) -> Result<()> {
+        let Some(mut partitioning) = self.partitioning.take() else {
+            self.open_slot(String::new())?;
+            return self.append("", rows);
+        };
+        let result = self.write_partitioned(&mut partitioning, rows);
+        self.partitioning = Some(partitioning);
+        result
+    }
+
+    /// Deals `rows` out to the directories of their partitions.
+    fn write_partitioned(&mut self, by: &mut Partitioning, rows: &RecordBatch) -> Result<()> {
+        let columns: Vec<ArrayRef> =
+            by.columns.iter().map(|&c| Arc::clone(rows.column(c))).collect();
+        let keys = by.converter.convert_columns(&columns)?;
+        let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
+        let mut group_of: HashMap<&[u8], usize> = HashMap::new();
+        let mut last: Option<(&[u8], usize)> = None;
+        for (row, key) in (0u32..).zip(keys.iter()) {
+            let key = key.data();
+            let known = match last {
+                Some((last_key, group)) if last_key == key => Some(group),
+                _ => group_of.get(key).copied(),
+            };
+            let group = match known {
+                Some(group) => group,
+                None => {
+                    let directory = by.directory(&columns, row as usize)?;
+                    if self.needs_room(&directory) {
+                        // The directory that must give way gets its rows up to here first.
+                        self.append_groups(rows, &mut groups)?;
+                        group_of.clear();
+                        self.make_room()?;
+                    }
+                    self.open_slot(directory.clone())?;
+                    groups.push((directory, Vec::new()));
+                    group_of.insert(key, groups.len() - 1);
+                    groups.len() - 1
+                }
+            };
+            last = Some((key, group));
+            if let Some((_, members)) = groups.get_mut(group) {
+                members.push(row);
+            }
+        }
+        self.append_groups(rows, &mut groups)
+    }
+
+    fn append_groups(
+        &mut self,
+        rows: &RecordBatch,
+        groups: &mut Vec<(String, Vec<u32>)>,
+    ) -> Result<()> {
+        for (directory, members) in groups.drain(..) {
+            if members.len() == rows.num_rows() {
+                self.append(&directory, rows)?;
+            } else {
+                let taken = take_record_batch(rows, &UInt32Array::from(members))?;
+                self.append(&directory, &taken)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Whether `directory` has no part open and as many others have as may.
+    fn needs_room(&self, directory: &str) -> bool {
+        !self.slots.contains_key(directory) && self.slots.len() >= limits::SINK_DIRECTORIES_OPEN_MAX
+    }
+
+    /// Ends the part of the directory that was begun longest ago.
+    fn make_room(&mut self) -> Result<()> {
+        let oldest = self.slots.iter().min_by_key(|(_, slot)| slot.begun);
+        let Some(directory) = oldest.map(|(directory, _)| directory.clone()) else { return Ok(()) };
+        match self.slots.remove(&directory).and_then(|slot| slot.part) {
+            Some(part) => self.close(part),
+            None => Ok(()),
+        }
+    }
+
+    fn open_slot(&mut self, directory: String) -> Result<()> {
+        if !self.slots.contains_key(&directory) {
+            let path = self.root.join(&directory);
+            std::fs::create_dir_all(&path).map_err(|e| write_error(&path, &e))?;
+            self.slot_count += 1;
+            self.slots.insert(directory, Slot { begun: self.slot_count, part: None });
+        }
+        Ok(())
+    }
+
+    /// Appends `rows` to the parts of `directory`, which has a slot.
+    fn append(&mut self, directory: &str, rows: &RecordBatch) -> Result<()> {
+        let columns = self.file_columns.iter().map(|&c| Arc::clone(rows.column(c))).collect();
+        let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+        let schema = Arc::clone(&self.format.schema);
+        let mut rows = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        while rows.num_rows() > 0 {
+            let part = self.slots.get_mut(directory).and_then(|slot| slot.part.take());
+            let mut part = match part {
+                Some(part) => part,
+                None => {
+                    let number = self.next_number(directory)?;
+                    Part::create(&self.root.join(directory), number, &self.format)?
+                }
+            };
+            let (written, is_full) = part.write(&rows)?;
+            rows = rows.slice(written, rows.num_rows() - written);
+            if is_full {
+                self.close(part)?;
+            } else if let Some(slot) = self.slots.get_mut(directory) {
+                slot.part = Some(part);
+            }
+        }
+        Ok(())
+    }
+
+    /// The number of the next part of `directory`: one more than the greatest there.
+    fn next_number(&mut self, directory: &str) -> Result<u64> {
+        let number = match self.numbers.remove(directory) {
+            Some(number) => number,
+            None => {
+                let path = self.root.join(directory);
+                let numbers = names_in(&path)?.into_iter().filter_map(|n| PartNames::number_of(&n));
+                numbers.max().map_or(0, |greatest| greatest.saturating_add(1))
+            }
+        };
+        if self.numbers.len() >= limits::SINK_DIRECTORIES_OPEN_MAX {
+            self.numbers.clear();
+        }
+        self.numbers.insert(directory.to_string(), number.saturating_add(1));
+        Ok(number)
+    }
+
+    fn close(&mut self, part: Part) -> Result<()> {
+        self.closed.push(part.close()?);
+        if self.closed.len() >= limits::SINK_PARTS_CLOSED_MAX {
+            self.publish()?;
+        }
+        Ok(())
+    }
+
+    fn close_all(&mut self) -> Result<()> {
+        self.interval = None;
+        for slot in std::mem::take(&mut self.slots).into_values() {
+            if let Some(part) = slot.part {
+                self.close(part)?;
+            }
+        }
+        Ok(())
+    }
+
+    /// Makes ended parts visible, and durably so.
+    fn publish(&mut self) -> Result<()> {
+        let mut directories = std::collections::BTreeSet::new();
+        for part in self.closed.drain(..) {
+            std::fs::rename(&part.hidden, &part.visible)
+                .map_err(|e| write_error(&part.visible, &e))?;
+            let above = part.visible.ancestors().skip(1);
+            let own = above.take_while(|directory| directory.starts_with(&self.root));
+            directories.extend(own.map(Path::to_path_buf));
+        }
+        for directory in directories {
+            let path = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
+            let synced = File::open(path).and_then(|file| file.sync_all());
+            synced.map_err(|e| write_error(path, &e))?;
+        }
+        Ok(())
+    }
+}
+
+impl SinkWriter for FilesystemSink {
+    fn write(&mut self, batch: &UpdateBatch) -> Result<()> {
+        let (rows, times) = appended(batch)?;
+        let mut from = 0;
+        while let Some(&time) = times.get(from) {
+            let interval = time.div_euclid(self.rollover_ms);
+            if self.interval != Some(interval) {
+                self.close_all()?;
+                self.interval = Some(interval);
+            }
+            let rest = times.get(from..).unwrap_or_default();
+            let count = rest.partition_point(|t| t.div_euclid(self.rollover_ms) <= interval);
+            self.write_rows(&rows.slice(from, count))?;
+            from += count;
+        }
+        Ok(())
+    }
+
+    fn commit(&mut self, frontier: EventTime) -> Result<()> {
+        let end = self.interval.map_or(BEGINNING, |interval| {
+            interval.saturating_add(1).saturating_mul(self.rollover_ms)
+        });
+        if self.interval.is_some() && frontier >= end {
+            self.close_all()?;
+        }
+        self.publish()
+    }
+
+    fn finish(&mut self, complete: bool) -> Result<()> {
+        if complete {
+            self.close_all()?;
+        }
+        for slot in std::mem::take(&mut self.slots).into_values() {
+            if let Some(part) = slot.part {
+                part.discard()?;
+            }
+        }
+        self.publish()
+    }
+}
+
+impl Partitioning {
+    fn of(table: &TableDef, schema: &Schema) -> Result<Option<Self>> {
+        if table.partitioned_by.is_empty() {
+            return Ok(None);
+        }
+        let column = |name: &String| {
+            schema.index_of(name).map_err(|_| {
+                Options::of(table).error(format!(
+                    "table '{}': partition column '{name}' is no column that is written",
+                    table.name
+                ))
+            })
+        };
+        let columns = table.partitioned_by.iter().map(column).collect::<Result<Vec<_>>>()?;
+        let types = columns.iter().map(|&c| SortField::new(schema.field(c).data_type().clone()));
+        let default_name = Options::of(table).get("partition.default-name");
+        Ok(Some(Partitioning {
+            names: table.partitioned_by.clone(),
+            converter: RowConverter::new(types.collect())?,
+            columns,
+            default_name: default_name.unwrap_or(DEFAULT_PARTITION).to_string(),
+        }))
+    }
+
+    /// The path below the root for the values of `row`: `dt=2021-01-01/hm=00%3A30`.
+    fn directory(&self, columns: &[ArrayRef], row: usize) -> Result<String> {
+        let mut path = String::new();
+        for (name, column) in self.names.iter().zip(columns) {
+            let options = FormatOptions::default();
+            let text = if column.is_null(row) {
+                String::new()
+            } else {
+                ArrayFormatter::try_new(column, &options)?.value(row).try_to_string()?
+            };
+            let value = if text.is_empty() { self.default_name.clone() } else { escape(&text) };
+            if !path.is_empty() {
+                path.push('/');
+            }
+            path.push_str(&format!("{}={value}", escape(name)));
+        }
+        Ok(path)
+    }
+}
+
+/// The rows of `batch` with as many copies as their multiplicity says, and their times.
+fn appended(batch: &UpdateBatch) -> Result<(RecordBatch, Vec<EventTime>)> {
+    let Some(diffs) = batch.diffs() else {
+        return Ok((batch.rows().clone(), batch.times().to_vec()));
+    };
+    let (mut indices, mut times) = (Vec::new(), Vec::new());
+    for (index, (&diff, &time)) in (0u32..).zip(diffs.iter().zip(batch.times().iter())) {
+        if diff < 0 {
+            return Err(Error::config("a filesystem sink cannot take back rows"));
+        }
+        for _ in 0..diff {
+            indices.push(index);
+            times.push(time);
+        }
+    }
+    let taken = batch.take(&UInt32Array::from(indices))?;
+    Ok((taken.rows().clone(), times))
+}
+
+/// `sink.rolling-policy.file-size`.
+pub fn file_bytes(options: &Options<'_>) -> Result<u64> {
+    Ok(options.bytes("sink.rolling-policy.file-size")?.unwrap_or(FILE_BYTES_DEFAULT))
+}
+
+/// `sink.rolling-policy.rollover-interval`.
+pub fn rollover_ms(options: &Options<'_>) -> Result<i64> {
+    let interval = options.positive_duration_ms("sink.rolling-policy.rollover-interval")?;
+    Ok(interval.unwrap_or(ROLLOVER_MS_DEFAULT))
+}
+
+/// The names in `directory`; none if it does not exist.
+fn names_in(directory: &Path) -> Result<Vec<String>> {
+    let entries = match std::fs::read_dir(directory) {
+        Ok(entries) => entries,
+        Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
+        Err(e) => return Err(write_error(directory, &e)),
+    };
+    let mut names = Vec::new();
+    for entry in entries {
+        let name = entry.map_err(|e| write_error(directory, &e))?.file_name();
+        names.extend(name.to_str().map(str::to_string));
+    }
+    Ok(names)
+}
+
+/// Removes the hidden parts that an earlier run left, `depth` levels of partitions down.
+fn remove_unfinished(directory: &Path, depth: usize) -> Result<()> {
+    for name in names_in(directory)? {
+        let path = directory.join(&name);
+        if PartNames::is_hidden(&name) {
+            std::fs::remove_file(&path).map_err(|e| write_error(&path, &e))?;
+        } else if depth > 0 && name.contains('=') && path.is_dir() {
+            remove_unfinished(&path, depth - 1)?;
+        }
+    }
+    Ok(())
+}

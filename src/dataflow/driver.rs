@@ -1,0 +1,232 @@
+//! The plumbing of stateful operators: buffers, frontiers and capabilities around a [`StatefulLogic`].
+
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+
+use timely::communication::Pull;
+use timely::communication::allocator::thread::ThreadPuller;
+use timely::dataflow::channels::Message;
+use timely::dataflow::channels::pact::{DistributorPact, LogPuller, Pipeline};
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder};
+use timely::dataflow::{Scope, Stream};
+use timely::progress::frontier::MutableAntichain;
+
+use super::logic::{Emitted, StatefulLogic};
+use super::runtime::JobRuntime;
+use super::side::{Port, SideStreams, late_batch, send_dead, side_port};
+use crate::batch::UpdateBatch;
+use crate::batch::partition::{BatchDistributor, Route};
+use crate::error::Result;
+use crate::time::{BEGINNING, CLOSED, EventTime, frontier_of};
+
+type Puller = Box<dyn Pull<Message<EventTime, UpdateBatch>>>;
+type LocalPuller = ThreadPuller<Message<EventTime, UpdateBatch>>;
+
+/// An operator's input, with or without an exchange before it.
+pub enum Input {
+    /// From the same worker.
+    Forward(InputHandleCore<EventTime, UpdateBatch, LogPuller<LocalPuller>>),
+    /// From all workers.
+    Exchanged(InputHandleCore<EventTime, UpdateBatch, LogPuller<Puller>>),
+}
+
+impl Input {
+    /// Connects `stream` through the exchange of `route`.
+    pub fn new<'s>(
+        builder: &mut OperatorBuilder<'s, EventTime>,
+        stream: Stream<'s, EventTime, UpdateBatch>,
+        route: Option<Route>,
+        worker: usize,
+    ) -> Self {
+        match route {
+            None => Input::Forward(builder.new_input(stream, Pipeline)),
+            Some(route) => {
+                let pact =
+                    DistributorPact(move |_peers: usize| BatchDistributor::new(route, worker));
+                Input::Exchanged(builder.new_input(stream, pact))
+            }
+        }
+    }
+
+    /// Takes what has arrived.
+    pub fn drain(&mut self, mut take: impl FnMut(UpdateBatch)) {
+        match self {
+            Input::Forward(input) => input.for_each(|_, data| take(std::mem::take(data))),
+            Input::Exchanged(input) => input.for_each(|_, data| take(std::mem::take(data))),
+        }
+    }
+}
+
+/// Rows that the frontier has not passed.
+#[derive(Default)]
+pub struct Stash {
+    batches: Vec<(EventTime, EventTime, UpdateBatch)>,
+    rows: usize,
+}
+
+impl Stash {
+    /// Keeps a batch.
+    pub fn push(&mut self, batch: UpdateBatch) {
+        if let Some((lo, hi)) = batch.time_range() {
+            self.rows += batch.len();
+            self.batches.push((lo, hi, batch));
+        }
+    }
+
+    /// Rows kept.
+    pub fn rows(&self) -> usize {
+        self.rows
+    }
+
+    /// Takes the rows below `frontier`.
+    pub fn take_below(&mut self, frontier: EventTime) -> Result<Vec<UpdateBatch>> {
+        let mut closed = Vec::new();
+        let mut kept = Vec::new();
+        for (lo, hi, batch) in std::mem::take(&mut self.batches) {
+            if hi < frontier {
+                closed.push(batch);
+            } else if lo >= frontier {
+                kept.push((lo, hi, batch));
+            } else {
+                let (below, above) = batch.split_at(frontier)?;
+                closed.extend(below);
+                if let Some((above, (lo, hi))) = above.and_then(|b| b.time_range().map(|r| (b, r))) {
+                    kept.push((lo, hi, above));
+                }
+            }
+        }
+        self.rows = kept.iter().map(|(_, _, b)| b.len()).sum();
+        self.batches = kept;
+        Ok(closed)
+    }
+}
+
+/// Which side outputs of an operator someone reads.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct SideWants {
+    /// Late rows.
+    pub late: bool,
+    /// Dead letters.
+    pub dead: bool,
+}
+
+struct Driver<L> {
+    logic: L,
+    name: String,
+    stashes: Vec<Stash>,
+    runtime: Arc<JobRuntime>,
+    /// Everything below is in the state.
+    applied: EventTime,
+    out: Port,
+    late: Option<Port>,
+    dead: Option<Port>,
+    /// Data, late, dead: `None` once ended or failed.
+    caps: Option<Vec<Capability<EventTime>>>,
+}
+
+/// Builds the operator of `logic` over `inputs`.
+pub fn stateful<'s, L: StatefulLogic>(
+    scope: Scope<'s, EventTime>,
+    name: &str,
+    inputs: Vec<(Stream<'s, EventTime, UpdateBatch>, Option<Route>)>,
+    logic: L,
+    wants: SideWants,
+    runtime: Arc<JobRuntime>,
+) -> (Stream<'s, EventTime, UpdateBatch>, SideStreams<'s>) {
+    let mut builder = OperatorBuilder::new(name.to_string(), scope);
+    let worker = scope.index();
+    let mut handles: Vec<Input> = inputs
+        .into_iter()
+        .map(|(stream, route)| Input::new(&mut builder, stream, route, worker))
+        .collect();
+    let (out, stream) = builder.new_output::<UpdateBatch>();
+    let (late, late_stream) = side_port(&mut builder, wants.late);
+    let (dead, dead_stream) = side_port(&mut builder, wants.dead);
+    let name = name.to_string();
+    builder.build(move |caps| {
+        let mut driver = Driver {
+            logic,
+            name,
+            stashes: handles.iter().map(|_| Stash::default()).collect(),
+            runtime,
+            applied: BEGINNING,
+            out: OutputBuilder::from(out),
+            late,
+            dead,
+            caps: Some(caps),
+        };
+        move |frontiers| {
+            for (handle, stash) in handles.iter_mut().zip(&mut driver.stashes) {
+                handle.drain(|batch| stash.push(batch));
+            }
+            if let Err(error) = driver.advance(frontiers) {
+                driver.runtime.metrics.fail(error);
+                driver.caps = None;
+            }
+        }
+    });
+    (stream, SideStreams { late: late_stream, dead: dead_stream })
+}
+
+impl<L: StatefulLogic> Driver<L> {
+    fn advance(&mut self, frontiers: &[MutableAntichain<EventTime>]) -> Result<()> {
+        let Some(mut caps) = self.caps.take() else {
+            self.stashes.iter_mut().for_each(|s| *s = Stash::default());
+            return Ok(());
+        };
+        let frontier = frontiers.iter().map(|f| frontier_of(f.frontier())).min().unwrap_or(CLOSED);
+        if frontier > self.applied {
+            let rows = self.stashes.iter().map(Stash::rows).sum();
+            let apply = frontier == CLOSED || self.logic.is_due(frontier, rows);
+            if apply {
+                let closed = self
+                    .stashes
+                    .iter_mut()
+                    .map(|s| s.take_below(frontier))
+                    .collect::<Result<Vec<_>>>()?;
+                let mut emitted = Emitted::default();
+                self.logic.advance(self.applied, frontier, closed, &mut emitted)?;
+                self.send(emitted, &caps)?;
+                self.applied = frontier;
+            }
+            if frontier == CLOSED {
+                return Ok(());
+            }
+            // A row found late keeps its time, which may lie below what has not been applied yet.
+            for (port, cap) in caps.iter_mut().enumerate() {
+                if (apply || port == 0) && *cap.time() < frontier {
+                    cap.downgrade(&frontier);
+                }
+            }
+        }
+        self.caps = Some(caps);
+        Ok(())
+    }
+
+    fn send(&mut self, emitted: Emitted, caps: &[Capability<EventTime>]) -> Result<()> {
+        let Some(data) = caps.first() else { return Ok(()) };
+        let mut port = self.out.activate();
+        for mut batch in emitted.updates {
+            debug_assert!(
+                batch.time_range().is_none_or(|(lo, _)| lo >= *data.time()),
+                "{} emits in the past of its frontier",
+                self.name
+            );
+            port.session_with_builder(data).give_container(&mut batch);
+        }
+        drop(port);
+        for late in &emitted.late {
+            let count = late.rows.len() as u64;
+            self.runtime.metrics.late_rows.fetch_add(count, Ordering::Relaxed);
+            if let (Some(port), Some(cap)) = (&mut self.late, caps.get(1)) {
+                let mut batch = late_batch(&self.name, late)?;
+                port.activate().session_with_builder(cap).give_container(&mut batch);
+            }
+        }
+        self.runtime.dead(&emitted.dead_letters);
+        send_dead(&mut self.dead, caps.last(), &emitted.dead_letters, self.applied);
+        Ok(())
+    }
+}

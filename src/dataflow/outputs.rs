@@ -1,0 +1,159 @@
+//! The last operator of each output: to a view, a sink, a collection in memory, or nowhere.
+
+use std::collections::VecDeque;
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::time::Duration;
+
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::{Scope, Stream};
+use timely::scheduling::Activator;
+
+use super::driver::{Input, Stash};
+use super::runtime::{JobRuntime, OutputRuntime};
+use super::sink::SinkMessage;
+use crate::batch::UpdateBatch;
+use crate::batch::consolidate::order_changes;
+use crate::batch::partition::Route;
+use crate::error::Result;
+use crate::plan::node::OutputTarget;
+use crate::time::{BEGINNING, CLOSED, EventTime, frontier_of};
+
+/// How long a busy writer is left alone.
+const NAP: Duration = Duration::from_millis(1);
+
+/// Builds the end of output `index`; its stream carries no rows, only the progress of the output.
+pub fn output<'s>(
+    scope: Scope<'s, EventTime>,
+    rows: Stream<'s, EventTime, UpdateBatch>,
+    index: usize,
+    runtime: &Arc<JobRuntime>,
+) -> Stream<'s, EventTime, UpdateBatch> {
+    let planned = &runtime.plan.outputs[index];
+    let node = runtime.plan.node(planned.node);
+    let name = match &planned.target {
+        OutputTarget::View { name, .. } => format!("View({name})"),
+        OutputTarget::Sink(table) => format!("Sink({})", table.name),
+        OutputTarget::Print(_) => "Print".to_string(),
+    };
+    let single = match &planned.target {
+        OutputTarget::Sink(table) => !crate::connectors::registry::discards(table),
+        OutputTarget::Print(_) => true,
+        OutputTarget::View { .. } => false,
+    };
+    let mut builder = OperatorBuilder::new(name, scope);
+    let route = single.then_some(Route::Single);
+    let mut input = Input::new(&mut builder, rows, route, scope.index());
+    let (_, progress) = builder.new_output::<UpdateBatch>();
+    let activator = scope.activator_for(builder.operator_info().address);
+    let mut end = End {
+        runtime: Arc::clone(runtime),
+        index,
+        writer: scope.index() % runtime.workers_here(),
+        worker: scope.index(),
+        key: node.props.unique_key.clone().unwrap_or_default(),
+        stash: Stash::default(),
+        backlog: VecDeque::new(),
+        reached: BEGINNING,
+        activator,
+    };
+    builder.build(move |mut capabilities| {
+        let mut cap = capabilities.pop();
+        move |frontiers| {
+            input.drain(|batch| end.take(batch));
+            let frontier = frontier_of(frontiers[0].frontier());
+            if let Err(error) = end.step(frontier, &mut cap) {
+                end.runtime.metrics.fail(error);
+                cap = None;
+            }
+        }
+    });
+    progress
+}
+
+struct End {
+    runtime: Arc<JobRuntime>,
+    index: usize,
+    /// This worker among those of its process.
+    writer: usize,
+    worker: usize,
+    key: Vec<usize>,
+    stash: Stash,
+    /// For a writer that is busy.
+    backlog: VecDeque<SinkMessage>,
+    reached: EventTime,
+    activator: Activator,
+}
+
+impl End {
+    fn take(&mut self, batch: UpdateBatch) {
+        let counter = &self.runtime.metrics.outputs[self.index].updates;
+        match &self.runtime.outputs[self.index] {
+            OutputRuntime::View(_) | OutputRuntime::Sink(_) => self.stash.push(batch),
+            OutputRuntime::Discard => {
+                counter.fetch_add(batch.len() as u64, Ordering::Relaxed);
+            }
+            OutputRuntime::Collect(collected) => {
+                counter.fetch_add(batch.len() as u64, Ordering::Relaxed);
+                if let Err(error) = collected.push(batch) {
+                    self.runtime.metrics.fail(error);
+                }
+            }
+        }
+    }
+
+    fn step(&mut self, frontier: EventTime, cap: &mut Option<Capability<EventTime>>) -> Result<()> {
+        if frontier > self.reached && cap.is_some() {
+            let runtime = Arc::clone(&self.runtime);
+            match &runtime.outputs[self.index] {
+                OutputRuntime::View(contents) => {
+                    let closed = self.stash.take_below(frontier)?;
+                    let rows: usize = closed.iter().map(UpdateBatch::len).sum();
+                    let counter = &runtime.metrics.outputs[self.index].updates;
+                    counter.fetch_add(rows as u64, Ordering::Relaxed);
+                    contents.append(self.writer, closed, frontier)?;
+                }
+                OutputRuntime::Sink(_) => self.close(frontier)?,
+                OutputRuntime::Discard | OutputRuntime::Collect(_) => {}
+            }
+            self.reached = frontier;
+        }
+        self.flush();
+        // The output has reached a frontier once its writer has been given everything below it.
+        if self.backlog.is_empty() {
+            match (cap.as_mut(), self.reached) {
+                (_, CLOSED) => *cap = None,
+                (Some(own), reached) if *own.time() < reached => own.downgrade(&reached),
+                _ => {}
+            }
+        } else {
+            self.activator.activate_after(NAP);
+        }
+        Ok(())
+    }
+
+    /// Queues what the frontier has passed for the writer; the first worker holds all rows.
+    fn close(&mut self, frontier: EventTime) -> Result<()> {
+        let closed = self.stash.take_below(frontier)?;
+        if self.worker > 0 {
+            return Ok(());
+        }
+        if let Some(first) = closed.first() {
+            let all = UpdateBatch::concat(&first.schema(), &closed)?;
+            self.backlog.push_back(SinkMessage::Write(order_changes(&all, &self.key)?));
+        }
+        self.backlog.push_back(SinkMessage::Commit(frontier));
+        Ok(())
+    }
+
+    fn flush(&mut self) {
+        let OutputRuntime::Sink(sink) = &self.runtime.outputs[self.index] else { return };
+        while let Some(message) = self.backlog.pop_front() {
+            if let Some(refused) = sink.offer(message) {
+                self.backlog.push_front(refused);
+                return;
+            }
+        }
+    }
+}

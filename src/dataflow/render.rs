@@ -1,0 +1,320 @@
+//! A stream plan as timely operators on one worker: one exhaustive match, one arm an operator.
+//!
+//! Every node becomes a stream of [`UpdateBatch`]es at event times; where someone reads them, its
+//! late rows and dead letters become streams beside it. All workers render the same plan in the same
+//! order: nothing here may depend on anything but the plan.
+
+use std::rc::Rc;
+use std::sync::Arc;
+
+use timely::container::NoopBuilder;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+use timely::dataflow::operators::probe::Handle as Probe;
+use timely::dataflow::operators::{Concatenate, Probe as _};
+use timely::dataflow::{Scope, Stream};
+
+use super::calc::CalcLogic;
+use super::driver::{Input, SideWants, stateful};
+use super::logic::StatefulLogic;
+use super::outputs::output;
+use super::runtime::{Budget, JobRuntime};
+use super::side::{SideStreams, send_dead, side_port};
+use crate::batch::UpdateBatch;
+use crate::error::{DeadLetter, Error, Result};
+use crate::plan::exchange::routes;
+use crate::plan::node::{Node, NodeId, Operator, StreamPlan};
+use crate::time::EventTime;
+
+type Rows<'s> = Stream<'s, EventTime, UpdateBatch>;
+
+/// Checks that every operator of `plan` can be built, before anything is.
+pub fn check(plan: &StreamPlan) -> Result<()> {
+    for node in &plan.nodes {
+        logic_of(plan, node)?;
+    }
+    Ok(())
+}
+
+/// Builds the dataflow of `runtime`'s plan in `scope`; the probe watches all outputs.
+pub fn render<'s>(
+    scope: Scope<'s, EventTime>,
+    runtime: &Arc<JobRuntime>,
+    rows_in_flight: usize,
+) -> Result<Probe<EventTime>> {
+    let probe = Probe::new();
+    let budget = Rc::new(Budget::new(probe.clone(), rows_in_flight));
+    let plan = Arc::clone(&runtime.plan);
+    let mut renderer =
+        Renderer { scope, runtime, budget, plan: &plan, streams: Vec::new(), sides: Vec::new() };
+    for id in 0..plan.nodes.len() {
+        let (stream, side) = renderer.node(NodeId(id))?;
+        renderer.streams.push(stream);
+        renderer.sides.push(side);
+    }
+    for (index, planned) in plan.outputs.iter().enumerate() {
+        let stream = renderer.streams[planned.node.0].clone();
+        output(scope, stream, index, runtime).probe_with(&probe);
+    }
+    Ok(probe)
+}
+
+struct Renderer<'s, 'a> {
+    scope: Scope<'s, EventTime>,
+    runtime: &'a Arc<JobRuntime>,
+    budget: Rc<Budget>,
+    plan: &'a StreamPlan,
+    streams: Vec<Rows<'s>>,
+    sides: Vec<SideStreams<'s>>,
+}
+
+impl<'s> Renderer<'s, '_> {
+    fn node(&mut self, id: NodeId) -> Result<(Rows<'s>, SideStreams<'s>)> {
+        let node = self.plan.node(id);
+        let wants = self.wants(id);
+        let plain = |stream| (stream, SideStreams::default());
+        Ok(match &node.operator {
+            Operator::Scan(scan) => {
+                let shared = self.runtime.source(id).ok_or_else(|| {
+                    Error::internal(format!("table {} was not opened", scan.table.def.name))
+                })?;
+                super::source::source(
+                    self.scope,
+                    Arc::clone(shared),
+                    Arc::clone(self.runtime),
+                    Rc::clone(&self.budget),
+                    wants.dead,
+                )
+            }
+            Operator::Values(rows) => plain(self.values(rows.clone())),
+            Operator::LateRows { of } => {
+                let late = of.iter().filter_map(|n| self.sides[n.0].late.clone());
+                plain(self.scope.concatenate(late.collect::<Vec<_>>()))
+            }
+            Operator::DeadLetters => {
+                let dead = self.sides.iter().filter_map(|s| s.dead.clone());
+                plain(self.scope.concatenate(dead.collect::<Vec<_>>()))
+            }
+            Operator::Calc(calc) => {
+                let input = &self.plan.node(node.inputs[0]).schema;
+                let name = format!("Calc#{}", id.0);
+                let output = Arc::clone(&node.schema);
+                let logic = CalcLogic::new(&name, calc.clone(), input, output);
+                self.stateless(&name, node, wants, move |batch, dead| logic.apply(batch, dead))
+            }
+            Operator::Union => {
+                let inputs: Vec<_> = node.inputs.iter().map(|n| self.streams[n.0].clone()).collect();
+                let merged = self.scope.concatenate(inputs);
+                plain(self.rename(merged, node))
+            }
+            Operator::Expand { sets, keys } => {
+                let (sets, keys, schema) = (sets.clone(), *keys, Arc::clone(&node.schema));
+                self.stateless(&format!("Expand#{}", id.0), node, wants, move |batch, _| {
+                    super::expand::expand(batch, &sets, keys, &schema)
+                })
+            }
+            Operator::WindowAssign { time_column, spec } => {
+                let (time, spec, schema) = (*time_column, spec.clone(), Arc::clone(&node.schema));
+                self.stateless(&format!("WindowAssign#{}", id.0), node, wants, move |batch, _| {
+                    Ok(vec![super::window_assign::assign(batch, time, &spec, &schema)?])
+                })
+            }
+            Operator::SessionAssign { .. }
+            | Operator::GroupAggregate { .. }
+            | Operator::WindowAggregate { .. }
+            | Operator::SessionAggregate { .. }
+            | Operator::WindowRank(_)
+            | Operator::WindowJoin(_) => {
+                let Some((kind, logic)) = logic_of(self.plan, node)? else {
+                    return Err(Error::internal("a stateful operator without logic"));
+                };
+                let inputs = node
+                    .inputs
+                    .iter()
+                    .map(|n| self.streams[n.0].clone())
+                    .zip(routes(self.plan, node))
+                    .collect();
+                let name = format!("{kind}#{}", id.0);
+                stateful(self.scope, &name, inputs, logic, wants, Arc::clone(self.runtime))
+            }
+        })
+    }
+
+    /// Whether someone reads the late rows and dead letters of node `id`.
+    fn wants(&self, id: NodeId) -> SideWants {
+        let late = |n: &Node| matches!(&n.operator, Operator::LateRows { of } if of.contains(&id));
+        let dead = |n: &Node| matches!(n.operator, Operator::DeadLetters);
+        SideWants {
+            late: self.plan.nodes.iter().any(late),
+            dead: self.plan.nodes.iter().skip(id.0 + 1).any(dead),
+        }
+    }
+
+    /// An operator that handles each batch by itself.
+    fn stateless(
+        &self,
+        name: &str,
+        node: &Node,
+        wants: SideWants,
+        logic: impl Fn(&UpdateBatch, &mut Vec<DeadLetter>) -> Result<Vec<UpdateBatch>> + 'static,
+    ) -> (Rows<'s>, SideStreams<'s>) {
+        let mut builder = OperatorBuilder::new(name.to_string(), self.scope);
+        let input = self.streams[node.inputs[0].0].clone();
+        let Input::Forward(mut input) = Input::new(&mut builder, input, None, self.scope.index())
+        else {
+            unreachable!("no route is forward");
+        };
+        let (output, stream) = builder.new_output::<UpdateBatch>();
+        let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
+        let (mut dead_port, dead_stream) = side_port(&mut builder, wants.dead);
+        let runtime = Arc::clone(self.runtime);
+        builder.build(move |_capabilities| {
+            move |_frontiers| {
+                let mut port = output.activate();
+                input.for_each(|cap, data| {
+                    let batch = std::mem::take(data);
+                    let Some(&time) = cap.least() else { return };
+                    let mut dead = Vec::new();
+                    match logic(&batch, &mut dead) {
+                        Ok(done) => {
+                            let own = cap.delayed(&time, 0);
+                            for mut batch in done.into_iter().filter(|b| !b.is_empty()) {
+                                port.session_with_builder(&own).give_container(&mut batch);
+                            }
+                        }
+                        Err(error) => runtime.metrics.fail(error),
+                    }
+                    if !dead.is_empty() {
+                        runtime.dead(&dead);
+                        let own = dead_port.is_some().then(|| cap.delayed(&time, 1));
+                        send_dead(&mut dead_port, own.as_ref(), &dead, time);
+                    }
+                });
+            }
+        });
+        (stream, SideStreams { late: None, dead: dead_stream })
+    }
+
+    /// The inputs of a union under the names of its own columns.
+    fn rename(&self, stream: Rows<'s>, node: &Node) -> Rows<'s> {
+        use timely::dataflow::channels::pact::Pipeline;
+        use timely::dataflow::operators::generic::Operator as _;
+        let schema = Arc::clone(&node.schema);
+        let runtime = Arc::clone(self.runtime);
+        stream.unary::<NoopBuilder<UpdateBatch>, _, _, _>(Pipeline, "Union", move |_, _| {
+            move |input, output| {
+                input.for_each(|cap, data| {
+                    let batch = std::mem::take(data);
+                    let Some(time) = cap.retain_least(0) else { return };
+                    match batch.rows().clone().with_schema(Arc::clone(&schema)) {
+                        Ok(rows) => {
+                            let mut batch = batch.with_rows(rows);
+                            output.session_with_builder(&time).give_container(&mut batch);
+                        }
+                        Err(error) => runtime.metrics.fail(error.into()),
+                    }
+                });
+            }
+        })
+    }
+
+    /// Constant rows, at the epoch, from the first worker.
+    fn values(&self, rows: arrow::array::RecordBatch) -> Rows<'s> {
+        let mut builder = OperatorBuilder::new("Values".to_string(), self.scope);
+        let (output, stream) = builder.new_output::<UpdateBatch>();
+        let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
+        let first = self.scope.index() == 0;
+        builder.build(move |capabilities| {
+            let mut once = Some((capabilities, rows));
+            move |_frontiers| {
+                let Some((capabilities, rows)) = once.take() else { return };
+                if let (true, Some(cap)) = (first && rows.num_rows() > 0, capabilities.first()) {
+                    let mut batch = UpdateBatch::at(rows, 0);
+                    output.activate().session_with_builder(cap).give_container(&mut batch);
+                }
+            }
+        });
+        stream
+    }
+}
+
+/// The logic of a stateful operator and its name; `None` for the others.
+fn logic_of(
+    plan: &StreamPlan,
+    node: &Node,
+) -> Result<Option<(&'static str, Box<dyn StatefulLogic>)>> {
+    let input = |i: usize| Arc::clone(&plan.node(node.inputs[i]).schema);
+    let append = |i: usize| {
+        plan.node(node.inputs[i]).props.mode == crate::plan::props::ChangelogMode::Append
+    };
+    let lateness = node.settings.allowed_lateness;
+    let output = Arc::clone(&node.schema);
+    Ok(Some(match &node.operator {
+        Operator::GroupAggregate { keys, calls, final_only } => {
+            let logic = super::group_aggregate::GroupAggregate::new(
+                input(0),
+                keys.clone(),
+                calls.clone(),
+                output,
+                node.settings.time_resolution,
+                append(0),
+            )?
+            .with_final_only(*final_only);
+            ("GroupAggregate", Box::new(logic))
+        }
+        Operator::WindowAggregate { window, keys, calls } => {
+            let logic = super::window_aggregate::WindowAggregate::new(
+                input(0),
+                window.clone(),
+                keys.clone(),
+                calls.clone(),
+                output,
+                lateness,
+                append(0),
+            )?;
+            ("WindowAggregate", Box::new(logic))
+        }
+        Operator::SessionAggregate { time_column, gap, keys, calls } => {
+            let logic = super::session_aggregate::SessionAggregate::new(
+                input(0),
+                *time_column,
+                *gap,
+                keys.clone(),
+                calls.clone(),
+                output,
+                lateness,
+            )?;
+            ("SessionAggregate", Box::new(logic))
+        }
+        Operator::SessionAssign { .. } => return Err(Error::sql("session rows")),
+        Operator::WindowRank(rank) => {
+            let logic = super::window_rank::WindowRankLogic::ranked(
+                input(0),
+                rank.clone(),
+                output,
+                lateness,
+                append(0),
+            );
+            ("WindowRank", Box::new(logic))
+        }
+        Operator::WindowJoin(join) => {
+            let logic = super::window_join::WindowJoinLogic::joined(
+                input(0),
+                input(1),
+                join.clone(),
+                output,
+                lateness,
+            );
+            ("WindowJoin", Box::new(logic))
+        }
+        Operator::Scan(_)
+        | Operator::Values(_)
+        | Operator::LateRows { .. }
+        | Operator::DeadLetters
+        | Operator::Calc(_)
+        | Operator::Union
+        | Operator::Expand { .. }
+        | Operator::WindowAssign { .. } => return Ok(None),
+    }))
+}
+

@@ -1,0 +1,287 @@
+//! What all workers of a process share of one job: sources, outputs, counters, flow control.
+
+use std::cell::RefCell;
+use std::collections::{BTreeMap, VecDeque};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::{Arc, Mutex};
+
+use arrow::datatypes::SchemaRef;
+use timely::dataflow::operators::probe::Handle as Probe;
+
+use super::collect::Collected;
+use super::metrics::{JobMetrics, lock};
+use super::sink::SinkHandle;
+use super::source::SharedSource;
+use crate::connectors::{SinkWriter, SourceSpec, registry};
+use crate::error::{DeadLetter, Result};
+use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
+use crate::serve::ServedView;
+use crate::serve::view::ViewContents;
+use crate::time::{BEGINNING, CLOSED, EventTime};
+
+/// Where this process stands among its peers.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Place {
+    /// Index of the process.
+    pub process: usize,
+    /// Number of processes.
+    pub processes: usize,
+    /// Workers of this process.
+    pub workers: usize,
+}
+
+impl Place {
+    /// A single process.
+    pub fn alone(workers: usize) -> Self {
+        Place { process: 0, processes: 1, workers }
+    }
+}
+
+/// Makes the writer of the changes of a bare query.
+pub type PrintChanges<'a> = &'a dyn Fn(&SchemaRef, Option<&[usize]>) -> Box<dyn SinkWriter>;
+
+/// Where an output's rows go in this process.
+pub enum OutputRuntime {
+    /// Into a view.
+    View(Arc<ViewContents>),
+    /// To a writer on a thread of its own.
+    Sink(Arc<SinkHandle>),
+    /// Nowhere: they are counted.
+    Discard,
+    /// Into memory, to be printed at the end.
+    Collect(Arc<Collected>),
+}
+
+/// One job in one process.
+pub struct JobRuntime {
+    /// The plan.
+    pub plan: Arc<StreamPlan>,
+    /// Counters and end.
+    pub metrics: Arc<JobMetrics>,
+    /// Workers over all processes.
+    pub workers: usize,
+    /// One an output of the plan.
+    pub outputs: Vec<OutputRuntime>,
+    sources: BTreeMap<NodeId, Arc<SharedSource>>,
+    stopping: AtomicBool,
+    built: Mutex<usize>,
+    workers_here: usize,
+}
+
+impl JobRuntime {
+    /// Opens sources, sinks and views; nothing is read yet.
+    pub fn new(
+        plan: Arc<StreamPlan>,
+        place: Place,
+        print: Option<PrintChanges<'_>>,
+    ) -> Result<Self> {
+        let tables = plan.scans().map(|s| s.table.def.name.clone()).collect::<Vec<_>>();
+        let names = plan.outputs.iter().map(|o| name_of(&o.target)).collect();
+        let metrics = Arc::new(JobMetrics::new(tables.clone(), names, place.workers));
+        let alignment = Arc::new(Alignment::new(tables.len()));
+        let mut sources = BTreeMap::new();
+        for (id, node) in plan.nodes.iter().enumerate() {
+            let Operator::Scan(scan) = &node.operator else { continue };
+            let spec = SourceSpec {
+                table: Arc::clone(&scan.table.def),
+                schema: Arc::clone(&scan.columns),
+                split_bytes: node.settings.split_bytes,
+                process: place.process,
+                processes: place.processes,
+            };
+            let source = registry::create_source(&spec)?;
+            let index = sources.len();
+            let shared = SharedSource::new(
+                source,
+                scan.clone(),
+                index,
+                &node.settings,
+                Arc::clone(&alignment),
+            );
+            sources.insert(NodeId(id), Arc::new(shared));
+        }
+        let mut outputs = Vec::new();
+        for (index, output) in plan.outputs.iter().enumerate() {
+            outputs.push(open(&plan, output, index, place, print, &metrics)?);
+        }
+        Ok(JobRuntime {
+            plan,
+            metrics,
+            workers: place.workers * place.processes,
+            outputs,
+            sources,
+            stopping: AtomicBool::new(false),
+            built: Mutex::new(0),
+            workers_here: place.workers,
+        })
+    }
+
+    /// The shared source of a scan.
+    pub fn source(&self, node: NodeId) -> Option<&Arc<SharedSource>> {
+        self.sources.get(&node)
+    }
+
+    /// The sources in the order of the plan.
+    pub fn sources(&self) -> impl Iterator<Item = &Arc<SharedSource>> {
+        self.sources.values()
+    }
+
+    /// A worker has built the dataflow; the last one starts the sources.
+    pub fn built(&self) {
+        let mut built = lock(&self.built);
+        *built += 1;
+        if *built == self.workers_here {
+            for source in self.sources.values() {
+                if let Err(error) = source.start() {
+                    self.metrics.fail(error);
+                }
+            }
+        }
+    }
+
+    /// Asks the sources to end where they are.
+    pub fn stop(&self) {
+        self.stopping.store(true, Ordering::Release);
+    }
+
+    /// Whether the sources are to end.
+    pub fn is_stopping(&self) -> bool {
+        self.stopping.load(Ordering::Acquire)
+    }
+
+    /// Workers of this process.
+    pub fn workers_here(&self) -> usize {
+        self.workers_here
+    }
+
+    /// Counts dead letters.
+    pub fn dead(&self, letters: &[DeadLetter]) {
+        if !letters.is_empty() {
+            self.metrics.record_dead_letters(letters);
+        }
+    }
+
+    /// The views of the job.
+    pub fn views(&self) -> Vec<ServedView> {
+        let pairs = self.plan.outputs.iter().zip(&self.outputs);
+        pairs
+            .filter_map(|(output, runtime)| match (&output.target, runtime) {
+                (OutputTarget::View { name, .. }, OutputRuntime::View(contents)) => {
+                    let node = self.plan.node(output.node);
+                    Some(ServedView {
+                        name: name.clone(),
+                        schema: Arc::clone(&node.schema),
+                        key: node.props.unique_key.clone().unwrap_or_default(),
+                        contents: Arc::clone(contents),
+                    })
+                }
+                _ => None,
+            })
+            .collect()
+    }
+
+    /// Ends the sinks: `complete` says whether everything has been handed to them.
+    pub fn finish_sinks(&self, complete: bool) -> Result<()> {
+        let sinks = self.outputs.iter().filter_map(|o| match o {
+            OutputRuntime::Sink(sink) => Some(sink),
+            _ => None,
+        });
+        sinks.map(|s| s.finish(complete)).collect()
+    }
+}
+
+fn open(
+    plan: &StreamPlan,
+    output: &PlanOutput,
+    index: usize,
+    place: Place,
+    print: Option<PrintChanges<'_>>,
+    metrics: &Arc<JobMetrics>,
+) -> Result<OutputRuntime> {
+    let node = plan.node(output.node);
+    let key = node.props.unique_key.as_deref();
+    let start = |name: &str, writer| {
+        SinkHandle::start(name, writer, Arc::clone(metrics), index).map(OutputRuntime::Sink)
+    };
+    match &output.target {
+        OutputTarget::View { retain_history, .. } => {
+            let schema = Arc::clone(&node.schema);
+            let contents = ViewContents::new(schema, place.workers, *retain_history);
+            Ok(OutputRuntime::View(Arc::new(contents)))
+        }
+        OutputTarget::Sink(table) => {
+            if registry::discards(table) || place.process > 0 {
+                return Ok(OutputRuntime::Discard);
+            }
+            start(&table.name, registry::create_sink(table, key.unwrap_or_default())?)
+        }
+        OutputTarget::Print(_) => match print {
+            _ if place.process > 0 => Ok(OutputRuntime::Discard),
+            Some(print) => start("print", print(&node.schema, key)),
+            None => Ok(OutputRuntime::Collect(Arc::default())),
+        },
+    }
+}
+
+fn name_of(target: &OutputTarget) -> String {
+    match target {
+        OutputTarget::View { name, .. } => name.clone(),
+        OutputTarget::Sink(table) => table.name.clone(),
+        OutputTarget::Print(_) => String::new(),
+    }
+}
+
+/// Keeps the sources of a job together in event time (`max_drift`).
+#[derive(Debug)]
+pub struct Alignment {
+    frontiers: Vec<AtomicI64>,
+}
+
+impl Alignment {
+    fn new(sources: usize) -> Self {
+        Alignment { frontiers: (0..sources).map(|_| AtomicI64::new(BEGINNING)).collect() }
+    }
+
+    /// Source `index` has reached `frontier`.
+    pub fn advance(&self, index: usize, frontier: EventTime) {
+        self.frontiers[index].fetch_max(frontier, Ordering::AcqRel);
+    }
+
+    /// The least frontier of the sources other than `index`.
+    pub fn least_of_others(&self, index: usize) -> EventTime {
+        let others = self.frontiers.iter().enumerate().filter(|(i, _)| *i != index);
+        others.map(|(_, f)| f.load(Ordering::Acquire)).min().unwrap_or(CLOSED)
+    }
+}
+
+/// Flow control of one worker: rows sent and not yet finished by the dataflow.
+pub struct Budget {
+    probe: Probe<EventTime>,
+    rows_max: usize,
+    sent: RefCell<VecDeque<(EventTime, usize)>>,
+}
+
+impl Budget {
+    /// At most `rows_max` rows ahead of `probe`, which watches the outputs.
+    pub fn new(probe: Probe<EventTime>, rows_max: usize) -> Self {
+        Budget { probe, rows_max, sent: RefCell::default() }
+    }
+
+    /// `rows` were sent at `time`.
+    pub fn sent(&self, time: EventTime, rows: usize) {
+        self.sent.borrow_mut().push_back((time, rows));
+    }
+
+    /// Whether a source whose capability is at `held_back` may send more.
+    ///
+    /// When the outputs have caught up with the sources there is nothing to wait for: only more
+    /// input can move time on.
+    pub fn may_read(&self, held_back: EventTime) -> bool {
+        let mut sent = self.sent.borrow_mut();
+        while sent.front().is_some_and(|(time, _)| !self.probe.less_equal(time)) {
+            sent.pop_front();
+        }
+        let in_flight: usize = sent.iter().map(|(_, rows)| rows).sum();
+        in_flight < self.rows_max || !self.probe.less_than(&held_back)
+    }
+}

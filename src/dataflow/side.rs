@@ -1,0 +1,136 @@
+//! Side outputs: late rows and dead letters as collections beside an operator's own output.
+
+use std::sync::Arc;
+
+use arrow::array::{
+    ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray,
+};
+use datafusion::logical_expr::TableSource;
+use timely::container::NoopBuilder;
+use timely::dataflow::Stream;
+use timely::dataflow::operators::Capability;
+use timely::dataflow::operators::generic::OutputBuilder;
+use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
+
+use super::logic::{LateRows, late_schema};
+use crate::batch::UpdateBatch;
+use crate::error::{DeadLetter, Result};
+use crate::limits::DEAD_LETTER_RECORD_BYTES_MAX;
+use crate::sql::context::SystemTable;
+use crate::time::EventTime;
+
+/// An output port for batches.
+pub type Port = OutputBuilder<EventTime, NoopBuilder<UpdateBatch>>;
+
+/// The side streams of an operator, where someone reads them.
+#[derive(Clone, Default)]
+pub struct SideStreams<'s> {
+    /// Late rows.
+    pub late: Option<Stream<'s, EventTime, UpdateBatch>>,
+    /// Dead letters.
+    pub dead: Option<Stream<'s, EventTime, UpdateBatch>>,
+}
+
+/// A port for dead letters, if anyone reads them.
+pub fn dead_port<'s>(
+    builder: &mut OperatorBuilder<'s, EventTime>,
+    wanted: bool,
+) -> (Option<Port>, SideStreams<'s>) {
+    let (port, dead) = side_port(builder, wanted);
+    (port, SideStreams { late: None, dead })
+}
+
+/// A further port, if wanted.
+pub fn side_port<'s>(
+    builder: &mut OperatorBuilder<'s, EventTime>,
+    wanted: bool,
+) -> (Option<Port>, Option<Stream<'s, EventTime, UpdateBatch>>) {
+    if !wanted {
+        return (None, None);
+    }
+    let (output, stream) = builder.new_output::<UpdateBatch>();
+    (Some(OutputBuilder::from(output)), Some(stream))
+}
+
+/// Sends dead letters at `time`, if there is a port for them.
+pub fn send_dead(
+    port: &mut Option<Port>,
+    capability: Option<&Capability<EventTime>>,
+    letters: &[DeadLetter],
+    time: EventTime,
+) {
+    let (Some(port), Some(capability)) = (port, capability) else { return };
+    if let Some(mut batch) = dead_letter_batch(letters, time) {
+        port.activate().session_with_builder(capability).give_container(&mut batch);
+    }
+}
+
+/// Dead letters as rows of `floodmark.dead_letters`.
+fn dead_letter_batch(letters: &[DeadLetter], time: EventTime) -> Option<UpdateBatch> {
+    if letters.is_empty() {
+        return None;
+    }
+    // The beginning of time is no timestamp that could be printed.
+    let shown = if time == crate::time::BEGINNING { 0 } else { time };
+    let text = |of: fn(&DeadLetter) -> &String| -> ArrayRef {
+        Arc::new(StringViewArray::from_iter_values(letters.iter().map(of)))
+    };
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMillisecondArray::from(vec![shown; letters.len()])),
+        text(|l| &l.source),
+        text(|l| &l.partition),
+        Arc::new(Int64Array::from_iter_values(letters.iter().map(|l| l.offset))),
+        text(|l| &l.reason),
+        text(|l| &l.record),
+    ];
+    let rows = RecordBatch::try_new(SystemTable::dead_letters().schema(), columns).ok()?;
+    Some(UpdateBatch::at(rows, time))
+}
+
+/// Late rows as rows of `<view>$late`.
+pub fn late_batch(operator: &str, late: &LateRows) -> Result<UpdateBatch> {
+    let times = late.rows.times();
+    let texts = row_texts(late.rows.rows())?;
+    let by = times.iter().zip(&late.window_end).map(|(t, e)| t.saturating_sub(*e));
+    let columns: Vec<ArrayRef> = vec![
+        Arc::new(TimestampMillisecondArray::new(times.clone(), None)),
+        Arc::new(TimestampMillisecondArray::from(late.window_end.clone())),
+        Arc::new(Int64Array::from_iter_values(by)),
+        Arc::new(StringViewArray::from_iter_values(times.iter().map(|_| operator))),
+        Arc::new(StringViewArray::from_iter_values(texts)),
+    ];
+    let rows = RecordBatch::try_new(late_schema(), columns)?;
+    Ok(UpdateBatch::new(rows, times.clone(), late.rows.diffs().cloned()))
+}
+
+/// Each row as a JSON object.
+pub fn row_texts(rows: &RecordBatch) -> Result<Vec<String>> {
+    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+    writer.write(rows)?;
+    writer.finish()?;
+    let text = String::from_utf8_lossy(&writer.into_inner()).into_owned();
+    let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
+    lines.resize(rows.num_rows(), "{}".to_string());
+    Ok(lines)
+}
+
+/// Dead letters for rows that were decoded and then refused.
+pub fn letters_of_rows(
+    source: &str,
+    reason: &str,
+    rows: &RecordBatch,
+    offset: i64,
+) -> Result<Vec<DeadLetter>> {
+    let letter = |mut record: String| {
+        let cut = record.floor_char_boundary(DEAD_LETTER_RECORD_BYTES_MAX);
+        record.truncate(cut);
+        DeadLetter {
+            source: source.to_string(),
+            partition: String::new(),
+            offset,
+            reason: reason.to_string(),
+            record,
+        }
+    };
+    Ok(row_texts(rows)?.into_iter().map(letter).collect())
+}

@@ -1,0 +1,213 @@
+//! Operators over whole windows: rows are kept until their window closes, then computed at once.
+//!
+//! State: for each open window (and, with `allowed_lateness`, each closed one that may still be
+//! corrected) the rows of every input. Law: as of the frontier the output is the function of each
+//! closed window's rows; a late row that is still allowed changes it by retractions and insertions
+//! at the row's own time; a row beyond that is late.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute;
+use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
+
+use super::logic::{Emitted, LateRows, StatefulLogic};
+use crate::batch::UpdateBatch;
+use crate::batch::consolidate::consolidate;
+use crate::batch::ipc::compact;
+use crate::error::Result;
+use crate::time::{CLOSED, EventTime};
+
+/// What is computed of the rows of whole windows.
+pub trait WindowFunction: 'static {
+    /// Column of the window's end in input `index`.
+    fn window_end(&self, index: usize) -> usize;
+
+    /// The result for the windows whose rows `inputs` hold (one batch an input, diffs summed per row
+    /// or not); the second part is the window's end of each result row. Diffs are those of the rows.
+    fn compute(&self, inputs: &[UpdateBatch]) -> Result<(UpdateBatch, Vec<EventTime>)>;
+}
+
+/// The rows of the windows with one end, per input.
+#[derive(Default)]
+struct Window {
+    inputs: Vec<Vec<UpdateBatch>>,
+    emitted: bool,
+}
+
+/// The logic around a [`WindowFunction`].
+pub struct Windowed<F> {
+    function: F,
+    schemas: Vec<SchemaRef>,
+    lateness: i64,
+    windows: BTreeMap<EventTime, Window>,
+    rows: usize,
+}
+
+impl<F: WindowFunction> Windowed<F> {
+    /// Over inputs of `schemas`; windows take rows until `lateness` ms after their end.
+    pub fn new(function: F, schemas: Vec<SchemaRef>, lateness: i64) -> Self {
+        Windowed { function, schemas, lateness, windows: BTreeMap::new(), rows: 0 }
+    }
+
+    fn horizon(&self, end: EventTime) -> EventTime {
+        end.saturating_add(self.lateness)
+    }
+
+    /// Sorts a batch into windows; returns corrections as (time, window end, input, rows).
+    fn store(
+        &mut self,
+        input: usize,
+        batch: UpdateBatch,
+        out: &mut Emitted,
+    ) -> Result<Vec<(EventTime, EventTime, usize, UpdateBatch)>> {
+        let ends = self.ends(input, &batch)?;
+        let mut by_end: BTreeMap<(EventTime, Option<EventTime>), Vec<u32>> = BTreeMap::new();
+        let mut late = Vec::new();
+        for (row, (&time, end)) in batch.times().iter().zip(ends.iter()).enumerate() {
+            // A row without a window (an outer join's NULL) belongs to none that could close.
+            let Some(end) = end else { continue };
+            if time < end {
+                by_end.entry((end, None)).or_default().push(row as u32);
+            } else if time < self.horizon(end) {
+                by_end.entry((end, Some(time))).or_default().push(row as u32);
+            } else {
+                late.push(row as u32);
+            }
+        }
+        if !late.is_empty() {
+            let window_end = late.iter().map(|&r| ends.value(r as usize)).collect();
+            let rows = batch.take(&UInt32Array::from(late))?;
+            out.late.push(LateRows { rows, window_end });
+        }
+        let mut corrections = Vec::new();
+        let whole = by_end.len() == 1;
+        for ((end, time), rows) in by_end {
+            let part = if whole && rows.len() == batch.len() {
+                batch.clone()
+            } else {
+                batch.take(&UInt32Array::from(rows))?
+            };
+            let part = compacted(&part)?;
+            match time {
+                None => self.keep(end, input, part),
+                Some(time) => corrections.push((time, end, input, part)),
+            }
+        }
+        Ok(corrections)
+    }
+
+    fn keep(&mut self, end: EventTime, input: usize, rows: UpdateBatch) {
+        let inputs = self.schemas.len();
+        let window = self.windows.entry(end).or_default();
+        window.inputs.resize(inputs, Vec::new());
+        self.rows += rows.len();
+        window.inputs[input].push(rows);
+    }
+
+    fn ends(&self, input: usize, batch: &UpdateBatch) -> Result<Int64Array> {
+        let column = batch.column(self.function.window_end(input));
+        let column = compute::cast(column, &crate::plan::expr::time_type())?;
+        let ends = column.as_primitive::<TimestampMillisecondType>();
+        Ok(Int64Array::new(ends.values().clone(), column.nulls().cloned()))
+    }
+
+    fn compute(&self, windows: &[&Window]) -> Result<(UpdateBatch, Vec<EventTime>)> {
+        let mut inputs = Vec::with_capacity(self.schemas.len());
+        for (input, schema) in self.schemas.iter().enumerate() {
+            let parts: Vec<UpdateBatch> =
+                windows.iter().flat_map(|w| w.inputs[input].iter().cloned()).collect();
+            inputs.push(UpdateBatch::concat(schema, &parts)?);
+        }
+        self.function.compute(&inputs)
+    }
+
+    /// Emits the windows that close at or before `to`.
+    fn close(&mut self, to: EventTime, out: &mut Emitted) -> Result<()> {
+        let closing: Vec<_> = self.windows.range(..=to).filter(|(_, w)| !w.emitted).collect();
+        let windows: Vec<&Window> = closing.iter().map(|(_, w)| *w).collect();
+        if !windows.is_empty() {
+            let (result, ends) = self.compute(&windows)?;
+            let times: Vec<EventTime> = ends.iter().map(|e| e - 1).collect();
+            let (rows, _, diffs) = result.into_parts();
+            out.push(UpdateBatch::new(rows, times.into(), diffs));
+        }
+        self.windows.range_mut(..=to).for_each(|(_, w)| w.emitted = true);
+        Ok(())
+    }
+
+    /// Applies one correction: the difference that it makes, at its time.
+    fn correct(
+        &mut self,
+        (time, end, input, rows): (EventTime, EventTime, usize, UpdateBatch),
+        out: &mut Emitted,
+    ) -> Result<()> {
+        let before = self.windows.get(&end).map(|w| self.compute(&[w])).transpose()?;
+        self.keep(end, input, rows);
+        let Some(window) = self.windows.get_mut(&end) else { return Ok(()) };
+        window.emitted = true;
+        let window = &self.windows[&end];
+        let (after, _) = self.compute(&[window])?;
+        let mut parts = vec![at(&after, time, 1)];
+        parts.extend(before.map(|(b, _)| at(&b, time, -1)));
+        out.push(consolidate(&UpdateBatch::concat(&after.schema(), &parts)?)?);
+        Ok(())
+    }
+
+    fn expire(&mut self, to: EventTime) {
+        let lateness = self.lateness;
+        self.windows.retain(|end, _| to != CLOSED && end.saturating_add(lateness) > to);
+        let count = |w: &Window| w.inputs.iter().flatten().map(UpdateBatch::len).sum::<usize>();
+        self.rows = self.windows.values().map(count).sum();
+    }
+}
+
+fn at(batch: &UpdateBatch, time: EventTime, sign: i64) -> UpdateBatch {
+    let diffs: Vec<i64> = (0..batch.len()).map(|i| batch.diff(i) * sign).collect();
+    UpdateBatch::new(batch.rows().clone(), vec![time; batch.len()].into(), Some(diffs.into()))
+}
+
+/// `batch` without the bytes of rows that are not its own.
+fn compacted(batch: &UpdateBatch) -> Result<UpdateBatch> {
+    if batch.rows().num_columns() == 0 {
+        return Ok(batch.clone());
+    }
+    let columns: Vec<ArrayRef> = batch.rows().columns().iter().map(compact).collect();
+    Ok(batch.with_rows(RecordBatch::try_new(batch.schema(), columns)?))
+}
+
+impl<F: WindowFunction> StatefulLogic for Windowed<F> {
+    fn advance(
+        &mut self,
+        _from: EventTime,
+        to: EventTime,
+        inputs: Vec<Vec<UpdateBatch>>,
+        out: &mut Emitted,
+    ) -> Result<()> {
+        let mut corrections = Vec::new();
+        for (input, batches) in inputs.into_iter().enumerate() {
+            for batch in batches {
+                corrections.extend(self.store(input, batch, out)?);
+            }
+        }
+        self.close(to, out)?;
+        // In order of time: each is the difference to what was there before it.
+        corrections.sort_by_key(|(time, end, input, _)| (*time, *end, *input));
+        for correction in corrections {
+            self.correct(correction, out)?;
+        }
+        self.expire(to);
+        Ok(())
+    }
+
+    fn state_rows(&self) -> usize {
+        self.rows
+    }
+}
+
+/// A timestamp column as milliseconds; the operators' window columns are never NULL where it is used.
+pub fn millis_of(batch: &RecordBatch, column: usize) -> Result<Arc<[EventTime]>> {
+    let values = compute::cast(batch.column(column), &crate::plan::expr::time_type())?;
+    Ok(values.as_primitive::<TimestampMillisecondType>().values().to_vec().into())
+}

@@ -1,0 +1,77 @@
+//! One job in one process, from start to end.
+
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::time::Duration;
+
+use arrow::array::RecordBatch;
+
+use super::definition::{Definition, PlanFor};
+use super::results::final_rows;
+use crate::cluster::{Cluster, Topology};
+use crate::dataflow::metrics::JobMetrics;
+use crate::dataflow::runtime::{JobRuntime, OutputRuntime, PrintChanges};
+use crate::error::Result;
+use crate::plan::node::OutputTarget;
+
+/// How often the watcher is called.
+const WATCH: Duration = Duration::from_millis(200);
+
+/// How a run ended.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Outcome {
+    /// Bounded inputs have ended and all outputs are complete.
+    Complete,
+    /// It was asked to stop; what was closed is written.
+    Stopped,
+}
+
+/// Runs `definition` until its inputs end or `stop` is set.
+///
+/// Changes of bare queries go to `print`, if given; otherwise `results` gets the final contents of
+/// each bare query, in statement order, once all is complete. `watch` is called several times a second.
+pub fn run(
+    definition: &Definition,
+    topology: &Topology,
+    print: Option<PrintChanges<'_>>,
+    stop: &AtomicBool,
+    mut watch: impl FnMut(&JobMetrics),
+    mut results: impl FnMut(&RecordBatch) -> Result<()>,
+) -> Result<(Outcome, Arc<JobMetrics>)> {
+    let plan = definition.plan(PlanFor { changelog: print.is_some(), side_views: false })?;
+    let rows_in_flight = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
+    let runtime = Arc::new(JobRuntime::new(Arc::clone(&plan), topology.place(), print)?);
+    let cluster = Cluster::start(topology)?;
+    cluster.install(0, &runtime, rows_in_flight.unwrap_or(crate::limits::ROWS_IN_FLIGHT_MAX))?;
+    let metrics = Arc::clone(&runtime.metrics);
+    let mut waited = Duration::ZERO;
+    const STEP: Duration = Duration::from_millis(20);
+    while !metrics.wait(STEP) && !stop.load(Ordering::Acquire) {
+        waited += STEP;
+        if waited >= WATCH {
+            waited = Duration::ZERO;
+            watch(&metrics);
+        }
+    }
+    let complete = metrics.is_done() && !metrics.is_failed();
+    if !complete {
+        runtime.stop();
+        cluster.remove(0)?;
+    }
+    drop(cluster);
+    runtime.finish_sinks(complete)?;
+    if let Some(error) = metrics.failure() {
+        return Err(error);
+    }
+    if !complete {
+        return Ok((Outcome::Stopped, metrics));
+    }
+    for (output, end) in plan.outputs.iter().zip(&runtime.outputs) {
+        if let (OutputTarget::Print(order), OutputRuntime::Collect(collected)) =
+            (&output.target, end)
+        {
+            results(&final_rows(collected, &plan.node(output.node).schema, order)?)?;
+        }
+    }
+    Ok((Outcome::Complete, metrics))
+}

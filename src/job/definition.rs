@@ -1,0 +1,118 @@
+//! A job's texts to its stream plan, with every check that needs no data.
+
+use std::sync::Arc;
+
+use crate::connectors::registry::{self, Role};
+use crate::dataflow::render;
+use crate::error::{Error, Result};
+use crate::plan::lower::{LowerOptions, lower, lower_explained};
+use crate::plan::node::{OutputTarget, StreamPlan};
+use crate::plan::props::ChangelogMode;
+use crate::sql::bind::{BoundJob, BoundTarget, bind};
+use crate::sql::catalog::TableDef;
+use crate::sql::script::parse_script;
+
+/// A job ready to be planned.
+pub struct Definition {
+    bound: BoundJob,
+}
+
+/// What a plan is made for.
+#[derive(Clone, Copy, Debug, Default)]
+pub struct PlanFor {
+    /// Bare queries print changes.
+    pub changelog: bool,
+    /// Late rows and dead letters are kept as views.
+    pub side_views: bool,
+}
+
+impl Definition {
+    /// Parses and binds the texts of `(file, text)`, with settings set before the first statement.
+    pub fn new(texts: &[(String, String)], settings: &[(String, String)]) -> Result<Self> {
+        let scripts = texts
+            .iter()
+            .map(|(file, text)| parse_script(file, text))
+            .collect::<Result<Vec<_>>>()?;
+        let bound = bind(&scripts, settings)?;
+        Ok(Definition { bound })
+    }
+
+    /// Whether anything is computed.
+    pub fn has_outputs(&self) -> bool {
+        !self.bound.outputs.is_empty()
+    }
+
+    /// Whether some table that the job may read never ends.
+    pub fn is_bounded(&self) -> bool {
+        let plan = lower(&self.bound, &options(PlanFor::default()));
+        plan.map(|p| p.nodes.iter().all(|n| n.props.bounded)).unwrap_or(true)
+    }
+
+    /// Whether a bare query is among the outputs.
+    pub fn prints(&self) -> bool {
+        self.bound.outputs.iter().any(|o| matches!(o.target, BoundTarget::Print { .. }))
+    }
+
+    /// The stream plan, checked: options, sinks against changelog modes, operators.
+    pub fn plan(&self, what_for: PlanFor) -> Result<Arc<StreamPlan>> {
+        let plan = lower(&self.bound, &options(what_for))?;
+        check(&plan)?;
+        Ok(Arc::new(plan))
+    }
+
+    /// The plans of the `EXPLAIN` statements, as text.
+    pub fn explains(&self) -> Result<Vec<String>> {
+        let explain = |e| {
+            let plan = lower_explained(&self.bound, e, &options(PlanFor::default()))?;
+            Ok(crate::plan::explain::explain(&plan))
+        };
+        self.bound.explains.iter().map(explain).collect()
+    }
+}
+
+fn options(what_for: PlanFor) -> LowerOptions<'static> {
+    LowerOptions {
+        is_bounded: &is_bounded,
+        changelog: what_for.changelog,
+        side_views: what_for.side_views,
+    }
+}
+
+fn is_bounded(table: &TableDef) -> bool {
+    // An invalid table is refused by the checks, with its reason.
+    registry::is_bounded(table).unwrap_or(true)
+}
+
+fn check(plan: &StreamPlan) -> Result<()> {
+    for scan in plan.scans() {
+        let table = &scan.table.def;
+        registry::validate(table, Role::Source).map_err(|e| placed(e, table))?;
+    }
+    for output in &plan.outputs {
+        let OutputTarget::Sink(table) = &output.target else { continue };
+        registry::validate(table, Role::Sink).map_err(|e| placed(e, table))?;
+        let mode = plan.node(output.node).props.mode;
+        let connector = table.options.get("connector").map_or("", String::as_str);
+        if mode == ChangelogMode::Retract && !registry::accepts_updates(connector) {
+            let what = crate::plan::explain::updating_operator(plan, output.node);
+            let message = format!(
+                "sink {} takes insertions only, but {what} produces updates",
+                table.name
+            );
+            return Err(placed(
+                Error::sql(message).with_hint(
+                    "aggregate in windows, write to 'print' or keep a MATERIALIZED VIEW",
+                ),
+                table,
+            ));
+        }
+    }
+    render::check(plan)
+}
+
+fn placed(error: Error, table: &TableDef) -> Error {
+    match &table.location {
+        Some(location) => error.at(location.clone()),
+        None => error,
+    }
+}

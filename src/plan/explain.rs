@@ -1,0 +1,343 @@
+//! The stream plan as text: operators, exchanges, changelog modes, keys, time and state bounds.
+
+use std::collections::BTreeSet;
+use std::fmt::Write;
+
+use super::aggregate::{AggregateCall, AggregateFunction};
+use super::exchange::routes;
+use super::node::{Node, NodeId, Operator, OutputTarget, RankKind, StreamPlan, WindowInput};
+use super::props::{ChangelogMode, Distribution};
+use crate::batch::partition::Route;
+use crate::sql::window::WindowSpec;
+
+/// The plan of every output, each operator indented below its consumer.
+pub fn explain(plan: &StreamPlan) -> String {
+    let mut text = String::new();
+    let mut shown = BTreeSet::new();
+    for output in &plan.outputs {
+        let what = match &output.target {
+            OutputTarget::View { name, .. } => format!("MaterializedView({name})"),
+            OutputTarget::Sink(table) => {
+                let connector = table.options.get("connector").map_or("?", String::as_str);
+                format!("Sink({}, connector={connector}, parallelism=1)", table.name)
+            }
+            OutputTarget::Print(order) => {
+                let mut what = String::from("Print(parallelism=1");
+                if !order.order.is_empty() {
+                    let by = order.order.iter().map(|(e, o)| {
+                        format!("{e}{}", if o.descending { " DESC" } else { "" })
+                    });
+                    let _ = write!(what, ", orderBy=[{}]", by.collect::<Vec<_>>().join(", "));
+                }
+                if let Some(fetch) = order.fetch {
+                    let _ = write!(what, ", fetch={fetch}");
+                }
+                what.push(')');
+                what
+            }
+        };
+        let _ = writeln!(text, "{what}");
+        write_node(plan, output.node, 1, None, &mut shown, &mut text);
+    }
+    text
+}
+
+/// The nearest operator at or below `node` that makes its collection an updating one.
+pub fn updating_operator(plan: &StreamPlan, node: NodeId) -> String {
+    let mut at = node;
+    loop {
+        let here = plan.node(at);
+        let below = here.inputs.iter().find(|i| {
+            plan.node(**i).props.mode == ChangelogMode::Retract
+        });
+        match below {
+            Some(input) => at = *input,
+            None => return format!("{} #{}", describe(plan, here), at.0),
+        }
+    }
+}
+
+fn write_node(
+    plan: &StreamPlan,
+    id: NodeId,
+    depth: usize,
+    route: Option<&Route>,
+    shown: &mut BTreeSet<NodeId>,
+    text: &mut String,
+) {
+    let node = plan.node(id);
+    let indent = "  ".repeat(depth);
+    let mut indent = indent;
+    if let Some(route) = route {
+        let _ = writeln!(text, "{indent}Exchange({})", exchange(plan, id, route));
+        indent.push_str("  ");
+    }
+    let depth = indent.len() / 2;
+    if !shown.insert(id) {
+        let _ = writeln!(text, "{indent}Reused(#{})", id.0);
+        return;
+    }
+    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties(id, node));
+    if let Some(state) = state(plan, node) {
+        let _ = writeln!(text, "{indent}  | {state}");
+    }
+    for (input, route) in node.inputs.iter().zip(routes(plan, node)) {
+        write_node(plan, *input, depth + 1, route.as_ref(), shown, text);
+    }
+    if let Operator::LateRows { of } = &node.operator {
+        for input in of {
+            let _ = writeln!(text, "{indent}  late rows of #{}", input.0);
+        }
+    }
+}
+
+fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
+    match route {
+        Route::Hash(keys) => format!("hash[{}]", names(plan.node(input), keys)),
+        Route::Single => "single".into(),
+        Route::Rebalance => "rebalance".into(),
+    }
+}
+
+fn properties(id: NodeId, node: &Node) -> String {
+    let mode = match node.props.mode {
+        ChangelogMode::Append => "[I]",
+        ChangelogMode::Retract => "[I,UB,UA,D]",
+    };
+    let mut text = format!("#{} changelog={mode}", id.0);
+    if let Some(key) = &node.props.unique_key {
+        let _ = write!(text, " key=[{}]", names(node, key));
+    }
+    let time = match (&node.operator, node.props.window.pair()) {
+        (Operator::GroupAggregate { .. }, _) => {
+            format!("tick({} ms)", node.settings.time_resolution.tick_ms())
+        }
+        (_, Some(_)) if has_state(node) => "window_end - 1 ms".into(),
+        _ => "event time".into(),
+    };
+    let _ = write!(text, " time={time}");
+    let parallel = match node.props.distribution {
+        Distribution::Single => "1",
+        _ => "workers",
+    };
+    let _ = write!(text, " parallelism={parallel}");
+    text
+}
+
+fn has_state(node: &Node) -> bool {
+    matches!(
+        node.operator,
+        Operator::SessionAssign { .. }
+            | Operator::GroupAggregate { .. }
+            | Operator::WindowAggregate { .. }
+            | Operator::SessionAggregate { .. }
+            | Operator::WindowRank(_)
+            | Operator::WindowJoin(_)
+    )
+}
+
+/// What the state is keyed by and what bounds it.
+fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
+    let input = node.inputs.first().map(|i| plan.node(*i));
+    let keyed = |keys: &[usize]| match input {
+        Some(input) if !keys.is_empty() => format!("[{}]", names(input, keys)),
+        _ => "[] (one group)".to_string(),
+    };
+    let lateness = node.settings.allowed_lateness;
+    let until = match lateness {
+        0 => "bounded: a window's state is dropped when the watermark passes its end".to_string(),
+        ms => format!(
+            "bounded: a window's state is dropped when the watermark passes its end + {ms} ms"
+        ),
+    };
+    Some(match &node.operator {
+        Operator::GroupAggregate { keys, calls, final_only } => {
+            let unbounded = if keys.is_empty() {
+                if calls.iter().any(|c| c.distinct) {
+                    "unbounded: no predicate limits the distinct values".to_string()
+                } else {
+                    "bounded: one group".to_string()
+                }
+            } else {
+                format!(
+                    "unbounded: no predicate limits {}; group by a window to bound it",
+                    keyed(keys)
+                )
+            };
+            let emits = if *final_only { ", emits once when the input has ended" } else { "" };
+            format!("state: keyed by {}, {unbounded}{emits}", keyed(keys))
+        }
+        Operator::WindowAggregate { keys, .. } => {
+            format!("state: keyed by window, {}, {until}", keyed(keys))
+        }
+        Operator::SessionAggregate { keys, gap, .. } | Operator::SessionAssign { keys, gap, .. } => {
+            format!(
+                "state: keyed by {}, bounded: a session's state is dropped when the watermark \
+                 passes its last row + {} ms",
+                keyed(keys),
+                gap + lateness
+            )
+        }
+        Operator::WindowRank(rank) => {
+            format!("state: keyed by window, {}, {until}", keyed(&rank.partition))
+        }
+        Operator::WindowJoin(join) => {
+            format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
+        }
+        _ => return None,
+    })
+}
+
+fn names(node: &Node, columns: &[usize]) -> String {
+    let names: Vec<_> = columns.iter().map(|&c| node.schema.field(c).name().as_str()).collect();
+    names.join(", ")
+}
+
+fn describe(plan: &StreamPlan, node: &Node) -> String {
+    let input = node.inputs.first().map(|i| plan.node(*i));
+    let of = |columns: &[usize]| input.map_or_else(String::new, |i| names(i, columns));
+    match &node.operator {
+        Operator::Scan(scan) => {
+            let all: Vec<usize> = (0..node.schema.fields().len()).collect();
+            let watermark = match &scan.watermark {
+                Some((time, watermark)) => format!("rowtime={time}, watermark={watermark}"),
+                None => "ingestion time".into(),
+            };
+            let ends = if node.props.bounded { "bounded" } else { "unbounded" };
+            let table = &scan.table.def;
+            let connector = table.options.get("connector").map_or("?", String::as_str);
+            format!(
+                "Source({}, connector={connector}, {ends}, columns=[{}], {watermark})",
+                table.name,
+                names(node, &all)
+            )
+        }
+        Operator::Values(rows) => format!("Values(rows={})", rows.num_rows()),
+        Operator::LateRows { .. } => "LateRows".into(),
+        Operator::DeadLetters => "DeadLetters".into(),
+        Operator::Calc(calc) => {
+            let columns = calc.columns.iter().zip(node.schema.fields()).map(|(expr, field)| {
+                let text = expr.to_string();
+                if text == *field.name() { text } else { format!("{text} AS {}", field.name()) }
+            });
+            let mut text = format!("Calc(select=[{}]", columns.collect::<Vec<_>>().join(", "));
+            if let Some(filter) = &calc.filter {
+                let _ = write!(text, ", where=[{filter}]");
+            }
+            text + ")"
+        }
+        Operator::Union => "Union".into(),
+        Operator::Expand { sets, .. } => format!("Expand(groupingSets={})", sets.len()),
+        Operator::WindowAssign { time_column, spec } => {
+            format!("WindowAssign({}, time={})", shape(spec), of(&[*time_column]))
+        }
+        Operator::SessionAssign { time_column, gap, keys } => format!(
+            "SessionAssign(gap={gap} ms, time={}, partitionBy=[{}])",
+            of(&[*time_column]),
+            of(keys)
+        ),
+        Operator::GroupAggregate { keys, calls, .. } => {
+            format!("GroupAggregate(groupBy=[{}], select=[{}])", of(keys), calls_text(input, calls))
+        }
+        Operator::WindowAggregate { window, keys, calls } => {
+            let window = match window {
+                WindowInput::Assigned { time_column, spec } => {
+                    format!("{}, time={}", shape(spec), of(&[*time_column]))
+                }
+                WindowInput::Attached { start, end } => format!("attached=[{}]", of(&[*start, *end])),
+            };
+            let calls = calls_text(input, calls);
+            format!("WindowAggregate({window}, groupBy=[{}], select=[{calls}])", of(keys))
+        }
+        Operator::SessionAggregate { time_column, gap, keys, calls } => format!(
+            "SessionAggregate(gap={gap} ms, time={}, groupBy=[{}], select=[{}])",
+            of(&[*time_column]),
+            of(keys),
+            calls_text(input, calls)
+        ),
+        Operator::WindowRank(rank) => {
+            let kind = match rank.kind {
+                RankKind::RowNumber => "ROW_NUMBER",
+                RankKind::Rank => "RANK",
+                RankKind::DenseRank => "DENSE_RANK",
+            };
+            let order: Vec<_> = rank
+                .order
+                .iter()
+                .map(|s| {
+                    let down = if s.options.descending { " DESC" } else { "" };
+                    format!("{}{down}", of(&[s.column]))
+                })
+                .collect();
+            let to = match rank.to {
+                u64::MAX => "all".to_string(),
+                to => format!("{}..{to}", rank.from),
+            };
+            format!(
+                "WindowRank({kind}, keep={to}, partitionBy=[{}], orderBy=[{}])",
+                of(&rank.partition),
+                order.join(", ")
+            )
+        }
+        Operator::WindowJoin(join) => {
+            let right = plan.node(node.inputs[1]);
+            let on = join.left_keys.iter().zip(&join.right_keys);
+            let on: Vec<_> =
+                on.map(|(l, r)| format!("{} = {}", of(&[*l]), names(right, &[*r]))).collect();
+            let mut text =
+                format!("WindowJoin({:?}, on=[{}]", join.kind, on.join(", ")).to_string();
+            if let Some(filter) = &join.filter {
+                let _ = write!(text, ", where=[{filter}]");
+            }
+            text + ")"
+        }
+    }
+}
+
+fn shape(spec: &WindowSpec) -> String {
+    let shifted = |text: String, offset: i64| match offset {
+        0 => text,
+        ms => format!("{text}, offset={ms} ms"),
+    };
+    match spec {
+        WindowSpec::Tumble { size, offset } => shifted(format!("TUMBLE size={size} ms"), *offset),
+        WindowSpec::Hop { size, slide, offset } => {
+            shifted(format!("HOP size={size} ms, slide={slide} ms"), *offset)
+        }
+        WindowSpec::Cumulate { size, step, offset } => {
+            shifted(format!("CUMULATE max={size} ms, step={step} ms"), *offset)
+        }
+        WindowSpec::Session { gap } => format!("SESSION gap={gap} ms"),
+    }
+}
+
+fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> String {
+    let text = |call: &AggregateCall| {
+        let name = match &call.function {
+            AggregateFunction::Count => "COUNT".to_string(),
+            AggregateFunction::Sum => "SUM".into(),
+            AggregateFunction::Min => "MIN".into(),
+            AggregateFunction::Max => "MAX".into(),
+            AggregateFunction::Avg => "AVG".into(),
+            AggregateFunction::Variance { sample, root } => {
+                let kind = if *root { "STDDEV" } else { "VAR" };
+                format!("{kind}_{}", if *sample { "SAMP" } else { "POP" })
+            }
+            AggregateFunction::FirstValue => "FIRST_VALUE".into(),
+            AggregateFunction::LastValue => "LAST_VALUE".into(),
+            AggregateFunction::ListAgg { .. } => "LISTAGG".into(),
+            AggregateFunction::Other(udaf) => udaf.name().to_uppercase(),
+        };
+        let args = match (input, call.args.is_empty()) {
+            (Some(input), false) => names(input, &call.args),
+            _ => "*".to_string(),
+        };
+        let distinct = if call.distinct { "DISTINCT " } else { "" };
+        let filter = match (input, call.filter) {
+            (Some(input), Some(f)) => format!(" FILTER {}", names(input, &[f])),
+            _ => String::new(),
+        };
+        format!("{name}({distinct}{args}){filter}")
+    };
+    calls.iter().map(text).collect::<Vec<_>>().join(", ")
+}

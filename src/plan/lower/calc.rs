@@ -1,0 +1,88 @@
+//! Filters and projections: [`Calc`] nodes, merged where that repeats no work.
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::utils::conjunction;
+use datafusion::logical_expr::{Expr, Filter};
+
+use super::Lowerer;
+use crate::error::Result;
+use crate::plan::expr::{Expression, reject_subqueries};
+use crate::plan::node::{Calc, NodeId, Operator};
+
+impl Lowerer<'_> {
+    pub(super) fn filter(&mut self, filter: &Filter) -> Result<NodeId> {
+        let input = self.plan(&filter.input)?;
+        let schema = self.schema(input);
+        reject_subqueries(&filter.predicate)?;
+        let conjuncts = datafusion::logical_expr::utils::split_conjunction(&filter.predicate);
+        let (input, rest) = self.bound_ranks(input, &conjuncts, filter.input.schema())?;
+        let Some(predicate) = conjunction(rest.into_iter().cloned().collect::<Vec<Expr>>()) else {
+            return Ok(input);
+        };
+        let predicate = Expression::compile(&predicate, filter.input.schema(), &schema)?;
+        let columns = all_columns(&schema);
+        self.calc(input, Some(predicate), columns, schema)
+    }
+
+    /// A Calc over `input`; merged with a Calc below, or left out if it changes nothing.
+    pub(super) fn calc(
+        &mut self,
+        input: NodeId,
+        filter: Option<Expression>,
+        columns: Vec<Expression>,
+        schema: SchemaRef,
+    ) -> Result<NodeId> {
+        let below = &self.nodes[input.0];
+        let unchanged = filter.is_none() && columns == all_columns(&below.schema);
+        if unchanged && below.schema == schema {
+            return Ok(input);
+        }
+        if let Operator::Calc(lower) = &below.operator {
+            let above = Calc { filter: filter.clone(), columns: columns.clone() };
+            let width = self.nodes[below.inputs[0].0].schema.fields().len();
+            if let Some(merged) = merge(lower, &above, width)? {
+                let source = below.inputs[0];
+                return Ok(self.add_calc(source, merged, schema));
+            }
+        }
+        Ok(self.add_calc(input, Calc { filter, columns }, schema))
+    }
+
+    fn add_calc(&mut self, input: NodeId, calc: Calc, schema: SchemaRef) -> NodeId {
+        let props = self.nodes[input.0].props.project(&calc.columns);
+        self.add(Operator::Calc(calc), vec![input], schema, props)
+    }
+}
+
+/// All columns of a schema as they are.
+pub(super) fn all_columns(schema: &SchemaRef) -> Vec<Expression> {
+    (0..schema.fields().len()).map(|c| Expression::column(schema, c)).collect()
+}
+
+/// `above` over `below` as one; `None` where that would compute something twice, or evaluate a
+/// filter on rows that the lower filter keeps from it.
+fn merge(below: &Calc, above: &Calc, width: usize) -> Result<Option<Calc>> {
+    if below.filter.is_some() && above.filter.is_some() {
+        return Ok(None);
+    }
+    let mut uses = vec![0usize; below.columns.len()];
+    for expr in above.columns.iter().chain(&above.filter) {
+        for column in expr.columns() {
+            if let Some(count) = uses.get_mut(column) {
+                *count += 1;
+            }
+        }
+    }
+    let repeats = |(expr, &count): (&Expression, &usize)| expr.is_computed() && count > 1;
+    if below.columns.iter().zip(&uses).any(repeats) {
+        return Ok(None);
+    }
+    let inline = |e: &Expression| e.inline(&below.columns, width);
+    Ok(Some(Calc {
+        filter: match (&below.filter, &above.filter) {
+            (Some(lower), _) => Some(lower.clone()),
+            (None, upper) => upper.as_ref().map(inline).transpose()?,
+        },
+        columns: above.columns.iter().map(inline).collect::<Result<Vec<_>>>()?,
+    }))
+}

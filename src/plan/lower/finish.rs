@@ -1,0 +1,176 @@
+//! The last steps: side views, one scan per table, and what nobody reads in between.
+
+use std::collections::BTreeMap;
+use std::sync::Arc;
+
+use arrow::datatypes::SchemaRef;
+use datafusion::logical_expr::TableSource;
+
+use super::{Lowerer, scan_of};
+use crate::error::Result;
+use crate::plan::expr::Expression;
+use crate::plan::node::{Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
+use crate::plan::props::Props;
+use crate::sql::context::SystemTable;
+
+/// The operators that can find rows late, among those that `root` is computed from.
+pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
+    let mut reached = vec![false; nodes.len()];
+    reached[root.0] = true;
+    for id in (0..nodes.len()).rev().filter(|id| *id <= root.0) {
+        if reached[id] {
+            nodes[id].inputs.iter().for_each(|i| reached[i.0] = true);
+        }
+    }
+    let can_be_late = |id: &NodeId| {
+        reached[id.0]
+            && matches!(
+                nodes[id.0].operator,
+                Operator::WindowAggregate { .. }
+                    | Operator::SessionAggregate { .. }
+                    | Operator::SessionAssign { .. }
+                    | Operator::WindowRank(_)
+                    | Operator::WindowJoin(_)
+            )
+    };
+    (0..nodes.len()).map(NodeId).filter(can_be_late).collect()
+}
+
+impl Lowerer<'_> {
+    /// `<view>$late` for each view, and `floodmark.dead_letters`.
+    pub(super) fn side_views(&mut self) {
+        let views: Vec<_> = self
+            .outputs
+            .iter()
+            .filter_map(|o| match &o.target {
+                OutputTarget::View { name, retain_history } => {
+                    Some((name.clone(), o.node, *retain_history))
+                }
+                _ => None,
+            })
+            .collect();
+        let retain = self.settings.retain_history;
+        for (view, node, retain_history) in views {
+            let of = late_nodes(&self.nodes, node);
+            let schema = SystemTable::late(&view).schema();
+            let node = self.add(Operator::LateRows { of }, vec![], schema, Props::source(true));
+            self.view(format!("{view}$late"), node, retain_history);
+        }
+        let schema = SystemTable::dead_letters().schema();
+        let node = self.add(Operator::DeadLetters, vec![], schema, Props::source(true));
+        self.view("floodmark.dead_letters".into(), node, retain);
+    }
+
+    fn view(&mut self, name: String, node: NodeId, retain_history: i64) {
+        let target = OutputTarget::View { name, retain_history };
+        self.outputs.push(PlanOutput { node, target, text: String::new() });
+    }
+
+    pub(super) fn finish(mut self) -> Result<StreamPlan> {
+        self.merge_scans()?;
+        if !self.options.changelog {
+            self.mark_final_only();
+        }
+        Ok(StreamPlan { nodes: self.nodes, outputs: self.outputs })
+    }
+
+    /// One scan per table, of all columns that anyone reads; each reader projects.
+    fn merge_scans(&mut self) -> Result<()> {
+        let mut by_table: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        for (id, node) in self.nodes.iter().enumerate() {
+            if let Operator::Scan(scan) = &node.operator {
+                by_table.entry(scan.table.def.name.clone()).or_default().push(id);
+            }
+        }
+        let mut nodes = Vec::new();
+        let mut merged: BTreeMap<usize, NodeId> = BTreeMap::new();
+        for ids in by_table.values() {
+            let Some(Operator::Scan(first)) = ids.first().map(|&i| &self.nodes[i].operator) else {
+                continue;
+            };
+            let stored = first.table.def.stored_schema();
+            let mut wanted = std::collections::BTreeSet::new();
+            for &id in ids {
+                let columns = match &self.nodes[id].operator {
+                    Operator::Scan(scan) => Arc::clone(&scan.columns),
+                    _ => continue,
+                };
+                wanted.extend(columns.fields().iter().filter_map(|f| stored.index_of(f.name()).ok()));
+            }
+            let wanted: Vec<usize> = wanted.into_iter().collect();
+            let union: SchemaRef = Arc::new(stored.project(&wanted)?);
+            let scan = scan_of(&first.table, &union)?;
+            let template = &self.nodes[ids[0]];
+            ids.iter().for_each(|&id| {
+                merged.insert(id, NodeId(nodes.len()));
+            });
+            nodes.push(Node {
+                schema: Arc::clone(&scan.columns),
+                operator: Operator::Scan(scan),
+                inputs: vec![],
+                props: Props { unique_key: None, ..template.props.clone() },
+                settings: Arc::clone(&template.settings),
+            });
+        }
+        self.rebuild(nodes, &merged)
+    }
+
+    fn rebuild(&mut self, mut nodes: Vec<Node>, merged: &BTreeMap<usize, NodeId>) -> Result<()> {
+        let mut places: Vec<NodeId> = Vec::with_capacity(self.nodes.len());
+        for (id, mut node) in std::mem::take(&mut self.nodes).into_iter().enumerate() {
+            if let Some(&scan) = merged.get(&id) {
+                let have = Arc::clone(&nodes[scan.0].schema);
+                if have.fields() == node.schema.fields() {
+                    places.push(scan);
+                    continue;
+                }
+                let columns = node
+                    .schema
+                    .fields()
+                    .iter()
+                    .map(|f| Ok(Expression::column(&have, have.index_of(f.name())?)))
+                    .collect::<Result<Vec<_>>>()?;
+                node.operator = Operator::Calc(Calc { filter: None, columns });
+                node.inputs = vec![scan];
+            } else {
+                node.inputs.iter_mut().for_each(|i| *i = places[i.0]);
+                if let Operator::LateRows { of } = &mut node.operator {
+                    of.iter_mut().for_each(|i| *i = places[i.0]);
+                }
+            }
+            nodes.push(node);
+            places.push(NodeId(nodes.len() - 1));
+        }
+        self.outputs.iter_mut().for_each(|o| o.node = places[o.node.0]);
+        self.nodes = nodes;
+        Ok(())
+    }
+
+    /// Marks updating aggregations of which only the final contents are ever seen.
+    fn mark_final_only(&mut self) {
+        let mut seen_between = vec![false; self.nodes.len()];
+        for output in &self.outputs {
+            if !matches!(output.target, OutputTarget::Print(_)) {
+                seen_between[output.node.0] = true;
+            }
+        }
+        for id in (0..self.nodes.len()).rev() {
+            let passes = matches!(
+                self.nodes[id].operator,
+                Operator::Calc(_)
+                    | Operator::Union
+                    | Operator::Expand { .. }
+                    | Operator::GroupAggregate { .. }
+            );
+            if seen_between[id] || !passes {
+                for input in self.nodes[id].inputs.clone() {
+                    seen_between[input.0] = true;
+                }
+            }
+            let bounded = self.nodes[id].props.bounded;
+            if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
+                *final_only = bounded && !seen_between[id];
+            }
+        }
+    }
+}

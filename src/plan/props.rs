@@ -1,0 +1,103 @@
+//! What the planner knows of a node's output: changelog mode, unique keys, windows, distribution.
+
+use super::expr::Expression;
+
+/// Whether a collection only grows.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum ChangelogMode {
+    /// Only insertions (`+I`).
+    Append,
+    /// Insertions and retractions (`+I -U +U -D`).
+    Retract,
+}
+
+/// Columns that hold the window of a row.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Default)]
+pub struct WindowColumns {
+    /// `window_start`.
+    pub start: Option<usize>,
+    /// `window_end`.
+    pub end: Option<usize>,
+    /// `window_time`.
+    pub time: Option<usize>,
+    /// Length in ms if every window has the same.
+    pub size: Option<i64>,
+}
+
+impl WindowColumns {
+    /// Start and end, if both are there.
+    pub fn pair(&self) -> Option<(usize, usize)> {
+        Some((self.start?, self.end?))
+    }
+}
+
+/// How rows are spread over workers.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub enum Distribution {
+    /// Anyhow.
+    Any,
+    /// By the hash of these columns, in this order.
+    Hash(Vec<usize>),
+    /// All on the first worker.
+    Single,
+}
+
+/// What is known of a node's output.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Props {
+    /// Whether it only grows.
+    pub mode: ChangelogMode,
+    /// Columns of which no two rows share the values; `None` if unknown.
+    pub unique_key: Option<Vec<usize>>,
+    /// Its window columns.
+    pub window: WindowColumns,
+    /// How its rows are spread.
+    pub distribution: Distribution,
+    /// Whether it ends.
+    pub bounded: bool,
+}
+
+impl Props {
+    /// Of a source.
+    pub fn source(bounded: bool) -> Self {
+        Props {
+            mode: ChangelogMode::Append,
+            unique_key: None,
+            window: WindowColumns::default(),
+            distribution: Distribution::Any,
+            bounded,
+        }
+    }
+
+    /// Behind a projection to `columns`.
+    pub fn project(&self, columns: &[Expression]) -> Props {
+        let place = |old: usize| columns.iter().position(|e| e.as_column() == Some(old));
+        let all = |old: &[usize]| old.iter().map(|&c| place(c)).collect::<Option<Vec<_>>>();
+        Props {
+            mode: self.mode,
+            unique_key: self.unique_key.as_deref().and_then(all),
+            window: WindowColumns {
+                start: self.window.start.and_then(place),
+                end: self.window.end.and_then(place),
+                time: self.window.time.and_then(place),
+                size: self.window.size,
+            },
+            distribution: match &self.distribution {
+                Distribution::Hash(old) => {
+                    all(old).map_or(Distribution::Any, Distribution::Hash)
+                }
+                other => other.clone(),
+            },
+            bounded: self.bounded,
+        }
+    }
+
+    /// Whether rows with equal `keys` are on one worker already.
+    pub fn is_distributed_by(&self, keys: &[usize]) -> bool {
+        match &self.distribution {
+            Distribution::Any => false,
+            Distribution::Hash(by) => !by.is_empty() && by.iter().all(|c| keys.contains(c)),
+            Distribution::Single => true,
+        }
+    }
+}

@@ -1,1 +1,0 @@
-//! Flink's function names beside DataFusion's library.

@@ -1,0 +1,126 @@
+//! The rules by which a bound plan is made small before it is lowered.
+//!
+//! Owns the choice of rules: those that keep a plan's meaning as a stream. Left out are rules for
+//! batch engines alone (limits pushed into scans, distinct aggregates as two group-bys) and those
+//! that lean on keys to turn joins into semi-joins. Called by [`super::bind`].
+
+use std::sync::Arc;
+
+use datafusion::common::ScalarValue;
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::error::Result;
+use datafusion::execution::context::SessionState;
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
+use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
+use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
+use datafusion::optimizer::eliminate_cross_join::EliminateCrossJoin;
+use datafusion::optimizer::eliminate_duplicated_expr::EliminateDuplicatedExpr;
+use datafusion::optimizer::eliminate_filter::EliminateFilter;
+use datafusion::optimizer::eliminate_group_by_constant::EliminateGroupByConstant;
+use datafusion::optimizer::eliminate_limit::EliminateLimit;
+use datafusion::optimizer::eliminate_outer_join::EliminateOuterJoin;
+use datafusion::optimizer::extract_equijoin_predicate::ExtractEquijoinPredicate;
+use datafusion::optimizer::optimize_projections::OptimizeProjections;
+use datafusion::optimizer::optimize_unions::OptimizeUnions;
+use datafusion::optimizer::propagate_empty_relation::PropagateEmptyRelation;
+use datafusion::optimizer::push_down_filter::PushDownFilter;
+use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggregate;
+use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
+use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
+use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
+use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+
+fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    vec![
+        Arc::new(RewriteSetComparison::new()),
+        Arc::new(OptimizeUnions::new()),
+        Arc::new(SimplifyExpressions::new()),
+        Arc::new(ReplaceDistinctWithAggregate::new()),
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+        Arc::new(DecorrelateLateralJoin::new()),
+        Arc::new(ExtractEquijoinPredicate::new()),
+        Arc::new(EliminateDuplicatedExpr::new()),
+        Arc::new(EliminateFilter::new()),
+        Arc::new(EliminateCrossJoin::new()),
+        Arc::new(EliminateLimit::new()),
+        Arc::new(PropagateEmptyRelation::new()),
+        Arc::new(EliminateOuterJoin::new()),
+        Arc::new(PushDownFilter::new()),
+        Arc::new(EliminateGroupByConstant::new()),
+        Arc::new(CommonSubexprEliminate::new()),
+        Arc::new(OptimizeProjections::new()),
+    ]
+}
+
+/// Coerces types, then rewrites until nothing changes.
+pub fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = view_literals(drop_sorts(plan)?)?;
+    let options = state.config_options();
+    let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
+    let context = OptimizerContext::new_with_config_options(Arc::clone(options))
+        .without_query_execution_start_time();
+    Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})
+}
+
+/// A collection has no order: `ORDER BY` matters below a `LIMIT` alone.
+fn drop_sorts(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let transformed = plan.transform_down(|plan| match plan {
+        LogicalPlan::Limit(mut limit) => {
+            limit.input = Arc::new(below_limit(Arc::unwrap_or_clone(limit.input))?);
+            // The limit's own sort is kept; what is below it has been done.
+            Ok(Transformed::new(LogicalPlan::Limit(limit), true, JUMP))
+        }
+        LogicalPlan::Sort(sort) if sort.fetch.is_none() => {
+            let input = drop_sorts(Arc::unwrap_or_clone(sort.input))?;
+            Ok(Transformed::new(input, true, JUMP))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    Ok(transformed.data)
+}
+
+const JUMP: TreeNodeRecursion = TreeNodeRecursion::Jump;
+
+fn below_limit(plan: LogicalPlan) -> Result<LogicalPlan> {
+    match plan {
+        LogicalPlan::Sort(mut sort) => {
+            sort.input = Arc::new(drop_sorts(Arc::unwrap_or_clone(sort.input))?);
+            Ok(LogicalPlan::Sort(sort))
+        }
+        LogicalPlan::Projection(mut projection) => {
+            projection.input = Arc::new(below_limit(Arc::unwrap_or_clone(projection.input))?);
+            Ok(LogicalPlan::Projection(projection))
+        }
+        other => drop_sorts(other),
+    }
+}
+
+/// Strings are views everywhere: a literal of another string type would make `CASE` and its kin
+/// build strings only to have them cast.
+fn view_literals(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let transformed = plan.transform_up_with_subqueries(|plan| {
+        let keep_names = !matches!(plan, LogicalPlan::Values(_));
+        let names = NamePreserver::new(&plan);
+        let changed = plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let changed = expr.transform(|expr| match expr {
+                Expr::Literal(ScalarValue::Utf8(text), metadata) => {
+                    Ok(Transformed::yes(Expr::Literal(ScalarValue::Utf8View(text), metadata)))
+                }
+                other => Ok(Transformed::no(other)),
+            })?;
+            Ok(match (changed.transformed, keep_names) {
+                (true, true) => changed.update_data(|expr| name.restore(expr)),
+                _ => changed,
+            })
+        })?;
+        if !changed.transformed {
+            return Ok(changed);
+        }
+        changed.map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok(transformed.data)
+}

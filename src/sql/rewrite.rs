@@ -1,0 +1,237 @@
+//! Flink's meaning of expressions that parse as they are.
+//!
+//! Rewrites syntax trees in place before planning: functions of the current time become the row's
+//! event time, `TIMESTAMPADD(HOUR, ..)` gets its unit as a string, `FLOOR(ts TO HOUR)` becomes a
+//! truncation, and so on. Never changes which columns are read. Called by the statement parser.
+
+use std::ops::ControlFlow;
+
+use datafusion::sql::sqlparser::ast::{
+    BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
+    FunctionArguments, Ident, Interval, ObjectNamePart, Select, SelectItem, TableFactor,
+    TableWithJoins, Value, VisitMut, VisitorMut,
+};
+
+use super::dialect::{call, cast, string};
+use super::interval::interval_ms;
+use super::proctime;
+
+/// Rewrites every expression and table factor of `tree`.
+pub fn rewrite<V: VisitMut>(tree: &mut V) {
+    let _ = tree.visit(&mut Rewriter);
+}
+
+struct Rewriter;
+
+impl VisitorMut for Rewriter {
+    type Break = ();
+
+    fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Some(new) = rewritten(expr) {
+            *expr = new;
+        }
+        ControlFlow::Continue(())
+    }
+
+    fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        name_columns(select);
+        ControlFlow::Continue(())
+    }
+
+    /// `CROSS JOIN UNNEST(array) AS t (x)`.
+    fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        let TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } = factor
+        else {
+            return ControlFlow::Continue(());
+        };
+        if name.to_string().eq_ignore_ascii_case("UNNEST") {
+            let array_exprs = args.args.iter().filter_map(|arg| match arg {
+                FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
+                _ => None,
+            });
+            *factor = TableFactor::UNNEST {
+                alias: alias.take(),
+                array_exprs: array_exprs.collect(),
+                with_offset: false,
+                with_offset_alias: None,
+                with_ordinality: *with_ordinality,
+            };
+        }
+        ControlFlow::Continue(())
+    }
+}
+
+/// What the tables of a `FROM` are called in its query.
+fn relation_names(from: &[TableWithJoins]) -> Vec<String> {
+    let factors = from.iter().flat_map(|table| {
+        std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
+    });
+    let name = |factor: &TableFactor| match factor {
+        TableFactor::Table { alias: None, name, .. } => {
+            name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone())
+        }
+        TableFactor::Table { alias, .. }
+        | TableFactor::Derived { alias, .. }
+        | TableFactor::TableFunction { alias, .. }
+        | TableFactor::Function { alias, .. }
+        | TableFactor::UNNEST { alias, .. }
+        | TableFactor::NestedJoin { alias, .. } => {
+            alias.as_ref().map(|alias| alias.name.value.clone())
+        }
+        _ => None,
+    };
+    factors.filter_map(name).collect()
+}
+
+/// Flink's names of unnamed columns: a field of a row by its own name, any other expression by its
+/// place in the list; a name that occurs again gets a number.
+fn name_columns(select: &mut Select) {
+    let relations = relation_names(&select.from);
+    let nested = has_nested_join(&select.from);
+    let mut taken: Vec<String> = Vec::with_capacity(select.projection.len());
+    for (index, item) in select.projection.iter_mut().enumerate() {
+        let (expr, mut name, given) = match item {
+            SelectItem::UnnamedExpr(expr) => match &*expr {
+                Expr::Identifier(ident) => (expr.clone(), ident.value.clone(), true),
+                Expr::CompoundIdentifier(parts) => {
+                    let Some(last) = parts.last() else { continue };
+                    let is_column = parts.len() == 2
+                        && (nested || parts.first().is_some_and(|p| relations.contains(&p.value)));
+                    (expr.clone(), last.value.clone(), is_column)
+                }
+                _ => (expr.clone(), format!("EXPR${index}"), false),
+            },
+            SelectItem::ExprWithAlias { alias, .. } => {
+                taken.push(alias.value.clone());
+                continue;
+            }
+            _ => continue,
+        };
+        let mut given = given;
+        let base = name.clone();
+        let mut number = 0;
+        while taken.contains(&name) {
+            name = format!("{base}{number}");
+            number += 1;
+            given = false;
+        }
+        taken.push(name.clone());
+        if !given {
+            *item = SelectItem::ExprWithAlias { expr, alias: Ident::with_quote('`', name) };
+        }
+    }
+}
+
+/// Names inside parentheses are not looked for: there, a compound name is taken for a column's.
+fn has_nested_join(from: &[TableWithJoins]) -> bool {
+    let nested = |factor: &TableFactor| matches!(factor, TableFactor::NestedJoin { .. });
+    from.iter().any(|table| {
+        nested(&table.relation) || table.joins.iter().any(|join| nested(&join.relation))
+    })
+}
+
+fn rewritten(expr: &mut Expr) -> Option<Expr> {
+    match expr {
+        Expr::Function(function) => function_rewritten(function),
+        Expr::Floor { expr, field: CeilFloorKind::DateTimeField(unit) } => floor(expr, unit),
+        Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(unit) } => ceil(expr, unit),
+        Expr::Interval(interval) if interval.last_field.is_some() => {
+            let ms = interval_ms(&Expr::Interval(interval.clone()))?;
+            Some(milliseconds(ms))
+        }
+        Expr::Value(value) => match &value.value {
+            // A literal with an exponent is approximate: DOUBLE, not DECIMAL.
+            Value::Number(text, _) if text.contains(['e', 'E']) => {
+                Some(cast(string(text), "DOUBLE"))
+            }
+            _ => None,
+        },
+        _ => None,
+    }
+}
+
+fn milliseconds(ms: i64) -> Expr {
+    Expr::Interval(Interval {
+        value: Box::new(string(&format!("{ms} milliseconds"))),
+        leading_field: None,
+        leading_precision: None,
+        last_field: None,
+        fractional_seconds_precision: None,
+    })
+}
+
+fn has_arguments(function: &Function) -> bool {
+    match &function.args {
+        FunctionArguments::None => false,
+        FunctionArguments::Subquery(_) => true,
+        FunctionArguments::List(list) => !list.args.is_empty(),
+    }
+}
+
+fn function_rewritten(function: &mut Function) -> Option<Expr> {
+    let [ObjectNamePart::Identifier(name)] = function.name.0.as_mut_slice() else { return None };
+    if name.quote_style.is_some() {
+        return None;
+    }
+    let lower = name.value.to_ascii_lowercase();
+    let now = || call(proctime::NAME, Vec::new());
+    match lower.as_str() {
+        "row" => {
+            name.value = "struct".to_string();
+            None
+        }
+        "mod" => modulo(function),
+        "timestampadd" | "timestampdiff" => {
+            unit_to_string(function);
+            None
+        }
+        _ if has_arguments(function) && !lower.starts_with("current_t") => None,
+        "proctime" | "now" | "current_timestamp" | "localtimestamp" | "current_row_timestamp" => {
+            Some(now())
+        }
+        "current_date" | "today" => Some(cast(now(), "DATE")),
+        "current_time" | "localtime" => Some(cast(now(), "TIME")),
+        "unix_timestamp" => Some(cast(call("date_part", vec![string("epoch"), now()]), "BIGINT")),
+        _ => None,
+    }
+}
+
+/// `TIMESTAMPADD(HOUR, ..)`: the unit is a word, not a column.
+fn unit_to_string(function: &mut Function) {
+    let FunctionArguments::List(list) = &mut function.args else { return };
+    if let Some(FunctionArg::Unnamed(FunctionArgExpr::Expr(first))) = list.args.first_mut()
+        && let Expr::Identifier(Ident { value, quote_style: None, .. }) = first
+    {
+        let unit = value.to_ascii_uppercase();
+        *first = string(unit.trim_start_matches("SQL_TSI_"));
+    }
+}
+
+fn floor(expr: &Expr, unit: &DateTimeField) -> Option<Expr> {
+    rounded("flink_floor_ts", expr, unit)
+}
+
+fn ceil(expr: &Expr, unit: &DateTimeField) -> Option<Expr> {
+    rounded("flink_ceil_ts", expr, unit)
+}
+
+fn rounded(function: &str, expr: &Expr, unit: &DateTimeField) -> Option<Expr> {
+    if *unit == DateTimeField::NoDateTime {
+        return None;
+    }
+    Some(call(function, vec![string(&unit.to_string()), expr.clone()]))
+}
+
+/// `MOD(a, b)` is `a % b`.
+fn modulo(function: &Function) -> Option<Expr> {
+    let FunctionArguments::List(list) = &function.args else { return None };
+    let [
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(left)),
+        FunctionArg::Unnamed(FunctionArgExpr::Expr(right)),
+    ] = list.args.as_slice()
+    else {
+        return None;
+    };
+    let nested = |expr: &Expr| Box::new(Expr::Nested(Box::new(expr.clone())));
+    Some(Expr::BinaryOp { left: nested(left), op: BinaryOperator::Modulo, right: nested(right) })
+}

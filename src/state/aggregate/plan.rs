@@ -1,0 +1,493 @@
+//! From aggregate calls to states: which columns are read, and which calls share a state.
+
+use std::sync::Arc;
+
+use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
+use datafusion::logical_expr::AggregateUDF;
+use datafusion::physical_expr::PhysicalExpr;
+use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
+use datafusion::physical_expr::expressions::Column as ColumnExpr;
+
+use super::count::Count;
+use super::distinct::{Distinct, FILTERS_MAX, Member};
+use super::extreme::{Bytes, Extreme, Ints, Kind, Multiset, Timed, Wides};
+use super::ordered::{Ordered, Reader};
+use super::sum::{Measure, Sum, WideTotal};
+use super::variance::{Spread, Variance};
+use super::{AggregateState, StepInput, ValueState, read_step, types_of};
+use crate::batch::UpdateBatch;
+use crate::error::{Error, Result};
+use crate::plan::aggregate::{AggregateCall, AggregateFunction};
+use crate::state::column::{ColumnBuilder, Form, Reading, decimal_scale, form_of};
+use crate::state::exact::FloatTotal;
+
+/// A column that states read.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub(crate) enum Request {
+    /// One input column.
+    One(usize, Reading),
+    /// The row-format bytes of several.
+    Row(Vec<usize>),
+}
+
+/// Rows that count: no NULL in some columns, and a true filter.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub(crate) struct Selection {
+    pub(crate) not_null: Vec<usize>,
+    pub(crate) filter: Option<usize>,
+}
+
+/// What a state is made of; equal keys mean one state for several calls.
+#[derive(Clone, Debug)]
+enum Spec {
+    Count {
+        selection: usize,
+    },
+    Sum {
+        column: usize,
+        selection: usize,
+        form: Form,
+        scale: i8,
+        members: Vec<Measure>,
+    },
+    Variance {
+        column: usize,
+        selection: usize,
+        scale: i8,
+        members: Vec<Spread>,
+    },
+    Extreme {
+        column: usize,
+        selection: usize,
+        form: Form,
+        timed: bool,
+        greatest: bool,
+    },
+    Ordered {
+        column: usize,
+        selection: usize,
+        reader: Reader,
+    },
+    Distinct {
+        columns: Vec<usize>,
+        types: Vec<DataType>,
+        filters: Vec<usize>,
+        members: Vec<Unique>,
+    },
+}
+
+/// A call over distinct values: the index of its filter, and what it does with new values.
+#[derive(Clone, Debug, PartialEq)]
+struct Unique {
+    filter: usize,
+    inner: Inner,
+}
+
+#[derive(Clone, Debug, PartialEq)]
+enum Inner {
+    Count,
+    Sum(Measure),
+    Variance(Spread),
+}
+
+/// What a state appends to its builder.
+#[derive(Clone, Copy, Debug)]
+enum Building {
+    Values,
+    Rows,
+    Scalars,
+}
+
+/// The aggregate calls of an operator, planned.
+#[derive(Debug)]
+pub struct AggregatePlan {
+    input: SchemaRef,
+    append_only: bool,
+    requests: Vec<Request>,
+    selections: Vec<Selection>,
+    specs: Vec<Spec>,
+    /// State and member of each call.
+    outputs: Vec<(usize, usize)>,
+    /// Result type of each call, and what it is built from.
+    results: Vec<(DataType, Building)>,
+    counts_all: bool,
+}
+
+impl AggregatePlan {
+    /// Plans `calls` over rows of `input`, which are never retracted if `append_only`.
+    pub fn new(
+        calls: &[AggregateCall],
+        input: &SchemaRef,
+        append_only: bool,
+    ) -> Result<AggregatePlan> {
+        let mut plan = AggregatePlan {
+            input: Arc::clone(input),
+            append_only,
+            requests: Vec::new(),
+            selections: Vec::new(),
+            specs: Vec::new(),
+            outputs: Vec::new(),
+            results: Vec::new(),
+            counts_all: false,
+        };
+        for call in calls {
+            let output = plan.add(call)?;
+            plan.outputs.push(output);
+            let building = match call.function {
+                AggregateFunction::Other(_) => Building::Scalars,
+                AggregateFunction::FirstValue | AggregateFunction::LastValue if !append_only => {
+                    Building::Rows
+                }
+                _ => Building::Values,
+            };
+            plan.results.push((call.output.data_type().clone(), building));
+        }
+        Ok(plan)
+    }
+
+    /// Whether every further row of a group surely changes its result.
+    pub fn every_row_changes(&self) -> bool {
+        self.append_only && self.counts_all
+    }
+
+    /// Whether input is never retracted.
+    pub fn append_only(&self) -> bool {
+        self.append_only
+    }
+
+    /// Reads what the states need of `batch`.
+    pub fn read(&self, batch: &UpdateBatch) -> Result<StepInput> {
+        read_step(&self.requests, &self.selections, batch)
+    }
+
+    pub(super) fn outputs(&self) -> &[(usize, usize)] {
+        &self.outputs
+    }
+
+    pub(super) fn builders(&self) -> Vec<ColumnBuilder> {
+        let builder = |(data_type, building): &(DataType, Building)| match building {
+            Building::Scalars => ColumnBuilder::of_scalars(data_type),
+            Building::Rows => ColumnBuilder::of_rows(data_type),
+            Building::Values => ColumnBuilder::new(data_type),
+        };
+        self.results.iter().map(builder).collect()
+    }
+
+    pub(super) fn states(&self) -> Vec<Box<dyn AggregateState>> {
+        self.specs.iter().map(|spec| spec.state(self.append_only)).collect()
+    }
+
+    fn add(&mut self, call: &AggregateCall) -> Result<(usize, usize)> {
+        use AggregateFunction as F;
+        let types = types_of(&self.input, &call.args)?;
+        let selection = self.selection(
+            match call.function {
+                F::Other(_) => Vec::new(),
+                _ => call.args.clone(),
+            },
+            call.filter,
+        );
+        if matches!(call.function, F::Count) && !call.distinct {
+            self.counts_all |= call.args.is_empty() && call.filter.is_none();
+            return Ok(self.share(Spec::Count { selection }));
+        }
+        let (Some(&argument), Some(data_type)) = (call.args.first(), types.first()) else {
+            return Err(Error::sql(format!(
+                "the aggregate {} has no argument",
+                call.output.name()
+            )));
+        };
+        let numeric = || match form_of(data_type) {
+            Form::Int | Form::Float | Form::Wide => Ok(()),
+            _ => Err(Error::sql(format!(
+                "the aggregate {} needs a number, not {data_type}",
+                call.output.name()
+            ))),
+        };
+        let scale = decimal_scale(data_type);
+        let inner = match &call.function {
+            F::Count => Some(Inner::Count),
+            F::Sum => Some(Inner::Sum(Measure::Sum)),
+            F::Avg => Some(Inner::Sum(Measure::Average)),
+            F::Variance { sample, root } => {
+                Some(Inner::Variance(Spread { sample: *sample, root: *root }))
+            }
+            _ => None,
+        };
+        match inner {
+            Some(inner) if call.distinct => {
+                if inner != Inner::Count {
+                    numeric()?;
+                }
+                return self.add_distinct(&call.args, types, selection, inner);
+            }
+            Some(Inner::Sum(measure)) => {
+                numeric()?;
+                let column = self.request(Request::One(argument, Reading::Plain));
+                let (form, members) = (form_of(data_type), vec![measure]);
+                return Ok(self.share(Spec::Sum { column, selection, form, scale, members }));
+            }
+            Some(Inner::Variance(spread)) => {
+                numeric()?;
+                let column = self.request(Request::One(argument, Reading::Double));
+                let members = vec![spread];
+                return Ok(self.share(Spec::Variance { column, selection, scale, members }));
+            }
+            _ => {}
+        }
+        let spec = match &call.function {
+            F::Min | F::Max => self.extreme(argument, data_type, selection, false, call),
+            F::FirstValue | F::LastValue if self.append_only => {
+                self.extreme(argument, data_type, selection, true, call)
+            }
+            F::FirstValue => self.ordered(argument, selection, Reader::First),
+            F::LastValue => self.ordered(argument, selection, Reader::Last),
+            F::ListAgg { separator } => {
+                let reader = Reader::Join { separator: separator.clone(), distinct: call.distinct };
+                if form_of(data_type) != Form::Bytes {
+                    return Err(Error::sql(format!("LISTAGG needs strings, not {data_type}")));
+                }
+                let column = self.request(Request::One(argument, Reading::Plain));
+                Spec::Ordered { column, selection, reader }
+            }
+            F::Other(function) => {
+                let function = Box::new(self.library(function, call)?);
+                let column = self.request(Request::Row(call.args.clone()));
+                Spec::Ordered { column, selection, reader: Reader::Library { function, types } }
+            }
+            F::Count | F::Sum | F::Avg | F::Variance { .. } => {
+                return Err(Error::internal("an aggregate was planned twice"));
+            }
+        };
+        Ok(self.share(spec))
+    }
+
+    fn extreme(
+        &mut self,
+        argument: usize,
+        data_type: &DataType,
+        selection: usize,
+        timed: bool,
+        call: &AggregateCall,
+    ) -> Spec {
+        let form = match form_of(data_type) {
+            Form::Float => Form::Int,
+            form => form,
+        };
+        let greatest =
+            matches!(call.function, AggregateFunction::Max | AggregateFunction::LastValue);
+        let column = self.request(Request::One(argument, Reading::Ordered));
+        Spec::Extreme { column, selection, form, timed, greatest }
+    }
+
+    /// An ordered state over one argument, as row bytes that the result is built from.
+    fn ordered(&mut self, argument: usize, selection: usize, reader: Reader) -> Spec {
+        Spec::Ordered { column: self.request(Request::Row(vec![argument])), selection, reader }
+    }
+
+    fn library(
+        &self,
+        function: &Arc<AggregateUDF>,
+        call: &AggregateCall,
+    ) -> Result<AggregateFunctionExpr> {
+        let fields: Vec<Field> = call
+            .args
+            .iter()
+            .enumerate()
+            .map(|(i, &column)| {
+                Field::new(format!("c{i}"), self.input.field(column).data_type().clone(), true)
+            })
+            .collect();
+        let arguments = (0..fields.len())
+            .map(|i| Arc::new(ColumnExpr::new(&format!("c{i}"), i)) as Arc<dyn PhysicalExpr>)
+            .collect();
+        Ok(AggregateExprBuilder::new(Arc::clone(function), arguments)
+            .schema(Arc::new(Schema::new(fields)))
+            .alias(call.output.name())
+            .with_distinct(call.distinct)
+            .build()?)
+    }
+
+    fn add_distinct(
+        &mut self,
+        arguments: &[usize],
+        types: Vec<DataType>,
+        selection: usize,
+        inner: Inner,
+    ) -> Result<(usize, usize)> {
+        let columns: Vec<usize> = arguments
+            .iter()
+            .map(|&column| self.request(Request::One(column, Reading::Key)))
+            .collect();
+        for (unit, spec) in self.specs.iter_mut().enumerate() {
+            let Spec::Distinct { columns: theirs, filters, members, .. } = spec else { continue };
+            let known = filters.iter().position(|&filter| filter == selection);
+            if *theirs != columns || (known.is_none() && filters.len() == FILTERS_MAX) {
+                continue;
+            }
+            let filter = known.unwrap_or_else(|| {
+                filters.push(selection);
+                filters.len() - 1
+            });
+            return Ok((unit, position_or_push(members, Unique { filter, inner })));
+        }
+        let members = vec![Unique { filter: 0, inner }];
+        self.specs.push(Spec::Distinct { columns, types, filters: vec![selection], members });
+        Ok((self.specs.len() - 1, 0))
+    }
+
+    fn request(&mut self, request: Request) -> usize {
+        position_or_push(&mut self.requests, request)
+    }
+
+    fn selection(&mut self, not_null: Vec<usize>, filter: Option<usize>) -> usize {
+        position_or_push(&mut self.selections, Selection { not_null, filter })
+    }
+
+    /// The state for `spec`, shared with an equal one, and the member in it.
+    fn share(&mut self, spec: Spec) -> (usize, usize) {
+        for (unit, known) in self.specs.iter_mut().enumerate() {
+            if let Some(member) = known.take_in(&spec) {
+                return (unit, member);
+            }
+        }
+        self.specs.push(spec);
+        (self.specs.len() - 1, 0)
+    }
+}
+
+fn position_or_push<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
+    all.iter().position(|other| *other == one).unwrap_or_else(|| {
+        all.push(one);
+        all.len() - 1
+    })
+}
+
+impl Spec {
+    /// Makes this state serve `other` as well, if it can.
+    fn take_in(&mut self, other: &Spec) -> Option<usize> {
+        match (self, other) {
+            (Spec::Count { selection: a }, Spec::Count { selection: b }) => (*a == *b).then_some(0),
+            (
+                Spec::Sum { column: a, selection: b, members, .. },
+                Spec::Sum { column: c, selection: d, members: more, .. },
+            ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
+            (
+                Spec::Variance { column: a, selection: b, members, .. },
+                Spec::Variance { column: c, selection: d, members: more, .. },
+            ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
+            (
+                Spec::Extreme { column: a, selection: b, timed: t, greatest: g, .. },
+                Spec::Extreme { column: c, selection: d, timed: u, greatest: h, .. },
+            ) => ((*a, *b, *t, *g) == (*c, *d, *u, *h)).then_some(0),
+            _ => None,
+        }
+    }
+
+    fn state(&self, append_only: bool) -> Box<dyn AggregateState> {
+        match self {
+            Spec::Count { selection } => Box::new(Count::new(*selection)),
+            Spec::Sum { column, selection, form, scale, members } => {
+                sum(*column, *selection, *form, *scale, members.clone())
+            }
+            Spec::Variance { column, selection, scale, members } => {
+                Box::new(Variance::new(*column, *selection, *scale, members.clone()))
+            }
+            Spec::Extreme { column, selection, form, timed, greatest } => {
+                let make = (*column, *selection, *greatest, append_only);
+                match (form, timed) {
+                    (Form::Int | Form::Float, false) => extreme::<Ints>(make),
+                    (Form::Wide, false) => extreme::<Wides>(make),
+                    (_, false) => extreme::<Bytes>(make),
+                    (Form::Int | Form::Float, true) => extreme::<Timed<Ints>>(make),
+                    (Form::Wide, true) => extreme::<Timed<Wides>>(make),
+                    (_, true) => extreme::<Timed<Bytes>>(make),
+                }
+            }
+            Spec::Ordered { column, selection, reader } => {
+                Box::new(Ordered::new(*column, *selection, !append_only, reader.clone()))
+            }
+            Spec::Distinct { columns, types, filters, members } => {
+                let members = members.iter().map(|unique| unique.member(types)).collect();
+                let (columns, types, filters) = (columns.clone(), types.clone(), filters.clone());
+                Box::new(Distinct::new(columns, types, filters, members, !append_only))
+            }
+        }
+    }
+}
+
+impl Unique {
+    fn member(&self, types: &[DataType]) -> Member {
+        let data_type = types.first().unwrap_or(&DataType::Int64);
+        let scale = decimal_scale(data_type);
+        let inner = match &self.inner {
+            Inner::Count => None,
+            Inner::Sum(measure) => Some(sum(0, 0, form_of(data_type), scale, vec![*measure])),
+            Inner::Variance(spread) => {
+                let state = Variance::new(0, 0, scale, vec![*spread]);
+                Some(Box::new(state) as Box<dyn ValueState>)
+            }
+        };
+        Member { filter: self.filter, inner }
+    }
+}
+
+fn sum(
+    column: usize,
+    selection: usize,
+    form: Form,
+    scale: i8,
+    members: Vec<Measure>,
+) -> Box<dyn ValueState> {
+    match form {
+        Form::Float => Box::new(Sum::<FloatTotal>::new(column, selection, scale, members)),
+        Form::Wide => Box::new(Sum::<WideTotal>::new(column, selection, scale, members)),
+        _ => Box::new(Sum::<i128>::new(column, selection, scale, members)),
+    }
+}
+
+fn extreme<K: Kind>(
+    (column, selection, greatest, append_only): (usize, usize, bool, bool),
+) -> Box<dyn AggregateState> {
+    if append_only {
+        Box::new(Extreme::<K>::new(column, selection, greatest))
+    } else {
+        Box::new(Multiset::<K>::new(column, selection, greatest))
+    }
+}
+
+/// Keys and calls over the columns that they use alone.
+#[derive(Clone, Debug)]
+pub struct Narrowed {
+    /// The input columns in use, ascending.
+    pub used: Vec<usize>,
+    /// The keys, as columns of `schema`.
+    pub keys: Vec<usize>,
+    /// The calls over `schema`.
+    pub calls: Vec<AggregateCall>,
+    /// The columns in use.
+    pub schema: SchemaRef,
+}
+
+/// Rewrites `keys` and `calls` to the columns of `input` that they use.
+pub fn narrow(input: &SchemaRef, keys: &[usize], calls: &[AggregateCall]) -> Result<Narrowed> {
+    let mut used: Vec<usize> = keys.to_vec();
+    for call in calls {
+        used.extend(call.args.iter().chain(&call.filter));
+    }
+    used.sort_unstable();
+    used.dedup();
+    types_of(input, &used)?;
+    let place = |column: &usize| used.binary_search(column).unwrap_or_default();
+    let calls = calls
+        .iter()
+        .map(|call| AggregateCall {
+            args: call.args.iter().map(place).collect(),
+            filter: call.filter.as_ref().map(place),
+            ..call.clone()
+        })
+        .collect();
+    let keys = keys.iter().map(place).collect();
+    let schema = Arc::new(input.project(&used)?);
+    Ok(Narrowed { used, keys, calls, schema })
+}

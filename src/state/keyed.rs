@@ -1,0 +1,209 @@
+//! Aggregates of the groups of one window: keys, states and row counts together.
+//!
+//! Called by the windowed operators; the updating `GROUP BY` keeps its parts itself.
+
+use std::ops::Range;
+use std::sync::Arc;
+
+use arrow::array::{Array, ArrayRef};
+use arrow::datatypes::{DataType, SchemaRef};
+use arrow::util::display::{ArrayFormatter, FormatOptions};
+
+use super::aggregate::{AggregatePlan, AggregateStates, StepInput};
+use super::change_log::ChangeLog;
+use super::column::Column;
+use super::keys::GroupKeys;
+use crate::error::{DeadLetter, Result};
+use crate::time::EventTime;
+
+/// Group keys and the aggregate states of their groups.
+pub struct KeyedState {
+    keys: GroupKeys,
+    states: AggregateStates,
+    /// Rows of each group; absent for append-only input, where every group has rows.
+    counts: Option<Vec<i64>>,
+    scratch: Vec<u32>,
+}
+
+/// The result rows of groups: key columns, then calls.
+pub struct Results {
+    /// Key columns, then one column a call.
+    pub columns: Vec<ArrayRef>,
+    /// Number of rows.
+    pub rows: usize,
+    /// Results that their type cannot hold: row and call.
+    pub failed: Vec<(usize, usize)>,
+}
+
+impl KeyedState {
+    /// No groups yet.
+    pub fn new(plan: Arc<AggregatePlan>, key_types: Vec<DataType>) -> Self {
+        let counts = (!plan.append_only()).then(Vec::new);
+        let states = AggregateStates::new(plan);
+        KeyedState { keys: GroupKeys::new(key_types), states, counts, scratch: Vec::new() }
+    }
+
+    /// Number of groups.
+    pub fn len(&self) -> usize {
+        self.keys.len()
+    }
+
+    /// Whether there are no groups.
+    pub fn is_empty(&self) -> bool {
+        self.keys.is_empty()
+    }
+
+    /// Adds the rows `rows`, whose keys are in `keys`.
+    pub fn apply(&mut self, input: &StepInput, keys: &[&Column], rows: Range<usize>) -> Result<()> {
+        self.number(keys, rows.clone())?;
+        self.add(input, rows)
+    }
+
+    /// As [`KeyedState::apply`], logging the results before and after as changes at `time`.
+    pub fn apply_logged(
+        &mut self,
+        input: &StepInput,
+        keys: &[&Column],
+        rows: Range<usize>,
+        time: EventTime,
+        log: &mut ChangeLog,
+    ) -> Result<()> {
+        let known = self.keys.bound();
+        self.number(keys, rows.clone())?;
+        let mut touched = self.scratch.clone();
+        touched.sort_unstable();
+        touched.dedup();
+        let bound = self.keys.bound();
+        let exists = |counts: &Option<Vec<i64>>, group: u32, known: usize| match counts {
+            Some(counts) => counts[group as usize] > 0,
+            None => (group as usize) < known,
+        };
+        log.before(&self.states, bound, &touched, |group| exists(&self.counts, group, known))?;
+        self.add(input, rows)?;
+        log.after(&self.states, time, &touched, |group| exists(&self.counts, group, bound))
+    }
+
+    fn number(&mut self, keys: &[&Column], rows: Range<usize>) -> Result<()> {
+        self.keys.intern(keys, rows, &mut self.scratch)?;
+        self.grow();
+        Ok(())
+    }
+
+    fn grow(&mut self) {
+        self.states.resize(self.keys.bound());
+        if let Some(counts) = &mut self.counts {
+            counts.resize(self.keys.bound(), 0);
+        }
+    }
+
+    fn add(&mut self, input: &StepInput, rows: Range<usize>) -> Result<()> {
+        if let Some(counts) = &mut self.counts {
+            for (row, &group) in rows.clone().zip(&self.scratch) {
+                counts[group as usize] += input.diffs.as_ref().map_or(1, |diffs| diffs[row]);
+            }
+        }
+        self.states.update(input, rows, &self.scratch)
+    }
+
+    /// Adds all groups of `other`, a state of the same plan and keys.
+    pub fn merge(&mut self, other: &KeyedState) -> Result<()> {
+        let mut groups = std::mem::take(&mut self.scratch);
+        self.keys.intern_from(&other.keys, &mut groups)?;
+        self.grow();
+        if let (Some(mine), Some(theirs)) = (&mut self.counts, &other.counts) {
+            for (&group, count) in groups.iter().zip(theirs) {
+                mine[group as usize] += count;
+            }
+        }
+        self.states.merge(&other.states, &groups)?;
+        self.scratch = groups;
+        Ok(())
+    }
+
+    /// Forgets all groups and keeps the memory.
+    pub fn reset(&mut self) {
+        self.keys.clear();
+        self.states.reset();
+        if let Some(counts) = &mut self.counts {
+            counts.clear();
+        }
+    }
+
+    /// The results of all groups that have rows.
+    pub fn results(&self) -> Result<Results> {
+        let mut groups = self.keys.live();
+        if let Some(counts) = &self.counts {
+            groups.retain(|&group| counts[group as usize] > 0);
+        }
+        let mut columns = self.keys.columns(&groups)?;
+        let mut builders = self.states.builders();
+        self.states.append(&groups, &mut builders)?;
+        let mut failed = Vec::new();
+        for (call, builder) in builders.iter_mut().enumerate() {
+            failed.extend(builder.failed().iter().map(|&row| (row as usize, call)));
+            columns.push(builder.finish()?);
+        }
+        Ok(Results { columns, rows: groups.len(), failed })
+    }
+
+    /// The results that `log` noted: columns as of [`KeyedState::results`], times and diffs.
+    pub fn changes(&self, log: &mut ChangeLog) -> Result<(Results, Vec<EventTime>, Vec<i64>)> {
+        let changes = log.finish(false)?;
+        let mut columns = Vec::new();
+        for column in self.keys.columns(&changes.groups)? {
+            columns.push(arrow::compute::take(column.as_ref(), &changes.rows, None)?);
+        }
+        columns.extend(changes.columns);
+        let (rows, failed) = (changes.times.len(), changes.failed);
+        Ok((Results { columns, rows, failed }, changes.times, changes.diffs))
+    }
+
+    /// A log of changes of this state.
+    pub fn log(&self) -> ChangeLog {
+        ChangeLog::new(self.states.builders())
+    }
+}
+
+/// A dead letter for each result that its type cannot hold; it is NULL in the output.
+///
+/// `columns` are the output columns, the first `keys` of them keys; `failed` names row and call.
+pub fn out_of_range(
+    schema: &SchemaRef,
+    columns: &[ArrayRef],
+    keys: usize,
+    failed: &[(usize, usize)],
+) -> Result<Vec<DeadLetter>> {
+    failed
+        .iter()
+        .map(|&(row, call)| {
+            let field = schema.field(keys + call);
+            Ok(DeadLetter {
+                source: "aggregate".to_owned(),
+                partition: String::new(),
+                offset: -1,
+                reason: format!("{} is out of the range of {}", field.name(), field.data_type()),
+                record: row_text(&columns[..keys], row)?,
+            })
+        })
+        .collect()
+}
+
+/// One row as text, for a dead letter.
+pub fn row_text(columns: &[ArrayRef], row: usize) -> Result<String> {
+    let options = FormatOptions::default().with_null("NULL");
+    let mut text = String::new();
+    for column in columns.iter().filter(|column| row < column.len()) {
+        if !text.is_empty() {
+            text.push(',');
+        }
+        let formatter = ArrayFormatter::try_new(column.as_ref(), &options)?;
+        text.push_str(&formatter.value(row).to_string());
+    }
+    if let Some((end, _)) = text
+        .char_indices()
+        .find(|(i, c)| i + c.len_utf8() > crate::limits::DEAD_LETTER_RECORD_BYTES_MAX)
+    {
+        text.truncate(end);
+    }
+    Ok(text)
+}
