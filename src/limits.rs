@@ -86,3 +86,5 @@ pub const HTTP_CALLS_MAX: usize = 16;
 pub const HTTP_WAIT_SECONDS_MAX: u64 = 10;
 /// Seconds that open requests get to finish when the service stops.
 pub const HTTP_SHUTDOWN_SECONDS_MAX: u64 = 10;
+/// Jobs of one service.
+pub const JOBS_MAX: usize = 1000;

@@ -1,9 +1,87 @@
 //! `floodmark serve`.
+
+use std::io::Write;
+use std::path::PathBuf;
+use std::sync::Arc;
+
 use clap::Args;
-/// Run the service.
+
+use crate::error::{Error, ErrorKind, Result};
+use crate::job::manager::{JobManager, Service};
+use crate::job::service::JobService;
+
+/// Run the service: jobs over HTTP, views that can be queried.
 #[derive(Debug, Args)]
-pub struct ServeArguments {}
-/// Runs it.
-pub fn run(_: &ServeArguments) -> crate::error::Result<()> {
+#[command(after_help = "Examples:\n  \
+    floodmark serve --job dataflows/hourly_tips.sql\n  \
+    floodmark serve --listen 0.0.0.0:8080 --workers 4\n  \
+    curl -s localhost:8080/v1/sql -d '{\"query\":\"SELECT count(*) FROM v\"}'")]
+pub struct ServeArguments {
+    /// Address to listen on; port 0 takes a free one
+    #[arg(long, value_name = "ADDRESS", default_value = "127.0.0.1:8080")]
+    listen: String,
+    /// Worker threads; one a core if not given
+    #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
+    workers: Option<u16>,
+    /// Directory for what outlives the service
+    #[arg(long, value_name = "DIR")]
+    data_dir: Option<PathBuf>,
+    /// Start a job from a SQL script; its name is the file's
+    #[arg(long = "job", value_name = "FILE")]
+    jobs: Vec<PathBuf>,
+}
+
+/// Runs the service until Ctrl-C.
+pub fn run(arguments: &ServeArguments) -> Result<()> {
+    if let Some(dir) = &arguments.data_dir {
+        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir.display(), &e))?;
+    }
+    let workers = arguments.workers.map_or_else(super::default_workers, usize::from);
+    let runtime = tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .enable_all()
+        .build()
+        .map_err(|e| Error::io("the HTTP runtime", &e))?;
+    let listener = runtime
+        .block_on(tokio::net::TcpListener::bind(&arguments.listen))
+        .map_err(|e| Error::io(&arguments.listen, &e))?;
+    let manager = JobManager::start(workers)?;
+    let service: Arc<dyn JobService> = Arc::new(Service(Arc::clone(&manager)));
+    for file in &arguments.jobs {
+        start(service.as_ref(), file)?;
+    }
+    let address = listener.local_addr().map_err(|e| Error::io(&arguments.listen, &e))?;
+    // Where standard error is closed nobody can be told.
+    let _ = writeln!(std::io::stderr(), "listening on http://{address}");
+    let served = runtime.block_on(crate::api::serve(listener, service, interrupted()));
+    manager.stop();
+    served
+}
+
+fn start(service: &dyn JobService, file: &PathBuf) -> Result<()> {
+    let texts = super::read_scripts(std::slice::from_ref(file))?;
+    let name = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
+    for (path, text) in texts {
+        service.create(name, &text).map_err(|mut error| {
+            if let Some(at) = &mut error.location {
+                at.file.clone_from(&path);
+            }
+            error
+        })?;
+    }
     Ok(())
+}
+
+async fn interrupted() {
+    use tokio::signal::unix::{SignalKind, signal};
+    let (Ok(mut interrupt), Ok(mut terminate)) =
+        (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))
+    else {
+        tracing::error!("{:?}: signals cannot be handled", ErrorKind::Io);
+        return std::future::pending().await;
+    };
+    tokio::select! {
+        _ = interrupt.recv() => {}
+        _ = terminate.recv() => {}
+    }
 }

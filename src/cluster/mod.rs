@@ -67,7 +67,7 @@ pub struct Cluster {
     place: Place,
     commands: Vec<SyncSender<Command>>,
     wakers: Vec<SyncActivator>,
-    guards: Option<WorkerGuards<()>>,
+    guards: Mutex<Option<WorkerGuards<()>>>,
 }
 
 impl Cluster {
@@ -105,7 +105,12 @@ impl Cluster {
         }
         wakers.sort_by_key(|(local, _)| *local);
         let wakers = wakers.into_iter().map(|(_, waker)| waker).collect();
-        Ok(Cluster { place: topology.place(), commands: senders, wakers, guards: Some(guards) })
+        Ok(Cluster {
+            place: topology.place(),
+            commands: senders,
+            wakers,
+            guards: Mutex::new(Some(guards)),
+        })
     }
 
     /// Where this process stands.
@@ -137,7 +142,8 @@ impl Drop for Cluster {
     fn drop(&mut self) {
         // Workers that are gone already need no command.
         let _ = self.send(|| Command::Stop);
-        if let Some(guards) = self.guards.take() {
+        let guards = lock(&self.guards).take();
+        if let Some(guards) = guards {
             for result in guards.join() {
                 if let Err(error) = result {
                     tracing::error!("a worker ended badly: {error}");

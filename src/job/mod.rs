@@ -2,10 +2,12 @@
 //!
 //! * [`definition`]: texts to a stream plan
 //! * [`batch_run`]: one job in one process, to its end (`floodmark run`)
+//! * [`service`], [`manager`]: jobs that come and go (`floodmark serve`)
 //! * [`results`]: the final contents of bare queries
 
 pub mod batch_run;
 pub mod definition;
+pub mod manager;
 pub mod results;
 
 pub mod service;
