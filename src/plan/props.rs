@@ -78,7 +78,7 @@ impl Props {
         let all = |old: &[usize]| old.iter().map(|&c| place(c)).collect::<Option<Vec<_>>>();
         Props {
             mode: self.mode,
-            unique_key: self.unique_key.as_deref().and_then(all),
+            unique_key: self.project_key(place),
             window: WindowColumns {
                 start: self.window.start.and_then(place),
                 end: self.window.end.and_then(place),
@@ -92,6 +92,26 @@ impl Props {
             bounded: self.bounded,
             window_delay: self.window_delay,
         }
+    }
+
+    /// The unique key by its new places; of a window of fixed size either border says the other.
+    fn project_key(&self, place: impl Fn(usize) -> Option<usize>) -> Option<Vec<usize>> {
+        let key = self.unique_key.as_ref()?;
+        let other_border = |column: usize| match column {
+            _ if self.window.size.is_none() => None,
+            c if Some(c) == self.window.start => self.window.end,
+            c if Some(c) == self.window.end => self.window.start,
+            _ => None,
+        };
+        let mut placed = Vec::with_capacity(key.len());
+        for &column in key {
+            match (place(column), other_border(column)) {
+                (Some(at), _) => placed.push(at),
+                (None, Some(other)) if key.contains(&other) && place(other).is_some() => {}
+                (None, _) => return None,
+            }
+        }
+        Some(placed)
     }
 
     /// Whether rows with equal `keys` are on one worker already.

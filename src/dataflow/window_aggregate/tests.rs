@@ -5,6 +5,8 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::plan::node::WindowInput;
+use crate::sql::window::WindowSpec;
 use crate::dataflow::oracle::*;
 
 const SPAN: i64 = 90;
