@@ -231,7 +231,7 @@ impl SharedSource {
         if let Some(rows) = decoded.rows {
             self.timestamps(rows, &mut held, table, decoded.offset)?;
         }
-        if self.max_future_skew.is_none() && !self.is_ingestion_time() {
+        if self.max_future_skew.is_none() {
             let bound = held.watermarks.bound(&held.times);
             lock(&self.clocks)[partition].publish(sequence, bound);
             held.published = true;
