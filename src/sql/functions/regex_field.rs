@@ -1,4 +1,4 @@
-//! One field of a delimited text, the expression that most logs are read with, without an automaton.
+//! One field of a delimited text, the expression that most logs are read with; no automaton.
 //!
 //! `(&|^)name=([^&]*)` asks for the text between a literal and the next delimiter, where the
 //! literal starts the text or follows a delimiter. Expressions of exactly this shape are found here

@@ -1,8 +1,8 @@
 //! Java's regular expressions in the syntax of the `regex` crate.
 //!
 //! Same matches where both have the construct. What the crate cannot do in linear time
-//! (look-around, back-references, possessive quantifiers) is refused. One difference stays: `$` does not match
-//! before a final line end.
+//! (look-around, back-references, possessive quantifiers) is refused. One difference stays:
+//! `$` does not match before a final line end.
 
 use std::iter::Peekable;
 use std::rc::Rc;
