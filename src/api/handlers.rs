@@ -8,6 +8,7 @@ use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
 use datafusion::common::ScalarValue;
+use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
 use tokio::time::timeout;
 
@@ -221,7 +222,7 @@ pub(super) async fn read_view(
         Error::config(e.body_text()).with_hint("the parameters are as_of, key and limit")
     })?;
     let limit = row_limit(query.limit)?;
-    let as_of = query.as_of.as_deref().map(parse_time).transpose()?;
+    let as_of = query.as_of.as_deref().map(parse_time).transpose().map_err(in_as_of)?;
     let rows = edge.call(move |service| {
         let view = service.view(&name)?;
         let values = query.key.map(|key| key_values(&view, &key)).transpose()?;
@@ -244,7 +245,7 @@ pub(super) async fn run_sql(
     let request: wire::RunSql = read_json(&headers, body).await?;
     let request = QueryRequest {
         query: request.query,
-        as_of: request.as_of.map(|time| time.time()).transpose()?,
+        as_of: request.as_of.map(|time| time.time()).transpose().map_err(in_as_of)?,
         limit: row_limit(request.limit)?,
     };
     let answer = edge.call(move |service| run_query(&Views(service), &request)).await?;
@@ -275,6 +276,12 @@ pub(super) async fn no_method(method: Method, uri: Uri) -> ApiError {
     ApiError::new(StatusCode::METHOD_NOT_ALLOWED, error)
 }
 
+/// Names the parameter that was wrong.
+fn in_as_of(mut error: Error) -> Error {
+    error.message = format!("as_of: {}", error.message);
+    error
+}
+
 fn row_limit(asked: Option<usize>) -> Result<usize> {
     match asked {
         None => Ok(HTTP_ROWS_DEFAULT),
@@ -287,14 +294,19 @@ fn row_limit(asked: Option<usize>) -> Result<usize> {
 /// The whole body as JSON, within the bounds of size and time.
 async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> ApiResult<T> {
     refuse_foreign(headers)?;
+    let too_long = || {
+        let message = format!("the body is longer than {HTTP_BODY_BYTES_MAX} bytes");
+        let error = Error::new(ErrorKind::Limit, message);
+        Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error))
+    };
+    // A length announced is refused before the body is read.
+    if body.size_hint().lower() > HTTP_BODY_BYTES_MAX as u64 {
+        return too_long();
+    }
     let read = axum::body::to_bytes(body, HTTP_BODY_BYTES_MAX);
     let bytes = match timeout(Duration::from_secs(HTTP_READ_SECONDS_MAX), read).await {
         Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) if is_too_long(&error) => {
-            let message = format!("the body is longer than {HTTP_BODY_BYTES_MAX} bytes");
-            let error = Error::new(ErrorKind::Limit, message);
-            return Err(ApiError::new(StatusCode::PAYLOAD_TOO_LARGE, error));
-        }
+        Ok(Err(error)) if is_too_long(&error) => return too_long(),
         Ok(Err(error)) => return Err(Error::config(format!("the body: {error}")).into()),
         Err(_) => {
             let message = format!("the body took longer than {HTTP_READ_SECONDS_MAX} seconds");

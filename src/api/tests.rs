@@ -1,15 +1,15 @@
 //! The HTTP edge over a real socket: each route, each form, each error, the contract.
 
-mod contract;
-mod fake;
-mod http;
+mod client_for_tests;
+mod contract_tests;
+mod service_for_tests;
 
 use std::time::Duration;
 
 use serde_json::{Value, json};
 
-use self::fake::start;
-use self::http::{Reply, raw};
+use self::client_for_tests::{Reply, raw, request};
+use self::service_for_tests::start;
 use crate::limits::HTTP_BODY_BYTES_MAX;
 
 const NOON: i64 = 1_577_880_000_000;
@@ -260,6 +260,17 @@ async fn bodies_are_bounded() {
     let reply = server.post("/v1/sql", &long).await;
     assert_eq!(reply.status, 413);
     assert_eq!(reply.json()["error"]["kind"], "limit");
+    // A length announced is refused before the body comes; one not announced, while it comes.
+    let host = server.address;
+    let head = format!("POST /v1/sql HTTP/1.1\r\nhost: {host}\r\ncontent-length: 9999999\r\n\r\n");
+    assert!(raw(host, head.as_bytes()).await.starts_with("HTTP/1.1 413"));
+    let chunk = "x".repeat(1 << 20);
+    let mut chunked = format!("POST /v1/sql HTTP/1.1\r\nhost: {host}\r\n");
+    chunked.push_str("transfer-encoding: chunked\r\n\r\n");
+    for _ in 0..6 {
+        chunked.push_str(&format!("100000\r\n{chunk}\r\n"));
+    }
+    assert!(raw(host, chunked.as_bytes()).await.starts_with("HTTP/1.1 413"));
 }
 
 #[tokio::test]
@@ -295,9 +306,7 @@ async fn open_requests_finish_at_shutdown() {
     let address = server.address;
     let slow = json!({"name": "slow", "sql": "slow"}).to_string();
     let pending =
-        tokio::spawn(
-            async move { http::request(address, "POST", "/v1/jobs", &[], &slow).await.status },
-        );
+        tokio::spawn(async move { request(address, "POST", "/v1/jobs", &[], &slow).await.status });
     server.fake.slow_started().await;
     server.stop.send(()).unwrap();
     server.fake.release_slow();

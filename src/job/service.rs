@@ -122,7 +122,7 @@ pub fn validate_job_name(name: &str) -> Result<()> {
     }
     let shown: String = name.chars().take(40).collect();
     Err(Error::config(format!("'{shown}' cannot name a job")).with_hint(format!(
-        "use letters, digits, '_' and '-', begin with a letter, at most {JOB_NAME_BYTES_MAX} of them"
+        "use at most {JOB_NAME_BYTES_MAX} letters, digits, '_' and '-', and begin with a letter"
     )))
 }
 

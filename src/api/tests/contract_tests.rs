@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 
 use serde_json::{Value, json};
 
-use super::fake::start;
+use super::service_for_tests::start;
 use crate::api::ROUTES;
 
 fn document() -> Value {

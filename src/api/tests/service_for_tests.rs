@@ -12,7 +12,7 @@ use tokio::sync::{Semaphore, oneshot};
 use tokio::task::JoinHandle;
 
 use super::NOON;
-use super::http::{Reply, request};
+use super::client_for_tests::{Reply, request};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::job::service::{JobInfo, JobService, JobState, SourceInfo};
