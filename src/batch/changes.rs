@@ -48,8 +48,8 @@ pub fn change_kinds(batch: &UpdateBatch, key: &[usize]) -> Result<Vec<ChangeKind
     let fields = columns.iter().map(|c| SortField::new(c.data_type().clone())).collect();
     let keys = RowConverter::new(fields)?.convert_columns(&columns)?;
     for row in 1..batch.len() {
-        let same = batch.times()[row] == batch.times()[row - 1]
-            && keys.row(row) == keys.row(row - 1);
+        let same =
+            batch.times()[row] == batch.times()[row - 1] && keys.row(row) == keys.row(row - 1);
         if same && kinds[row - 1] == ChangeKind::Delete && kinds[row] == ChangeKind::Insert {
             kinds[row - 1] = ChangeKind::UpdateBefore;
             kinds[row] = ChangeKind::UpdateAfter;

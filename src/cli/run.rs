@@ -124,7 +124,9 @@ fn print_rows(rows: &RecordBatch, format: Format, separate: bool) -> Result<()> 
         out.push(b'\n');
     }
     match format {
-        Format::Table => out.extend_from_slice(table::format(&rows.schema(), std::slice::from_ref(rows))?.as_bytes()),
+        Format::Table => out.extend_from_slice(
+            table::format(&rows.schema(), std::slice::from_ref(rows))?.as_bytes(),
+        ),
         Format::Csv => {
             out.extend_from_slice(csv::header(&rows.schema()).as_bytes());
             csv::write_rows(rows, &mut out)?;

@@ -4,4 +4,6 @@ use clap::Args;
 #[derive(Debug, Args)]
 pub struct ServeArguments {}
 /// Runs it.
-pub fn run(_: &ServeArguments) -> crate::error::Result<()> { Ok(()) }
+pub fn run(_: &ServeArguments) -> crate::error::Result<()> {
+    Ok(())
+}

@@ -98,9 +98,9 @@ impl Cluster {
         .map_err(|e| Error::new(ErrorKind::Io, format!("the workers cannot start: {e}")))?;
         let mut wakers = Vec::new();
         for _ in 0..topology.workers {
-            let waker = started.recv_timeout(Duration::from_secs(60)).map_err(|_| {
-                Error::internal("a worker did not start within a minute")
-            })?;
+            let waker = started
+                .recv_timeout(Duration::from_secs(60))
+                .map_err(|_| Error::internal("a worker did not start within a minute"))?;
             wakers.push(waker);
         }
         wakers.sort_by_key(|(local, _)| *local);

@@ -1,6 +1,7 @@
 //! The loop of one worker thread: commands, steps, and the ends of jobs.
 
 use std::collections::BTreeMap;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::Arc;
 use std::sync::mpsc::{Receiver, TryRecvError};
 use std::time::Duration;
@@ -79,7 +80,15 @@ pub fn run(worker: &mut Worker, local: usize, commands: &Receiver<Command>) {
                 Err(TryRecvError::Empty) => break,
             }
         }
-        worker.step_or_park(Some(PARK));
+        let stepped = catch_unwind(AssertUnwindSafe(|| worker.step_or_park(Some(PARK))));
+        if stepped.is_err() {
+            // What the worker's operators hold is lost: no job of it can go on.
+            for job in jobs.values() {
+                let what = format!("worker {local} panicked; its message is above");
+                job.runtime.metrics.fail(Error::internal(what));
+            }
+            return;
+        }
         for job in jobs.values_mut() {
             watch(job, local);
         }
@@ -88,9 +97,8 @@ pub fn run(worker: &mut Worker, local: usize, commands: &Receiver<Command>) {
 
 fn install(worker: &mut Worker, runtime: Arc<JobRuntime>, rows_in_flight: usize) -> Installed {
     let dataflow = worker.next_dataflow_index();
-    let rendered = worker.dataflow_named::<EventTime, _, _>("job", |scope| {
-        render(scope, &runtime, rows_in_flight)
-    });
+    let rendered = worker
+        .dataflow_named::<EventTime, _, _>("job", |scope| render(scope, &runtime, rows_in_flight));
     let probe = match rendered {
         Ok(probe) => Some(probe),
         Err(error) => {

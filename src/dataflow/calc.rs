@@ -34,7 +34,11 @@ impl CalcLogic {
     }
 
     /// The rows that pass, computed; failing rows are added to `dead`.
-    pub fn apply(&self, batch: &UpdateBatch, dead: &mut Vec<DeadLetter>) -> Result<Vec<UpdateBatch>> {
+    pub fn apply(
+        &self,
+        batch: &UpdateBatch,
+        dead: &mut Vec<DeadLetter>,
+    ) -> Result<Vec<UpdateBatch>> {
         match self.evaluate(batch) {
             Ok(done) => Ok(done.into_iter().collect()),
             Err(error) if batch.len() == 1 => {

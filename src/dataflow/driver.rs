@@ -92,7 +92,8 @@ impl Stash {
             } else {
                 let (below, above) = batch.split_at(frontier)?;
                 closed.extend(below);
-                if let Some((above, (lo, hi))) = above.and_then(|b| b.time_range().map(|r| (b, r))) {
+                if let Some((above, (lo, hi))) = above.and_then(|b| b.time_range().map(|r| (b, r)))
+                {
                     kept.push((lo, hi, above));
                 }
             }
@@ -187,7 +188,9 @@ impl<L: StatefulLogic> Driver<L> {
                     .map(|s| s.take_below(frontier))
                     .collect::<Result<Vec<_>>>()?;
                 let mut emitted = Emitted::default();
-                self.logic.advance(self.applied, frontier, closed, &mut emitted)?;
+                // Below the frontier that was let pass without applying, nothing may be emitted.
+                let from = caps.first().map_or(self.applied, |cap| *cap.time());
+                self.logic.advance(from, frontier, closed, &mut emitted)?;
                 self.send(emitted, &caps)?;
                 self.applied = frontier;
             }

@@ -21,8 +21,8 @@ pub trait StatefulLogic: 'static {
         true
     }
 
-    /// Applies `inputs[i]`, the updates of input `i` with times in `[from, to)` (in any order and
-    /// cut), and emits updates with times in `[from, to)`. `to` is [`crate::time::CLOSED`] when the
+    /// Applies `inputs[i]`, the updates of input `i` below `to` that no earlier call was given (in
+    /// any order and cut), and emits updates with times in `[from, to)`. `to` is [`crate::time::CLOSED`] when the
     /// input has ended; it may equal `from` never. Batches in `inputs` are never empty.
     fn advance(
         &mut self,

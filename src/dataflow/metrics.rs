@@ -145,9 +145,7 @@ impl JobMetrics {
 
     /// Waits at most `timeout` for the end; true if the job is done or failed.
     pub fn wait(&self, timeout: Duration) -> bool {
-        let over = |end: &mut End| {
-            end.workers_done < self.frontiers.len() && end.failure.is_none()
-        };
+        let over = |end: &mut End| end.workers_done < self.frontiers.len() && end.failure.is_none();
         let guard = lock(&self.end);
         let waited = self.ended.wait_timeout_while(guard, timeout, over);
         let (mut end, _) = waited.unwrap_or_else(PoisonError::into_inner);

@@ -15,11 +15,11 @@ pub mod expand;
 pub mod group_aggregate;
 pub mod logic;
 pub mod metrics;
+#[cfg(test)]
+mod oracle;
 pub mod outputs;
 pub mod render;
 pub mod runtime;
-#[cfg(test)]
-mod oracle;
 pub mod session_aggregate;
 pub mod side;
 pub mod sink;

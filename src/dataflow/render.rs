@@ -31,7 +31,7 @@ type Rows<'s> = Stream<'s, EventTime, UpdateBatch>;
 /// Checks that every operator of `plan` can be built, before anything is.
 pub fn check(plan: &StreamPlan) -> Result<()> {
     for node in &plan.nodes {
-        logic_of(plan, node)?;
+        logic_of(plan, node, true)?;
     }
     Ok(())
 }
@@ -103,7 +103,8 @@ impl<'s> Renderer<'s, '_> {
                 self.stateless(&name, node, wants, move |batch, dead| logic.apply(batch, dead))
             }
             Operator::Union => {
-                let inputs: Vec<_> = node.inputs.iter().map(|n| self.streams[n.0].clone()).collect();
+                let inputs: Vec<_> =
+                    node.inputs.iter().map(|n| self.streams[n.0].clone()).collect();
                 let merged = self.scope.concatenate(inputs);
                 plain(self.rename(merged, node))
             }
@@ -125,7 +126,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_) => {
-                let Some((kind, logic)) = logic_of(self.plan, node)? else {
+                let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
+                else {
                     return Err(Error::internal("a stateful operator without logic"));
                 };
                 let inputs = node
@@ -239,14 +241,18 @@ impl<'s> Renderer<'s, '_> {
 }
 
 /// The logic of a stateful operator and its name; `None` for the others.
+///
+/// Rows without a key go to the first worker, which alone answers for there being none.
 fn logic_of(
     plan: &StreamPlan,
     node: &Node,
+    is_first_worker: bool,
 ) -> Result<Option<(&'static str, Box<dyn StatefulLogic>)>> {
     let input = |i: usize| Arc::clone(&plan.node(node.inputs[i]).schema);
     let append = |i: usize| {
         plan.node(node.inputs[i]).props.mode == crate::plan::props::ChangelogMode::Append
     };
+    let delay = node.inputs.iter().map(|i| plan.node(*i).props.window_delay).max().unwrap_or(0);
     let lateness = node.settings.allowed_lateness;
     let output = Arc::clone(&node.schema);
     Ok(Some(match &node.operator {
@@ -259,7 +265,8 @@ fn logic_of(
                 node.settings.time_resolution,
                 append(0),
             )?
-            .with_final_only(*final_only);
+            .with_final_only(*final_only)
+            .with_initial_row(is_first_worker);
             ("GroupAggregate", Box::new(logic))
         }
         Operator::WindowAggregate { window, keys, calls } => {
@@ -271,7 +278,8 @@ fn logic_of(
                 output,
                 lateness,
                 append(0),
-            )?;
+            )?
+            .with_input_delay(delay);
             ("WindowAggregate", Box::new(logic))
         }
         Operator::SessionAggregate { time_column, gap, keys, calls } => {
@@ -283,7 +291,8 @@ fn logic_of(
                 calls.clone(),
                 output,
                 lateness,
-            )?;
+            )?
+            .with_input_delay(delay);
             ("SessionAggregate", Box::new(logic))
         }
         Operator::SessionAssign { .. } => return Err(Error::sql("session rows")),
@@ -294,7 +303,8 @@ fn logic_of(
                 output,
                 lateness,
                 append(0),
-            );
+            )
+            .with_input_delay(delay);
             ("WindowRank", Box::new(logic))
         }
         Operator::WindowJoin(join) => {
@@ -304,7 +314,8 @@ fn logic_of(
                 join.clone(),
                 output,
                 lateness,
-            );
+            )
+            .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
         Operator::Scan(_)
@@ -317,4 +328,3 @@ fn logic_of(
         | Operator::WindowAssign { .. } => return Ok(None),
     }))
 }
-

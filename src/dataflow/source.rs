@@ -103,10 +103,9 @@ impl Watermarks {
     /// 1 ms + the greatest watermark: what the split does to `f_p`, whatever it was before.
     fn bound(&self, times: &[EventTime]) -> EventTime {
         match self {
-            Watermarks::Delayed(delay) => times
-                .iter()
-                .max()
-                .map_or(BEGINNING, |t| t.saturating_sub(*delay).saturating_add(1)),
+            Watermarks::Delayed(delay) => {
+                times.iter().max().map_or(BEGINNING, |t| t.saturating_sub(*delay).saturating_add(1))
+            }
             Watermarks::Values(values) => {
                 compute::max(values.as_primitive::<TimestampMillisecondType>())
                     .map_or(BEGINNING, |w| w.saturating_add(1))
@@ -457,8 +456,7 @@ pub fn source<'s>(
         // Once failed or ended, no capability is left and nothing happens any more.
         let mut dead_cap = wants_dead.then(|| capabilities.pop()).flatten();
         let mut cap = capabilities.pop();
-        let mut reader =
-            Reader { shared, runtime, budget, held: Vec::new(), workers, table };
+        let mut reader = Reader { shared, runtime, budget, held: Vec::new(), workers, table };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
             // A stopped source does not end: what is open stays open, and is dropped with the dataflow.

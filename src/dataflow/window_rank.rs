@@ -53,8 +53,7 @@ impl RankFunction {
         let plain = SortOptions::default();
         let rank = &self.rank;
         let window = [rank.start, rank.end];
-        let group: Vec<_> =
-            window.iter().chain(&rank.partition).map(|&c| (c, plain)).collect();
+        let group: Vec<_> = window.iter().chain(&rank.partition).map(|&c| (c, plain)).collect();
         let order: Vec<_> = rank.order.iter().map(|s| (s.column, s.options)).collect();
         let all: Vec<_> = (0..batch.rows().num_columns()).map(|c| (c, plain)).collect();
         let groups = self.rows_of(batch, &group)?;

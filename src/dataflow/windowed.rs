@@ -41,6 +41,8 @@ pub struct Windowed<F> {
     function: F,
     schemas: Vec<SchemaRef>,
     lateness: i64,
+    /// How long after its window's end a row may come in time: results come so much later, too.
+    delay: i64,
     windows: BTreeMap<EventTime, Window>,
     rows: usize,
 }
@@ -48,11 +50,22 @@ pub struct Windowed<F> {
 impl<F: WindowFunction> Windowed<F> {
     /// Over inputs of `schemas`; windows take rows until `lateness` ms after their end.
     pub fn new(function: F, schemas: Vec<SchemaRef>, lateness: i64) -> Self {
-        Windowed { function, schemas, lateness, windows: BTreeMap::new(), rows: 0 }
+        Windowed { function, schemas, lateness, delay: 0, windows: BTreeMap::new(), rows: 0 }
+    }
+
+    /// The same for inputs whose rows come up to `delay` ms after their window's end (sessions).
+    pub fn with_input_delay(mut self, delay: i64) -> Self {
+        self.delay = delay;
+        self
+    }
+
+    /// When a window ending at `end` closes.
+    fn closing(&self, end: EventTime) -> EventTime {
+        end.saturating_add(self.delay)
     }
 
     fn horizon(&self, end: EventTime) -> EventTime {
-        end.saturating_add(self.lateness)
+        self.closing(end).saturating_add(self.lateness)
     }
 
     /// Sorts a batch into windows; returns corrections as (time, window end, input, rows).
@@ -68,7 +81,7 @@ impl<F: WindowFunction> Windowed<F> {
         for (row, (&time, end)) in batch.times().iter().zip(ends.iter()).enumerate() {
             // A row without a window (an outer join's NULL) belongs to none that could close.
             let Some(end) = end else { continue };
-            if time < end {
+            if time < self.closing(end) {
                 by_end.entry((end, None)).or_default().push(row as u32);
             } else if time < self.horizon(end) {
                 by_end.entry((end, Some(time))).or_default().push(row as u32);
@@ -125,15 +138,16 @@ impl<F: WindowFunction> Windowed<F> {
 
     /// Emits the windows that close at or before `to`.
     fn close(&mut self, to: EventTime, out: &mut Emitted) -> Result<()> {
-        let closing: Vec<_> = self.windows.range(..=to).filter(|(_, w)| !w.emitted).collect();
+        let last = to.saturating_sub(self.delay);
+        let closing: Vec<_> = self.windows.range(..=last).filter(|(_, w)| !w.emitted).collect();
         let windows: Vec<&Window> = closing.iter().map(|(_, w)| *w).collect();
         if !windows.is_empty() {
             let (result, ends) = self.compute(&windows)?;
-            let times: Vec<EventTime> = ends.iter().map(|e| e - 1).collect();
+            let times: Vec<EventTime> = ends.iter().map(|e| self.closing(*e) - 1).collect();
             let (rows, _, diffs) = result.into_parts();
             out.push(UpdateBatch::new(rows, times.into(), diffs));
         }
-        self.windows.range_mut(..=to).for_each(|(_, w)| w.emitted = true);
+        self.windows.range_mut(..=last).for_each(|(_, w)| w.emitted = true);
         Ok(())
     }
 
@@ -156,8 +170,8 @@ impl<F: WindowFunction> Windowed<F> {
     }
 
     fn expire(&mut self, to: EventTime) {
-        let lateness = self.lateness;
-        self.windows.retain(|end, _| to != CLOSED && end.saturating_add(lateness) > to);
+        let horizon = self.delay.saturating_add(self.lateness);
+        self.windows.retain(|end, _| to != CLOSED && end.saturating_add(horizon) > to);
         let count = |w: &Window| w.inputs.iter().flatten().map(UpdateBatch::len).sum::<usize>();
         self.rows = self.windows.values().map(count).sum();
     }

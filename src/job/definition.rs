@@ -95,10 +95,8 @@ fn check(plan: &StreamPlan) -> Result<()> {
         let connector = table.options.get("connector").map_or("", String::as_str);
         if mode == ChangelogMode::Retract && !registry::accepts_updates(connector) {
             let what = crate::plan::explain::updating_operator(plan, output.node);
-            let message = format!(
-                "sink {} takes insertions only, but {what} produces updates",
-                table.name
-            );
+            let message =
+                format!("sink {} takes insertions only, but {what} produces updates", table.name);
             return Err(placed(
                 Error::sql(message).with_hint(
                     "aggregate in windows, write to 'print' or keep a MATERIALIZED VIEW",

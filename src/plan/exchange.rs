@@ -21,7 +21,9 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         | Operator::WindowAggregate { window: WindowInput::Assigned { .. }, keys, .. } => {
             vec![by_keys(plan, node, keys, &[])]
         }
-        Operator::WindowAggregate { window: WindowInput::Attached { start, end }, keys, .. } => {
+        Operator::WindowAggregate {
+            window: WindowInput::Attached { start, end }, keys, ..
+        } => {
             vec![by_keys(plan, node, keys, &[*start, *end])]
         }
         Operator::WindowRank(rank) => {
@@ -29,13 +31,11 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         }
         Operator::WindowJoin(join) => {
             let side = |window: (usize, usize), keys: &[usize]| {
-                let columns = if keys.is_empty() { vec![window.0, window.1] } else { keys.to_vec() };
+                let columns =
+                    if keys.is_empty() { vec![window.0, window.1] } else { keys.to_vec() };
                 Some(Route::Hash(columns))
             };
-            vec![
-                side(join.left_window, &join.left_keys),
-                side(join.right_window, &join.right_keys),
-            ]
+            vec![side(join.left_window, &join.left_keys), side(join.right_window, &join.right_keys)]
         }
     }
 }

@@ -24,9 +24,10 @@ pub fn explain(plan: &StreamPlan) -> String {
             OutputTarget::Print(order) => {
                 let mut what = String::from("Print(parallelism=1");
                 if !order.order.is_empty() {
-                    let by = order.order.iter().map(|(e, o)| {
-                        format!("{e}{}", if o.descending { " DESC" } else { "" })
-                    });
+                    let by = order
+                        .order
+                        .iter()
+                        .map(|(e, o)| format!("{e}{}", if o.descending { " DESC" } else { "" }));
                     let _ = write!(what, ", orderBy=[{}]", by.collect::<Vec<_>>().join(", "));
                 }
                 if let Some(fetch) = order.fetch {
@@ -47,9 +48,8 @@ pub fn updating_operator(plan: &StreamPlan, node: NodeId) -> String {
     let mut at = node;
     loop {
         let here = plan.node(at);
-        let below = here.inputs.iter().find(|i| {
-            plan.node(**i).props.mode == ChangelogMode::Retract
-        });
+        let below =
+            here.inputs.iter().find(|i| plan.node(**i).props.mode == ChangelogMode::Retract);
         match below {
             Some(input) => at = *input,
             None => return format!("{} #{}", describe(plan, here), at.0),
@@ -170,7 +170,8 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::WindowAggregate { keys, .. } => {
             format!("state: keyed by window, {}, {until}", keyed(keys))
         }
-        Operator::SessionAggregate { keys, gap, .. } | Operator::SessionAssign { keys, gap, .. } => {
+        Operator::SessionAggregate { keys, gap, .. }
+        | Operator::SessionAssign { keys, gap, .. } => {
             format!(
                 "state: keyed by {}, bounded: a session's state is dropped when the watermark \
                  passes its last row + {} ms",
@@ -244,7 +245,9 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
                 WindowInput::Assigned { time_column, spec } => {
                     format!("{}, time={}", shape(spec), of(&[*time_column]))
                 }
-                WindowInput::Attached { start, end } => format!("attached=[{}]", of(&[*start, *end])),
+                WindowInput::Attached { start, end } => {
+                    format!("attached=[{}]", of(&[*start, *end]))
+                }
             };
             let calls = calls_text(input, calls);
             format!("WindowAggregate({window}, groupBy=[{}], select=[{calls}])", of(keys))

@@ -136,8 +136,7 @@ impl Expression {
 
     /// This expression with column `i` moved to `places[i]`.
     pub fn remap(&self, places: &[usize], schema: &Schema, time: usize) -> Result<Self> {
-        let definitions: Vec<_> =
-            places.iter().map(|&p| Expression::column(schema, p)).collect();
+        let definitions: Vec<_> = places.iter().map(|&p| Expression::column(schema, p)).collect();
         self.inline(&definitions, time)
     }
 
@@ -182,10 +181,9 @@ impl std::fmt::Display for Expression {
 /// A constant span in milliseconds, if it is one of whole milliseconds without months.
 pub fn interval_millis(value: &ScalarValue) -> Option<i64> {
     match value {
-        ScalarValue::IntervalMonthDayNano(Some(v)) if v.months == 0 => {
-            (v.nanoseconds % 1_000_000 == 0)
-                .then(|| i64::from(v.days) * 86_400_000 + v.nanoseconds / 1_000_000)
-        }
+        ScalarValue::IntervalMonthDayNano(Some(v)) if v.months == 0 => (v.nanoseconds % 1_000_000
+            == 0)
+            .then(|| i64::from(v.days) * 86_400_000 + v.nanoseconds / 1_000_000),
         ScalarValue::IntervalDayTime(Some(v)) => {
             Some(i64::from(v.days) * 86_400_000 + i64::from(v.milliseconds))
         }

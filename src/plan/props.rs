@@ -55,6 +55,8 @@ pub struct Props {
     pub distribution: Distribution,
     /// Whether it ends.
     pub bounded: bool,
+    /// How many ms after its window's end a row of it may come: sessions close behind their end.
+    pub window_delay: i64,
 }
 
 impl Props {
@@ -66,6 +68,7 @@ impl Props {
             window: WindowColumns::default(),
             distribution: Distribution::Any,
             bounded,
+            window_delay: 0,
         }
     }
 
@@ -83,12 +86,11 @@ impl Props {
                 size: self.window.size,
             },
             distribution: match &self.distribution {
-                Distribution::Hash(old) => {
-                    all(old).map_or(Distribution::Any, Distribution::Hash)
-                }
+                Distribution::Hash(old) => all(old).map_or(Distribution::Any, Distribution::Hash),
                 other => other.clone(),
             },
             bounded: self.bounded,
+            window_delay: self.window_delay,
         }
     }
 

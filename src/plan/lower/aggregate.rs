@@ -65,8 +65,7 @@ impl Lowerer<'_> {
         let is_time = |e: &Expression| e.as_column().is_some() && e.as_column() == window.time;
         let has_end = groups.iter().any(is_end) || groups.iter().any(is_time);
         let has_start = groups.iter().any(is_start);
-        let windowed =
-            window.pair().is_some() && (has_end || (has_start && window.size.is_some()));
+        let windowed = window.pair().is_some() && (has_end || (has_start && window.size.is_some()));
         let role = |e: &Expression| match windowed {
             true if is_start(e) => Some(0),
             true if is_end(e) => Some(1),
@@ -91,7 +90,8 @@ impl Lowerer<'_> {
         };
         let (base, grouping) = grouping;
         let args_schema: SchemaRef = Arc::new(Schema::new(arguments.fields));
-        let mut node = self.calc(base, self.pass_filter(input, base)?, arguments.columns, args_schema)?;
+        let mut node =
+            self.calc(base, self.pass_filter(input, base)?, arguments.columns, args_schema)?;
         let mut keys: Vec<usize> = (0..key_place.len()).collect();
         let mut calls = calls;
         let mut grouping = grouping;
@@ -119,9 +119,8 @@ impl Lowerer<'_> {
         let Some((start, end)) = window.pair() else {
             return Err(Error::internal("a windowed aggregation without its window"));
         };
-        let mut add = |c: usize| {
-            arguments.push(Expression::column(&schema, c), schema.field(c).clone())
-        };
+        let mut add =
+            |c: usize| arguments.push(Expression::column(&schema, c), schema.field(c).clone());
         let (start, end) = (add(start), add(end));
         Ok((input, Grouping::Attached(WindowInput::Attached { start, end })))
     }
@@ -139,7 +138,9 @@ impl Lowerer<'_> {
             _ => (input, None),
         };
         let (time_column, spec, session) = match &self.nodes[assign.0].operator {
-            Operator::WindowAssign { time_column, spec } => (*time_column, Some(spec.clone()), None),
+            Operator::WindowAssign { time_column, spec } => {
+                (*time_column, Some(spec.clone()), None)
+            }
             Operator::SessionAssign { time_column, gap, keys } => {
                 (*time_column, None, Some((*gap, keys.clone())))
             }
@@ -157,8 +158,7 @@ impl Lowerer<'_> {
             None => arguments.columns.clone(),
         };
         let filter = through.and_then(|c| c.filter);
-        let sees_window =
-            |e: &Expression| e.columns().iter().any(|&c| c >= width && c < width + 3);
+        let sees_window = |e: &Expression| e.columns().iter().any(|&c| c >= width && c < width + 3);
         if columns.iter().chain(&filter).any(sees_window) {
             return Ok(None);
         }
@@ -171,7 +171,9 @@ impl Lowerer<'_> {
                 }
                 Grouping::Session { time_column: 0, gap }
             }
-            (Some(spec), None) => Grouping::Assigned(WindowInput::Assigned { time_column: 0, spec }),
+            (Some(spec), None) => {
+                Grouping::Assigned(WindowInput::Assigned { time_column: 0, spec })
+            }
             (None, None) => return Ok(None),
         };
         arguments.columns = columns;
@@ -278,7 +280,7 @@ impl Lowerer<'_> {
         let below = &self.nodes[input.0].props;
         let props = Props {
             mode: below.mode,
-            bounded: below.bounded,
+            window_delay: below.window_delay,
             ..Props::source(below.bounded)
         };
         let operator = Operator::Expand { sets: seen, keys };
@@ -305,6 +307,11 @@ impl Lowerer<'_> {
         };
         let mut props = Props { distribution: spread, ..Props::source(below.bounded) };
         let windowed = !matches!(grouping, Grouping::Updating);
+        props.window_delay = match &grouping {
+            Grouping::Session { .. } => 1,
+            Grouping::Attached(_) => below.window_delay,
+            Grouping::Assigned(_) | Grouping::Updating => 0,
+        };
         if windowed {
             for name in ["window_start", "window_end", "window_time"] {
                 fields.push(Field::new(name, time_type(), false));

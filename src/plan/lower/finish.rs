@@ -67,11 +67,37 @@ impl Lowerer<'_> {
     }
 
     pub(super) fn finish(mut self) -> Result<StreamPlan> {
+        self.prune();
         self.merge_scans()?;
         if !self.options.changelog {
             self.mark_final_only();
         }
         Ok(StreamPlan { nodes: self.nodes, outputs: self.outputs })
+    }
+
+    /// Drops the nodes that fusing left without a reader.
+    fn prune(&mut self) {
+        let mut read = vec![false; self.nodes.len()];
+        self.outputs.iter().for_each(|o| read[o.node.0] = true);
+        for id in (0..self.nodes.len()).rev() {
+            if read[id] {
+                self.nodes[id].inputs.iter().for_each(|i| read[i.0] = true);
+            }
+        }
+        let mut places = Vec::with_capacity(self.nodes.len());
+        let mut kept = Vec::new();
+        for (mut node, read) in std::mem::take(&mut self.nodes).into_iter().zip(read) {
+            places.push(NodeId(kept.len()));
+            if read {
+                node.inputs.iter_mut().for_each(|i| *i = places[i.0]);
+                if let Operator::LateRows { of } = &mut node.operator {
+                    of.iter_mut().for_each(|i| *i = places[i.0]);
+                }
+                kept.push(node);
+            }
+        }
+        self.outputs.iter_mut().for_each(|o| o.node = places[o.node.0]);
+        self.nodes = kept;
     }
 
     /// One scan per table, of all columns that anyone reads; each reader projects.
@@ -95,7 +121,8 @@ impl Lowerer<'_> {
                     Operator::Scan(scan) => Arc::clone(&scan.columns),
                     _ => continue,
                 };
-                wanted.extend(columns.fields().iter().filter_map(|f| stored.index_of(f.name()).ok()));
+                wanted
+                    .extend(columns.fields().iter().filter_map(|f| stored.index_of(f.name()).ok()));
             }
             let wanted: Vec<usize> = wanted.into_iter().collect();
             let union: SchemaRef = Arc::new(stored.project(&wanted)?);

@@ -152,6 +152,7 @@ impl Lowerer<'_> {
             window,
             distribution: Distribution::Any,
             bounded: l.bounded && r.bounded,
+            window_delay: l.window_delay.max(r.window_delay),
         }
     }
 
@@ -178,7 +179,8 @@ impl Lowerer<'_> {
 fn supported(kind: JoinType) -> Result<JoinType> {
     match kind {
         JoinType::LeftMark | JoinType::RightMark => {
-            Err(unsupported("EXISTS or IN inside of OR").with_hint("move it into a view of its own"))
+            Err(unsupported("EXISTS or IN inside of OR")
+                .with_hint("move it into a view of its own"))
         }
         kind => Ok(kind),
     }

@@ -14,9 +14,7 @@ use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan, TableSource};
 
 use super::expr::{Expression, time_type};
-use super::node::{
-    Node, NodeId, Operator, OutputTarget, PlanOutput, PrintOrder, Scan, StreamPlan,
-};
+use super::node::{Node, NodeId, Operator, OutputTarget, PlanOutput, PrintOrder, Scan, StreamPlan};
 use super::props::{ChangelogMode, Distribution, Props, WindowColumns};
 use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
@@ -184,7 +182,8 @@ impl<'a> Lowerer<'a> {
     }
 
     fn late_sources(&self, view: &str) -> Result<Vec<NodeId>> {
-        let is_view = |o: &&PlanOutput| matches!(&o.target, OutputTarget::View { name, .. } if name == view);
+        let is_view =
+            |o: &&PlanOutput| matches!(&o.target, OutputTarget::View { name, .. } if name == view);
         let output = self.outputs.iter().find(is_view).ok_or_else(|| {
             Error::sql(format!("there is no materialized view {view} before {view}$late is read"))
                 .with_hint("late rows are kept for materialized views; create the view first")
@@ -204,6 +203,7 @@ impl<'a> Lowerer<'a> {
             window: if same_window { window } else { WindowColumns::default() },
             distribution: Distribution::Any,
             bounded: nodes.iter().all(|n| props(n).bounded),
+            window_delay: nodes.iter().map(|n| props(n).window_delay).max().unwrap_or(0),
         };
         Ok(self.add(Operator::Union, nodes, schema, props))
     }
@@ -265,6 +265,7 @@ impl<'a> Lowerer<'a> {
         let operator = match &window.spec {
             WindowSpec::Session { gap } => {
                 props.distribution = Distribution::Hash(keys.clone());
+                props.window_delay += 1;
                 if keys.is_empty() {
                     props.distribution = Distribution::Single;
                 }
@@ -331,7 +332,11 @@ impl<'a> Lowerer<'a> {
 /// The scan of `columns` of `table`, with its time expressions over those columns.
 pub(super) fn scan_of(table: &Arc<BoundTable>, columns: &SchemaRef) -> Result<Scan> {
     let Some(watermark) = &table.watermark else {
-        return Ok(Scan { table: Arc::clone(table), columns: Arc::clone(columns), watermark: None });
+        return Ok(Scan {
+            table: Arc::clone(table),
+            columns: Arc::clone(columns),
+            watermark: None,
+        });
     };
     let stored = table.def.stored_schema();
     let mut wanted: Vec<_> =
@@ -341,9 +346,11 @@ pub(super) fn scan_of(table: &Arc<BoundTable>, columns: &SchemaRef) -> Result<Sc
     }
     // What the query reads comes first and in its order: the scan is re-cut when scans are merged.
     let mut seen = Vec::new();
-    wanted.retain(|c| !seen.contains(c) && {
-        seen.push(*c);
-        true
+    wanted.retain(|c| {
+        !seen.contains(c) && {
+            seen.push(*c);
+            true
+        }
     });
     let columns: SchemaRef = Arc::new(stored.project(&wanted)?);
     let logical = DFSchema::try_from(columns.as_ref().clone())?;

@@ -30,12 +30,8 @@ impl Lowerer<'_> {
             (_, name) => return Err(unsupported(&format!("{name}() OVER"))),
         };
         let logical = window.input.schema();
-        let (input, partition, order) = self.rank_columns(
-            input,
-            logical,
-            &call.params.partition_by,
-            &call.params.order_by,
-        )?;
+        let (input, partition, order) =
+            self.rank_columns(input, logical, &call.params.partition_by, &call.params.order_by)?;
         let below = &self.nodes[input.0];
         let Some((start, end)) = below.props.window.pair() else {
             return Err(unsupported("ROW_NUMBER outside of a window")
@@ -55,11 +51,8 @@ impl Lowerer<'_> {
         let rank_field = window.schema.as_arrow().fields().last().cloned();
         fields.push(rank_field.ok_or_else(|| Error::internal("a window node without columns"))?);
         let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-        let props = Props {
-            unique_key: None,
-            distribution: Distribution::Hash(by),
-            ..below.props.clone()
-        };
+        let props =
+            Props { unique_key: None, distribution: Distribution::Hash(by), ..below.props.clone() };
         let rank = WindowRank { start, end, partition, order, kind, from: 1, to: u64::MAX };
         Ok(self.add(Operator::WindowRank(rank), vec![input], schema, props))
     }
@@ -76,9 +69,10 @@ impl Lowerer<'_> {
         let by: Vec<Expr> = order_by.iter().map(|s| s.expr.clone()).collect();
         let order = self.compile_all(&by, logical, input)?;
         let place = |e: &Expression| {
-            e.as_column()
-                .ok_or_else(|| unsupported("an expression in PARTITION BY or ORDER BY of OVER")
-                    .with_hint("compute it as a column in a subquery first"))
+            e.as_column().ok_or_else(|| {
+                unsupported("an expression in PARTITION BY or ORDER BY of OVER")
+                    .with_hint("compute it as a column in a subquery first")
+            })
         };
         let partition = partition.iter().map(place).collect::<Result<Vec<_>>>()?;
         let order = order
