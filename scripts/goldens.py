@@ -18,6 +18,7 @@ import decimal
 import gzip
 import os
 import pathlib
+import struct
 import subprocess
 import sys
 
@@ -43,6 +44,15 @@ def enter_venv():
     os.execv(str(python), [str(python), *sys.argv])
 
 
+def short_float(value):
+    """The shortest text that reads back as the same 32-bit float."""
+    for digits in range(1, 10):
+        found = float(f"{value:.{digits}g}")
+        if struct.pack("f", found) == struct.pack("f", value):
+            return repr(found)
+    return repr(value)
+
+
 def text(value, kind):
     """One field in Floodmark's CSV form, unquoted; None for NULL."""
     if value is None:
@@ -56,7 +66,7 @@ def text(value, kind):
     if isinstance(value, decimal.Decimal):
         return format(value, "f")
     if isinstance(value, float):
-        return repr(value)
+        return short_float(value) if kind == "FLOAT" else repr(value)
     return str(value)
 
 
@@ -74,13 +84,7 @@ def answer(connection, query, ordered):
     """The CSV text of a query's answer."""
     relation = connection.sql(query)
     kinds = [str(kind) for kind in relation.types]
-    # A 32-bit float has its own shortest text; Python would show it as a 64-bit one.
-    columns = ", ".join(
-        f'CAST("{name}" AS VARCHAR)' if kind == "FLOAT" else f'"{name}"'
-        for name, kind in zip(relation.columns, kinds)
-    )
-    rows = relation.project(columns).fetchall()
-    lines = [",".join(field(v, k) for v, k in zip(row, kinds)) for row in rows]
+    lines = [",".join(field(v, k) for v, k in zip(row, kinds)) for row in relation.fetchall()]
     if not ordered:
         lines.sort(key=lambda line: line.encode())
     header = ",".join(field(name, "") for name in relation.columns)

@@ -237,7 +237,7 @@ fn an_interrupt_ends_an_unbounded_job_cleanly() {
     let dir = tempfile::tempdir().expect("a folder");
     let sql = "CREATE TABLE bid (auction BIGINT, price BIGINT, `dateTime` TIMESTAMP(3),
           WATERMARK FOR `dateTime` AS `dateTime` - INTERVAL '4' SECOND)
-        WITH ('connector' = 'nexmark', 'nexmark.table' = 'bid', 'rate' = '1000');
+        WITH ('connector' = 'nexmark', 'nexmark.table' = 'bid', 'rate' = '100000');
         SELECT auction, price FROM bid;";
     write(dir.path(), "job.sql", sql);
     let mut run = command(dir.path(), &["run", "--format", "csv", "job.sql"]);

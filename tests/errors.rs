@@ -40,7 +40,7 @@ const CASES: &[(&str, &[&str])] = &[
     ("INSERT INTO t SELECT id FROM t;", &["job.sql:2", "t"]),
     // Tables.
     ("CREATE TABLE u (a INTT) WITH ('connector' = 'blackhole');", &["job.sql:2:", "INTT"]),
-    ("CREATE TABLE u (a INT);", &["job.sql:2", "connector"]),
+    ("CREATE TABLE u (a INT); SELECT * FROM u;", &["job.sql:2", "connector"]),
     ("CREATE TABLE u (a INT, a INT) WITH ('connector' = 'blackhole');", &["job.sql:2", "a"]),
     (
         "CREATE TABLE u (a INT, WATERMARK FOR b AS b) WITH ('connector' = 'datagen'); \

@@ -32,6 +32,10 @@ const LARGE: [Shape; 3] = [
     Shape { workers: "4", split_bytes: Some("300000") },
 ];
 
+/// The queries of `tests/data/nexmark/queries` that run.
+const NEXMARK: [&str; 14] =
+    ["q0", "q1", "q2", "q5", "q8", "q10", "q11", "q12", "q14", "q15", "q16", "q17", "q21", "q22"];
+
 struct Case {
     name: String,
     /// Where the job runs: paths in it are relative to this folder.
@@ -190,7 +194,7 @@ fn shipped_jobs_give_their_goldens() {
 fn nexmark_queries_give_their_goldens() {
     let dir = tests_dir().join("data/nexmark");
     let mut cases = Vec::new();
-    for name in scripts(&dir.join("queries")) {
+    for name in NEXMARK.map(str::to_owned) {
         let mut files = vec![PathBuf::from("tables.sql")];
         if name == "q12" {
             files.push(PathBuf::from("bid_proc.sql"));
@@ -205,7 +209,6 @@ fn nexmark_queries_give_their_goldens() {
             shapes: &LARGE,
         });
     }
-    assert_eq!(cases.len(), 14);
     check(cases);
 }
 
