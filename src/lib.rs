@@ -3,8 +3,10 @@
 //! A job is a SQL script. The way of the data, and of this crate:
 //!
 //! ```text
-//! text -> sql (parse, bind, optimise) -> plan (logical plan to stream plan) -> dataflow (timely operators)
-//! files, generators -> connectors/formats -> UpdateBatch -> operators -> sinks, views -> serve -> cli, api
+//! text -> sql (parse, bind, optimise) -> plan (logical plan to stream plan) -> dataflow (timely
+//! operators)
+//! files, generators -> connectors/formats -> UpdateBatch -> operators -> sinks, views -> serve ->
+//! cli, api
 //! ```
 //!
 //! A module imports only from modules below its own (`tests/tidy.rs` holds the table):

@@ -48,7 +48,8 @@ pub const SPLITS_READY_PER_PARTITION_MAX: usize = 2;
 pub const SOURCE_READERS_MAX: usize = 2;
 /// Files that one source names.
 pub const SOURCE_FILES_MAX: usize = 1_000_000;
-/// Uncompressed text files that one source keeps open; others are opened again where they were left.
+/// Uncompressed text files that one source keeps open; others are opened again where they were
+/// left.
 pub const SOURCE_FILES_OPEN_MAX: usize = 64;
 /// Files without cheap seeking (compressed, Parquet) that one source keeps open.
 pub const SOURCE_STREAMS_OPEN_MAX: usize = 192;
@@ -88,3 +89,5 @@ pub const HTTP_WAIT_SECONDS_MAX: u64 = 10;
 pub const HTTP_SHUTDOWN_SECONDS_MAX: u64 = 10;
 /// Jobs of one service.
 pub const JOBS_MAX: usize = 1000;
+/// Bytes of stack of a thread that plans SQL; only what is touched is taken.
+pub const SQL_STACK_BYTES: usize = 64 << 20;

@@ -68,7 +68,8 @@ fn sorted_sums(batch: &UpdateBatch, by_time: bool) -> Result<UpdateBatch> {
     Ok(UpdateBatch::new(taken.rows().clone(), times.into(), diffs))
 }
 
-/// Consolidated changes in the order in which they are shown, each with a diff of one: by time, then
+/// Consolidated changes in the order in which they are shown, each with a diff of one: by time,
+/// then
 /// key, then retractions before insertions, then row.
 pub fn order_changes(batch: &UpdateBatch, key: &[usize]) -> Result<UpdateBatch> {
     let summed = consolidate(batch)?;

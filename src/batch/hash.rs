@@ -84,9 +84,11 @@ fn hash_column(column: &ArrayRef, hashes: &mut [u64]) -> Result<()> {
     use TimeUnit as U;
     integers! { column, hashes,
         D::Int8 => Int8Type, D::Int16 => Int16Type, D::Int32 => Int32Type, D::Int64 => Int64Type,
-        D::UInt8 => UInt8Type, D::UInt16 => UInt16Type, D::UInt32 => UInt32Type, D::UInt64 => UInt64Type,
+        D::UInt8 => UInt8Type, D::UInt16 => UInt16Type,
+        D::UInt32 => UInt32Type, D::UInt64 => UInt64Type,
         D::Date32 => Date32Type, D::Date64 => Date64Type,
-        D::Time32(U::Second) => Time32SecondType, D::Time32(U::Millisecond) => Time32MillisecondType,
+        D::Time32(U::Second) => Time32SecondType,
+        D::Time32(U::Millisecond) => Time32MillisecondType,
         D::Time64(U::Microsecond) => Time64MicrosecondType,
         D::Timestamp(U::Second, _) => TimestampSecondType,
         D::Timestamp(U::Millisecond, _) => TimestampMillisecondType,

@@ -13,6 +13,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::limits::SQL_STACK_BYTES;
 
 /// Incremental analytics: streaming SQL with exact, reproducible answers.
 #[derive(Debug, Parser)]
@@ -40,11 +41,15 @@ pub fn main() -> ExitCode {
     let filter = tracing_subscriber::EnvFilter::try_from_env("FLOODMARK_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
     tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
-    let done = match arguments.command {
-        Command::Run(arguments) => run::run(&arguments),
-        Command::Explain(arguments) => explain::run(&arguments),
-        Command::Generate(arguments) => generate::run(arguments),
-        Command::Serve(arguments) => serve::run(&arguments),
+    // Planning recurses as deeply as a query nests: deeper than a default stack allows.
+    let run = std::thread::Builder::new()
+        .name("main".to_string())
+        .stack_size(SQL_STACK_BYTES)
+        .spawn(move || dispatch(arguments.command));
+    let done = match run.map(std::thread::JoinHandle::join) {
+        Ok(Ok(done)) => done,
+        Ok(Err(_)) => Err(Error::internal("the command panicked; its message is above")),
+        Err(error) => Err(Error::io("the main thread", &error)),
     };
     match done {
         Ok(()) => ExitCode::SUCCESS,
@@ -53,6 +58,15 @@ pub fn main() -> ExitCode {
             let _ = writeln!(std::io::stderr(), "{error}");
             ExitCode::FAILURE
         }
+    }
+}
+
+fn dispatch(command: Command) -> Result<()> {
+    match command {
+        Command::Run(arguments) => run::run(&arguments),
+        Command::Explain(arguments) => explain::run(&arguments),
+        Command::Generate(arguments) => generate::run(arguments),
+        Command::Serve(arguments) => serve::run(&arguments),
     }
 }
 

@@ -9,6 +9,7 @@ use clap::Args;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::manager::{JobManager, Service};
 use crate::job::service::JobService;
+use crate::limits::SQL_STACK_BYTES;
 
 /// Run the service: jobs over HTTP, views that can be queried.
 #[derive(Debug, Args)]
@@ -39,6 +40,7 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
     let workers = arguments.workers.map_or_else(super::default_workers, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
+        .thread_stack_size(SQL_STACK_BYTES)
         .enable_all()
         .build()
         .map_err(|e| Error::io("the HTTP runtime", &e))?;

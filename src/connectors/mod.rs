@@ -105,7 +105,8 @@ pub trait Source: Send + Sync {
         self.partitions().len()
     }
 
-    /// The next split of `partition`, in sequence. Each split is handed out once, to whoever asks first.
+    /// The next split of `partition`, in sequence. Each split is handed out once, to whoever asks
+    /// first.
     /// The next split of `partition`, in sequence. Each split is handed out once, to whoever asks
     /// first.
     fn next_split(&self, partition: usize) -> NextSplit;

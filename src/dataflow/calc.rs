@@ -1,4 +1,5 @@
-//! Filter and projection. A row that fails an expression goes to the dead letters; its batch goes on.
+//! Filter and projection. A row that fails an expression goes to the dead letters; its batch goes
+//! on.
 
 use std::sync::Arc;
 

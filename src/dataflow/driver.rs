@@ -1,4 +1,5 @@
-//! The plumbing of stateful operators: buffers, frontiers and capabilities around a [`StatefulLogic`].
+//! The plumbing of stateful operators: buffers, frontiers and capabilities around a
+//! [`StatefulLogic`].
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;

@@ -1,7 +1,8 @@
 //! What a stateful operator is: state that is always "as of the frontier".
 //!
 //! The driver buffers what is at or after the frontier. When the frontier moves it hands over
-//! everything below, and only that; the logic applies it and emits. Tests drive a logic without timely.
+//! everything below, and only that; the logic applies it and emits. Tests drive a logic without
+//! timely.
 
 use arrow::datatypes::SchemaRef;
 
@@ -22,7 +23,8 @@ pub trait StatefulLogic: 'static {
     }
 
     /// Applies `inputs[i]`, the updates of input `i` below `to` that no earlier call was given (in
-    /// any order and cut), and emits updates with times in `[from, to)`. `to` is [`crate::time::CLOSED`] when the
+    /// any order and cut), and emits updates with times in `[from, to)`. `to` is
+    /// [`crate::time::CLOSED`] when the
     /// input has ended; it may equal `from` never. Batches in `inputs` are never empty.
     fn advance(
         &mut self,

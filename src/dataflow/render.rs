@@ -1,13 +1,15 @@
 //! A stream plan as timely operators on one worker: one exhaustive match, one arm an operator.
 //!
 //! Every node becomes a stream of [`UpdateBatch`]es at event times; where someone reads them, its
-//! late rows and dead letters become streams beside it. All workers render the same plan in the same
+//! late rows and dead letters become streams beside it. All workers render the same plan in the
+//! same
 //! order: nothing here may depend on anything but the plan.
 
 use std::rc::Rc;
 use std::sync::Arc;
 
 use timely::container::NoopBuilder;
+use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::probe::Handle as Probe;
@@ -15,7 +17,7 @@ use timely::dataflow::operators::{Concatenate, Probe as _};
 use timely::dataflow::{Scope, Stream};
 
 use super::calc::CalcLogic;
-use super::driver::{Input, SideWants, stateful};
+use super::driver::{SideWants, stateful};
 use super::logic::StatefulLogic;
 use super::outputs::output;
 use super::runtime::{Budget, JobRuntime};
@@ -162,10 +164,7 @@ impl<'s> Renderer<'s, '_> {
     ) -> (Rows<'s>, SideStreams<'s>) {
         let mut builder = OperatorBuilder::new(name.to_string(), self.scope);
         let input = self.streams[node.inputs[0].0].clone();
-        let Input::Forward(mut input) = Input::new(&mut builder, input, None, self.scope.index())
-        else {
-            unreachable!("no route is forward");
-        };
+        let mut input = builder.new_input(input, Pipeline);
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
         let (mut dead_port, dead_stream) = side_port(&mut builder, wants.dead);
@@ -199,7 +198,6 @@ impl<'s> Renderer<'s, '_> {
 
     /// The inputs of a union under the names of its own columns.
     fn rename(&self, stream: Rows<'s>, node: &Node) -> Rows<'s> {
-        use timely::dataflow::channels::pact::Pipeline;
         use timely::dataflow::operators::generic::Operator as _;
         let schema = Arc::clone(&node.schema);
         let runtime = Arc::clone(self.runtime);

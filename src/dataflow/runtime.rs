@@ -182,11 +182,11 @@ impl JobRuntime {
 
     /// Ends the sinks: `complete` says whether everything has been handed to them.
     pub fn finish_sinks(&self, complete: bool) -> Result<()> {
-        let sinks = self.outputs.iter().filter_map(|o| match o {
+        let mut sinks = self.outputs.iter().filter_map(|o| match o {
             OutputRuntime::Sink(sink) => Some(sink),
             _ => None,
         });
-        sinks.map(|s| s.finish(complete)).collect()
+        sinks.try_for_each(|s| s.finish(complete))
     }
 }
 

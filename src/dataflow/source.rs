@@ -214,7 +214,8 @@ impl SharedSource {
         Claim::Nothing
     }
 
-    /// Decodes a split and computes its timestamps; publishes its watermark where that needs no `f_p`.
+    /// Decodes a split and computes its timestamps; publishes its watermark where that needs no
+    /// `f_p`.
     fn decode(&self, split: Split, table: &str) -> Result<(Option<Held>, usize)> {
         let (partition, sequence) = (split.partition, split.sequence);
         let decoded = self.source.decode(split)?;
@@ -403,7 +404,8 @@ impl Reader {
             }
         }
         self.held = waiting;
-        // Behind this frontier nothing held can lie: a held split starts at or after what was published.
+        // Behind this frontier nothing held can lie: a held split starts at or after what was
+        // published.
         Ok(Step { ready, frontier, again })
     }
 
@@ -459,7 +461,8 @@ pub fn source<'s>(
         let mut reader = Reader { shared, runtime, budget, held: Vec::new(), workers, table };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
-            // A stopped source does not end: what is open stays open, and is dropped with the dataflow.
+            // A stopped source does not end: what is open stays open, and is dropped with the
+            // dataflow.
             if reader.runtime.is_stopping() {
                 return;
             }

@@ -24,8 +24,10 @@ pub trait WindowFunction: 'static {
     /// Column of the window's end in input `index`.
     fn window_end(&self, index: usize) -> usize;
 
-    /// The result for the windows whose rows `inputs` hold (one batch an input, diffs summed per row
-    /// or not); the second part is the window's end of each result row. Diffs are those of the rows.
+    /// The result for the windows whose rows `inputs` hold (one batch an input, diffs summed per
+    /// row
+    /// or not); the second part is the window's end of each result row. Diffs are those of the
+    /// rows.
     fn compute(&self, inputs: &[UpdateBatch]) -> Result<(UpdateBatch, Vec<EventTime>)>;
 }
 
@@ -220,7 +222,8 @@ impl<F: WindowFunction> StatefulLogic for Windowed<F> {
     }
 }
 
-/// A timestamp column as milliseconds; the operators' window columns are never NULL where it is used.
+/// A timestamp column as milliseconds; the operators' window columns are never NULL where it is
+/// used.
 pub fn millis_of(batch: &RecordBatch, column: usize) -> Result<Arc<[EventTime]>> {
     let values = compute::cast(batch.column(column), &crate::plan::expr::time_type())?;
     Ok(values.as_primitive::<TimestampMillisecondType>().values().to_vec().into())

@@ -29,7 +29,8 @@ pub enum Outcome {
 /// Runs `definition` until its inputs end or `stop` is set.
 ///
 /// Changes of bare queries go to `print`, if given; otherwise `results` gets the final contents of
-/// each bare query, in statement order, once all is complete. `watch` is called several times a second.
+/// each bare query, in statement order, once all is complete. `watch` is called several times a
+/// second.
 pub fn run(
     definition: &Definition,
     topology: &Topology,

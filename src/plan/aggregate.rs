@@ -5,7 +5,8 @@ use std::sync::Arc;
 use arrow::datatypes::FieldRef;
 use datafusion::logical_expr::AggregateUDF;
 
-/// The functions with incremental state of our own; every other one is recomputed from its arguments.
+/// The functions with incremental state of our own; every other one is recomputed from its
+/// arguments.
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum AggregateFunction {
     /// `COUNT(*)` without arguments, `COUNT(x)` of non-null values with one.
@@ -25,9 +26,11 @@ pub enum AggregateFunction {
         /// Take the square root.
         root: bool,
     },
-    /// The value of the first row by event time, then by whole argument row; ignores NULLs as Flink does.
+    /// The value of the first row by event time, then by whole argument row; ignores NULLs as
+    /// Flink does.
     FirstValue,
-    /// The value of the last row by event time, then by whole argument row; ignores NULLs as Flink does.
+    /// The value of the last row by event time, then by whole argument row; ignores NULLs as Flink
+    /// does.
     LastValue,
     /// Non-null values joined by the separator, in order of event time, then value.
     ListAgg {

@@ -100,7 +100,8 @@ pub enum Operator {
     Calc(Calc),
     /// All rows of all inputs.
     Union,
-    /// One copy of each row per grouping set: columns outside the set become NULL, the set's id is appended.
+    /// One copy of each row per grouping set: columns outside the set become NULL, the set's id is
+    /// appended.
     Expand {
         /// For each set: which of the leading columns are kept, and its id.
         sets: Vec<(Vec<bool>, i64)>,

@@ -324,7 +324,9 @@ mod tests {
         }
 
         #[test]
-        fn integers_sum_as_integers(values in prop::collection::vec(-1_000_000i64..1_000_000, 0..50)) {
+        fn integers_sum_as_integers(
+            values in prop::collection::vec(-1_000_000i64..1_000_000, 0..50),
+        ) {
             let sum: i64 = values.iter().sum();
             let floats: Vec<f64> = values.iter().map(|&v| v as f64).collect();
             prop_assert_eq!(total(&floats).value(), sum as f64);

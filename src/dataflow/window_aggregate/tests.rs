@@ -5,9 +5,9 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataflow::oracle::*;
 use crate::plan::node::WindowInput;
 use crate::sql::window::WindowSpec;
-use crate::dataflow::oracle::*;
 
 const SPAN: i64 = 90;
 const MORE: [&str; 3] = ["window_start", "window_end", "window_time"];

@@ -398,7 +398,10 @@ fn shift(calls: &mut [AggregateCall], grouping: &mut Grouping, from: usize) {
     }
 }
 
-fn grouping_sets(exprs: &[Expr]) -> Result<(Vec<Expr>, Option<Vec<Vec<bool>>>)> {
+/// For each grouping set, which of the grouping expressions it keeps.
+type Sets = Vec<Vec<bool>>;
+
+fn grouping_sets(exprs: &[Expr]) -> Result<(Vec<Expr>, Option<Sets>)> {
     let [Expr::GroupingSet(set)] = exprs else { return Ok((exprs.to_vec(), None)) };
     let GroupingSet::GroupingSets(lists) = set else {
         return Err(Error::internal("grouping sets were not enumerated"));

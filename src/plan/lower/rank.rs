@@ -57,7 +57,8 @@ impl Lowerer<'_> {
         Ok(self.add(Operator::WindowRank(rank), vec![input], schema, props))
     }
 
-    /// Partition and order as columns; expressions are computed by a Calc behind the input's columns.
+    /// Partition and order as columns; expressions are computed by a Calc behind the input's
+    /// columns.
     fn rank_columns(
         &mut self,
         input: NodeId,
