@@ -133,6 +133,12 @@ impl SourceFile {
             if let (true, true, Some(name)) = (is_for_tests, line.contains("mod "), name) {
                 found.push(format!("{}/{name}", self.folder()));
             }
+            let named = line.strip_prefix("#[path = \"").and_then(|rest| rest.split('"').next());
+            if let (true, Some(name), Some((parent, _))) =
+                (is_for_tests, named, self.path.rsplit_once('/'))
+            {
+                found.push(format!("{parent}/{}", name.trim_end_matches(".rs")));
+            }
             // Other attributes may stand between `#[cfg(test)]` and the declaration.
             is_for_tests = line == "#[cfg(test)]" || (is_for_tests && line.starts_with("#["));
         }
