@@ -36,8 +36,7 @@ impl Ran {
         self.stdout
     }
 
-    /// Asserts that the run was refused, with results nowhere and every one of `parts` in the
-    /// error.
+    /// Asserts that the run was refused, with every one of `parts` in the error.
     pub fn refused_with(self, parts: &[&str]) {
         assert_ne!(
             self.code(),

@@ -5,7 +5,7 @@ CREATE TABLE readings (
   WATERMARK FOR ts AS ts - INTERVAL '10' SECOND
 ) WITH ('connector' = 'filesystem', 'path' = 'data/readings.csv', 'format' = 'csv');
 
-SELECT window_start, sensor, ROUND(STDDEV_SAMP(temp), 6) AS ss, ROUND(STDDEV_POP(temp), 6) AS sp,
-       ROUND(VAR_SAMP(temp), 6) AS vs, ROUND(VAR_POP(temp), 6) AS vp, ROUND(STDDEV(temp), 6) AS s
+SELECT window_start, sensor, ROUND(STDDEV_SAMP(temp), 3) AS ss, ROUND(STDDEV_POP(temp), 3) AS sp,
+       ROUND(VAR_SAMP(temp), 3) AS vs, ROUND(VAR_POP(temp), 3) AS vp, ROUND(STDDEV(temp), 3) AS s
 FROM TABLE(TUMBLE(TABLE readings, DESCRIPTOR(ts), INTERVAL '1' MINUTE))
 GROUP BY window_start, window_end, sensor;

@@ -9,6 +9,6 @@ WITH taken AS (
 ), pairs AS (
   SELECT *, lag(v) OVER (PARTITION BY window_start ORDER BY time) AS v0 FROM running
 )
-SELECT CASE WHEN v0 IS NULL THEN '+I' ELSE '+U' END AS op, time, window_start, v FROM pairs
+SELECT CASE WHEN v0 IS NULL THEN '+I' ELSE '+U' END AS op, time, window_start, plus_ms(window_start, 10000) AS window_end, v FROM pairs
 UNION ALL
-SELECT '-U', time, window_start, v0 FROM pairs WHERE v0 IS NOT NULL
+SELECT '-U', time, window_start, plus_ms(window_start, 10000), v0 FROM pairs WHERE v0 IS NOT NULL

@@ -8,6 +8,6 @@ CREATE TABLE events (
 SET 'allowed_lateness' = '4 s';
 SET 'time_resolution' = '1 ms';
 
-SELECT window_start, SUM(v) AS v
+SELECT window_start, window_end, SUM(v) AS v
 FROM TABLE(TUMBLE(TABLE events, DESCRIPTOR(ts), INTERVAL '10' SECOND))
 GROUP BY window_start, window_end;

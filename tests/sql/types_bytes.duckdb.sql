@@ -1,4 +1,4 @@
-SELECT lower(hex(from_base64(bin))) AS h
+SELECT bin
         FROM read_json('data/types.jsonl', format = 'newline_delimited', columns = {
           b: 'BOOLEAN', t: 'TINYINT', s: 'SMALLINT', i: 'INTEGER', l: 'BIGINT', f: 'FLOAT', d: 'DOUBLE',
           c: 'DECIMAL(10,3)', big: 'VARCHAR', "day": 'DATE', tod: 'TIME',

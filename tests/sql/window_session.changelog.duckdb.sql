@@ -4,7 +4,8 @@ WITH marked AS (
 ), numbered AS (
   SELECT *, sum(opens) OVER (PARTITION BY user_id ORDER BY ts) AS session FROM marked
 )
-SELECT '+I' AS op, plus_ms(max(ts), 9999) AS time,
+-- A row at the very end still belongs to the session, so the result has that time.
+SELECT '+I' AS op, plus_ms(max(ts), 10000) AS time,
        user_id, min(ts) AS window_start, plus_ms(max(ts), 10000) AS window_end,
        COUNT(*) AS clicks, COUNT(DISTINCT page) AS pages
 FROM numbered GROUP BY user_id, session

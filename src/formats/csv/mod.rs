@@ -1,7 +1,7 @@
 //! CSV by RFC 4180 with Flink's options: decoding by position, encoding, the form of results.
 //!
-//! [`decode`] turns chunks of whole records into columns, `split` knows quotes and where fields
-//! and records end, [`encode`] writes. An empty field is NULL; the empty string is `""`.
+//! `decode` turns chunks of whole records into columns, `split` knows quotes and where fields
+//! and records end, `encode` writes. An empty field is NULL; the empty string is `""`.
 
 use indexmap::IndexMap;
 

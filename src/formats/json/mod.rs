@@ -1,8 +1,8 @@
 //! JSON, one object a line: decoding into columns, rows as lines and as values for HTTP.
 //!
-//! [`decode`] walks the lines of a chunk; `record` reads one line, if it can by the plan learned
+//! `decode` walks the lines of a chunk; `record` reads one line, if it can by the plan learned
 //! from an earlier one; `value` reads one value into a column; `scan` knows the grammar alone.
-//! [`encode`] writes. Follows Flink's option names and type mapping; a number never loses digits in
+//! `encode` writes. Follows Flink's option names and type mapping; a number never loses digits in
 //! silence, and each line stands for itself.
 
 use indexmap::IndexMap;
