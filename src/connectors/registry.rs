@@ -55,7 +55,6 @@ macro_rules! generator {
             source: Some(SourceKind {
                 create: super::generate::$module::create,
                 validate: |table| {
-                    check_options(table, $name, super::generate::$module::OPTIONS)?;
                     super::generate::$module::create(&whole_table(table)).map(drop)
                 },
                 is_bounded: |table| {
@@ -218,7 +217,6 @@ fn check_sink_columns(table: &TableDef) -> Result<()> {
 }
 
 /// The spec of a whole table in one process.
-#[allow(dead_code, reason = "for the generators")]
 fn whole_table(table: &TableDef) -> SourceSpec {
     SourceSpec {
         table: Arc::new(table.clone()),

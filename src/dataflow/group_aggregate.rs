@@ -14,9 +14,6 @@
 //! Snapshots: between two calls of `advance` the state is that as of `to`; the groups that a call
 //! changed are those of its log, which is where "what changed since" is to be collected.
 
-#[cfg(test)]
-mod tests;
-
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
@@ -365,3 +362,6 @@ impl StatefulLogic for GroupAggregate {
         self.keys.len()
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -134,7 +134,7 @@ fn queries_without_views_have_an_answer() {
 fn repeated_column_names_are_numbered() {
     let answer = ask("SELECT v.n, w.n FROM v JOIN w ON v.Key = w.Key").unwrap();
     let names: Vec<&str> = answer.schema.fields().iter().map(|f| f.name().as_str()).collect();
-    assert_eq!(names, ["n", "n_2"]);
+    assert_eq!(names, ["n", "n0"]);
 }
 
 #[test]
