@@ -201,7 +201,15 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
         Operator::Scan(scan) => {
             let all: Vec<usize> = (0..node.schema.fields().len()).collect();
             let watermark = match &scan.watermark {
-                Some((time, watermark)) => format!("rowtime={time}, watermark={watermark}"),
+                Some((time, watermark)) => {
+                    let watermark = match watermark.as_column_minus_millis() {
+                        Some((column, delay)) if delay >= 0 => {
+                            format!("{} - {delay} ms", names(node, &[column]))
+                        }
+                        _ => watermark.to_string(),
+                    };
+                    format!("rowtime={time}, watermark={watermark}")
+                }
                 None => "ingestion time".into(),
             };
             let ends = if node.props.bounded { "bounded" } else { "unbounded" };
