@@ -17,6 +17,7 @@ use datafusion::sql::sqlparser::ast::{Expr as AstExpr, Query, Statement as AstSt
 use indexmap::IndexMap;
 
 use super::catalog::{ColumnKind, TableDef};
+use super::coerce::{floats_first, floats_first_in, text_casts};
 use super::context::{Catalog, InlinedTable, StreamTable};
 use super::diagnostics::{hint_for, plan_error};
 use super::optimize::optimize;
@@ -260,7 +261,7 @@ fn exists(name: &str) -> Error {
 /// Plans a query over the names of `catalog`; not optimised.
 pub fn plan_query(catalog: &Catalog, query: &Query) -> PlanResult<LogicalPlan> {
     let statement = AstStatement::Query(Box::new(query.clone()));
-    SqlToRel::new(catalog).sql_statement_to_plan(statement)
+    floats_first(SqlToRel::new(catalog).sql_statement_to_plan(statement)?)
 }
 
 /// Plans one query, given as text, over the names of `catalog`; not optimised.
@@ -289,7 +290,8 @@ fn bind_expr(catalog: &Catalog, expr: &AstExpr, schema: &Arc<DFSchema>) -> PlanR
         .with_config_options(Arc::clone(catalog.state().config_options()))
         .build();
     let simplifier = ExprSimplifier::new(context);
-    let expr = simplifier.coerce(expr, schema)?;
+    let expr = simplifier.coerce(floats_first_in(expr, schema)?.data, schema)?;
+    let expr = text_casts(expr, schema)?;
     simplifier.simplify(expr)
 }
 

@@ -30,7 +30,7 @@ use super::diagnostics::KnownNames;
 use super::dialect::{DIALECT, FLINK_TYPE};
 use super::proctime::{self, TIME_TYPE};
 use super::window_tvf::WindowFunctions;
-use super::{functions, types};
+use super::{coerce, functions, types};
 
 /// Functions, options and planners under which every query is planned.
 pub fn session_state() -> SessionState {
@@ -43,7 +43,9 @@ pub fn session_state() -> SessionState {
     // Flink: NULL is the least value.
     options.sql_parser.default_null_ordering = "nulls_min".to_string();
     options.execution.target_partitions = 1;
-    let builder = SessionStateBuilder::new_with_default_features().with_config(config);
+    let builder = SessionStateBuilder::new_with_default_features()
+        .with_config(config)
+        .with_analyzer_rules(coerce::rules());
     let mut builder = functions::register(builder)
         .with_relation_planners(vec![Arc::new(WindowFunctions)])
         .with_type_planner(Arc::new(FlinkTypes));

@@ -7,11 +7,13 @@
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
 //! * [`context`]: the surroundings under which everything is planned
-//! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`] and [`optimize`] are its parts
+//! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce` and
+//!   [`optimize`] are its parts
 //! * [`diagnostics`]: every error with its place and a hint
 
 pub mod bind;
 pub mod catalog;
+mod coerce;
 pub mod context;
 mod create_table;
 pub mod diagnostics;

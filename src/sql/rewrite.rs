@@ -7,9 +7,9 @@
 use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
-    BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg, FunctionArgExpr,
-    FunctionArguments, Ident, Interval, ObjectNamePart, Select, SelectItem, TableFactor,
-    TableWithJoins, Value, VisitMut, VisitorMut,
+    AccessExpr, BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
+    FunctionArgExpr, FunctionArguments, Ident, Interval, ObjectNamePart, Select, SelectItem,
+    TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
 };
 
 use super::dialect::{call, cast, string};
@@ -138,6 +138,17 @@ fn rewritten(expr: &mut Expr) -> Option<Expr> {
         Expr::Interval(interval) if interval.last_field.is_some() => {
             let ms = interval_ms(&Expr::Interval(interval.clone()))?;
             Some(milliseconds(ms))
+        }
+        Expr::CompoundFieldAccess { access_chain, .. } => {
+            // `items[2].n`: the planner takes names of fields as strings alone.
+            for access in access_chain {
+                if let AccessExpr::Dot(field) = access
+                    && let Expr::Identifier(name) = field
+                {
+                    *field = string(&name.value);
+                }
+            }
+            None
         }
         Expr::Value(value) => match &value.value {
             // A literal with an exponent is approximate: DOUBLE, not DECIMAL.

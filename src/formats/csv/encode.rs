@@ -29,6 +29,8 @@ struct CsvWriter {
     null_literal: Vec<u8>,
     comments: bool,
     array_delimiter: Option<Vec<u8>>,
+    /// Whether a TIMESTAMP_LTZ ends with its zone.
+    zone: bool,
     /// One field, before it is known whether it needs quotes.
     text: Vec<u8>,
 }
@@ -43,6 +45,7 @@ impl CsvWriter {
             null_literal: Vec::new(),
             comments: false,
             array_delimiter: None,
+            zone: false,
             text: Vec::new(),
         }
     }
@@ -59,6 +62,7 @@ impl CsvEncoder {
             null_literal: options.null_literal.unwrap_or_default(),
             comments: options.allow_comments,
             array_delimiter: Some(options.array_delimiter),
+            zone: true,
             text: Vec::new(),
         };
         Ok(CsvEncoder { writer, schema, header: options.header == Header::Present })
@@ -103,7 +107,12 @@ impl CsvWriter {
     }
 
     fn rows(&mut self, rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()> {
-        let cells = resolve(rows)?;
+        let mut cells = resolve(rows)?;
+        for cells in &mut cells {
+            if let Kind::Timestamp { zoned, .. } = &mut cells.kind {
+                *zoned &= self.zone;
+            }
+        }
         for row in 0..rows.num_rows() {
             for (index, cells) in cells.iter().enumerate() {
                 if index > 0 {

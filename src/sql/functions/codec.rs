@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, BinaryViewBuilder};
 use arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue, plan_err};
+use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
 use datafusion::logical_expr::ScalarUDF;
 
 use super::define::{Call, Function, Param, Returns, literal_text};
@@ -14,11 +14,15 @@ use super::regex_java::compiled;
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     let bytes = &[Param::TextOrBytes];
     let coded = &[Param::TextOrBytes, Param::Text];
+    let encoded = Returns::FromLiterals(|_, literals| {
+        Ok(if is_of_bytes(literals) { DataType::Utf8View } else { DataType::BinaryView })
+    });
+    let decoded = Returns::FromLiterals(|_, literals| {
+        Ok(if is_of_bytes(literals) { DataType::BinaryView } else { DataType::Utf8View })
+    });
     vec![
-        Function::new("encode", coded, Returns::Type(DataType::BinaryView), encode)
-            .check(check_charset)
-            .udf(),
-        Function::text("decode", coded, decode).check(check_charset).udf(),
+        Function::new("encode", coded, encoded, encode).check(check_coding).udf(),
+        Function::new("decode", coded, decoded, decode).check(check_coding).udf(),
         Function::text("to_base64", bytes, |c| bytes_rows(c, |b| Some(to_base64(b)))).udf(),
         Function::text("from_base64", bytes, |c| bytes_rows(c, |b| from_base64(b).map(lossy)))
             .udf(),
@@ -82,7 +86,7 @@ impl Charset {
             _ => {
                 return plan_err!(
                     "unknown character set '{name}'; use US-ASCII, ISO-8859-1, UTF-8, UTF-16BE, \
-                     UTF-16LE or UTF-16"
+                     UTF-16LE or UTF-16, or for bytes as text hex, base64 or base64pad"
                 );
             }
         })
@@ -129,28 +133,84 @@ impl Charset {
     }
 }
 
-fn check_charset(args: &[Option<&ScalarValue>]) -> Result<()> {
-    literal_text(args, 1).map_or(Ok(()), |name| Charset::parse(name).map(|_| ()))
+/// What ENCODE and DECODE know: Flink's character sets, and encodings of bytes as text.
+#[derive(Clone, Copy)]
+enum Coding {
+    Charset(Charset),
+    Hex,
+    /// Without padding.
+    Base64,
+    Base64Padded,
 }
 
-fn encode(call: &Call<'_>) -> Result<ArrayRef> {
-    let (text, charset) = (call.text(0)?, call.text(1)?);
-    let mut out = BinaryViewBuilder::with_capacity(call.rows);
-    for i in 0..call.rows {
-        match text.get(i).zip(charset.get(i)) {
-            Some((text, charset)) => out.append_value(Charset::parse(charset)?.encode(text)),
-            None => out.append_null(),
+impl Coding {
+    fn parse(name: &str) -> Result<Self> {
+        Ok(match name.to_ascii_lowercase().as_str() {
+            "hex" => Coding::Hex,
+            "base64" => Coding::Base64,
+            "base64pad" => Coding::Base64Padded,
+            _ => Coding::Charset(Charset::parse(name)?),
+        })
+    }
+
+    fn encode(self, bytes: &[u8]) -> Vec<u8> {
+        match self {
+            Coding::Charset(charset) => charset.encode(&String::from_utf8_lossy(bytes)),
+            Coding::Hex => hex_text(bytes, false).into_bytes(),
+            Coding::Base64 => to_base64(bytes).trim_end_matches('=').as_bytes().to_vec(),
+            Coding::Base64Padded => to_base64(bytes).into_bytes(),
         }
     }
-    Ok(Arc::new(out.finish()))
+
+    fn decode(self, bytes: &[u8]) -> Result<Vec<u8>> {
+        let decoded = match self {
+            Coding::Charset(charset) => return Ok(charset.decode(bytes).into_bytes()),
+            Coding::Hex => std::str::from_utf8(bytes)
+                .ok()
+                .filter(|text| text.len() % 2 == 0)
+                .and_then(bytes_of_hex),
+            Coding::Base64 | Coding::Base64Padded => from_base64(bytes),
+        };
+        match decoded {
+            Some(decoded) => Ok(decoded),
+            None => exec_err!("'{}' cannot be decoded", String::from_utf8_lossy(bytes)),
+        }
+    }
+}
+
+fn check_coding(args: &[Option<&ScalarValue>]) -> Result<()> {
+    literal_text(args, 1).map_or(Ok(()), |name| Coding::parse(name).map(|_| ()))
+}
+
+/// Whether a literal names an encoding of bytes as text, rather than a character set.
+fn is_of_bytes(literals: &[Option<&ScalarValue>]) -> bool {
+    let coding = literal_text(literals, 1).map(Coding::parse);
+    matches!(coding, Some(Ok(Coding::Hex | Coding::Base64 | Coding::Base64Padded)))
+}
+
+/// A character set makes BYTES of a STRING, an encoding makes a STRING of BYTES.
+fn encode(call: &Call<'_>) -> Result<ArrayRef> {
+    coded(call, |coding, bytes| Ok(coding.encode(bytes)))
 }
 
 fn decode(call: &Call<'_>) -> Result<ArrayRef> {
-    let (bytes, charset) = (call.array(0)?, call.text(1)?);
-    call.text_rows(|i| match bytes_at(&bytes, i).zip(charset.get(i)) {
-        Some((bytes, charset)) => Ok(Some(Charset::parse(charset)?.decode(bytes))),
+    coded(call, Coding::decode)
+}
+
+fn coded(call: &Call<'_>, code: impl Fn(Coding, &[u8]) -> Result<Vec<u8>>) -> Result<ArrayRef> {
+    let (bytes, name) = (call.array(0)?, call.text(1)?);
+    let row = |i| match bytes_at(&bytes, i).zip(name.get(i)) {
+        Some((bytes, name)) => code(Coding::parse(name)?, bytes).map(Some),
         None => Ok(None),
-    })
+    };
+    if *call.returns == DataType::Utf8View {
+        return call.text_rows(|i| Ok(row(i)?.map(lossy)));
+    }
+    let mut out = BinaryViewBuilder::with_capacity(call.rows);
+    for i in 0..call.rows {
+        out.append_option(row(i)?);
+    }
+    Ok(Arc::new(out.finish()))
 }
 
 const BASE64: &[u8; 64] = b"ABCDEFGHIJKLMNOPQRSTUVWXYZabcdefghijklmnopqrstuvwxyz0123456789+/";

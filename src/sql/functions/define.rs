@@ -52,8 +52,9 @@ impl Param {
             other => other,
         };
         let textual = is_text(given) || *given == Null;
-        let plain =
-            textual || given.is_integer() || is_decimal(given) || matches!(given, Boolean | Date32);
+        let plain = textual
+            || given.is_numeric()
+            || matches!(given, Boolean | Date32 | Time32(_) | Time64(_) | Timestamp(_, _));
         match self {
             Param::Text => plain.then_some(Utf8View),
             Param::Int => (given.is_integer() || *given == Null).then_some(Int64),
@@ -100,11 +101,6 @@ impl Param {
 /// Whether a type is one of the string types.
 pub(super) fn is_text(given: &DataType) -> bool {
     matches!(given, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-}
-
-/// Whether a type is DECIMAL.
-pub(super) fn is_decimal(given: &DataType) -> bool {
-    given.is_decimal()
 }
 
 /// TIMESTAMP(3): what times of unknown precision become.

@@ -37,8 +37,10 @@ mod split;
 #[cfg(test)]
 mod tests;
 mod text;
+mod to_text;
 
 pub use clock::is_event_time_function;
+pub use to_text::text_cast;
 
 /// Adds the functions to a builder that has DataFusion's defaults; same names are replaced.
 ///

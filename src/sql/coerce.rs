@@ -1,0 +1,270 @@
+//! Flink's implicit and textual casts, where the library's own differ.
+//!
+//! Two rules around the library's type coercion. Before it, a DECIMAL that meets a FLOAT or DOUBLE
+//! becomes a DOUBLE: the library would cast the other way, and a great number would not fit.
+//! After it, what is cast to a string gets Flink's text. Never changes the names of columns. Called
+//! by the binder, and as rules of the session's analyzer.
+
+use std::sync::Arc;
+
+use arrow::datatypes::DataType;
+use datafusion::common::config::ConfigOptions;
+use datafusion::common::tree_node::{Transformed, TreeNode};
+use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::error::Result;
+use datafusion::logical_expr::expr::{Between, Cast, InList, ScalarFunction, TryCast};
+use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::utils::merge_schema;
+use datafusion::logical_expr::{
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Union,
+};
+use datafusion::optimizer::AnalyzerRule;
+use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
+use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
+
+use super::functions::text_cast;
+
+/// The analyzer's rules, in order.
+pub fn rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
+    vec![
+        Arc::new(ResolveGroupingFunction::new()),
+        Arc::new(FloatsFirst),
+        Arc::new(TypeCoercion::new()),
+        Arc::new(TextCasts { function: text_cast() }),
+    ]
+}
+
+/// Functions whose arguments share one type, which is the result's.
+const UNIFYING: [&str; 8] =
+    ["coalesce", "greatest", "least", "nullif", "nvl", "nvl2", "if", "make_array"];
+
+/// Numbers that meet a FLOAT or DOUBLE are computed as DOUBLE.
+#[derive(Debug)]
+struct FloatsFirst;
+
+impl AnalyzerRule for FloatsFirst {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        floats_first(plan)
+    }
+
+    fn name(&self) -> &str {
+        "floats_first"
+    }
+}
+
+/// `plan`, where a DECIMAL that meets a FLOAT or DOUBLE is cast to DOUBLE.
+pub fn floats_first(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let plan = map_plan(plan, &|expr, schema| floats_first_in(expr, schema))?;
+    let mapped = plan.transform_up_with_subqueries(|plan| match plan {
+        LogicalPlan::Union(union) => unified_union(union),
+        LogicalPlan::Join(mut join) => {
+            let mut changed = false;
+            for (left, right) in &mut join.on {
+                let types =
+                    [left.get_type(join.left.schema())?, right.get_type(join.right.schema())?];
+                if meets(&types) {
+                    *left = cast_double(left, join.left.schema())?;
+                    *right = cast_double(right, join.right.schema())?;
+                    changed = true;
+                }
+            }
+            let plan = LogicalPlan::Join(join);
+            Ok(if changed { Transformed::yes(plan) } else { Transformed::no(plan) })
+        }
+        // Types of inputs may have changed.
+        other => Ok(Transformed::no(other.recompute_schema()?)),
+    })?;
+    Ok(mapped.data)
+}
+
+/// The union of inputs where a column that is DECIMAL here and FLOAT there is DOUBLE.
+fn unified_union(union: Union) -> Result<Transformed<LogicalPlan>> {
+    let width = union.schema.fields().len();
+    let types = |index: usize| -> Vec<DataType> {
+        let inputs = union.inputs.iter().filter(|input| input.schema().fields().len() == width);
+        inputs.map(|input| input.schema().field(index).data_type().clone()).collect()
+    };
+    let mixed: Vec<bool> = (0..width).map(|index| meets(&types(index))).collect();
+    if !mixed.contains(&true) {
+        return Ok(Transformed::no(LogicalPlan::Union(union)));
+    }
+    let mut inputs = Vec::with_capacity(union.inputs.len());
+    for input in &union.inputs {
+        let schema = Arc::clone(input.schema());
+        let mut columns = Vec::with_capacity(width);
+        for ((qualifier, field), mixed) in schema.iter().zip(&mixed) {
+            let column = Expr::Column(Column::new(qualifier.cloned(), field.name()));
+            columns.push(match mixed {
+                true => {
+                    cast_double(&column, &schema)?.alias_qualified(qualifier.cloned(), field.name())
+                }
+                false => column,
+            });
+        }
+        let builder = LogicalPlanBuilder::from(input.as_ref().clone());
+        inputs.push(Arc::new(builder.project(columns)?.build()?));
+    }
+    Ok(Transformed::yes(LogicalPlan::Union(Union::try_new_with_loose_types(inputs)?)))
+}
+
+/// Whether both a DECIMAL and a FLOAT or DOUBLE are among `types`.
+fn meets(types: &[DataType]) -> bool {
+    types.iter().any(DataType::is_decimal) && types.iter().any(DataType::is_floating)
+}
+
+fn cast_double(expr: &Expr, schema: &DFSchema) -> Result<Expr> {
+    expr.clone().cast_to(&DataType::Float64, schema)
+}
+
+/// The same in one expression over `schema`.
+pub fn floats_first_in(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    expr.transform_up(|expr| match expr {
+        Expr::BinaryExpr(BinaryExpr { left, op, right }) => {
+            let mut sides = [*left, *right];
+            let changed = unify(&mut sides.iter_mut().collect::<Vec<_>>(), schema)?;
+            let [left, right] = sides.map(Box::new);
+            Ok(transformed(Expr::BinaryExpr(BinaryExpr { left, op, right }), changed))
+        }
+        Expr::Between(mut b) => {
+            let Between { expr, low, high, .. } = &mut b;
+            let changed = unify(&mut [expr, low, high], schema)?;
+            Ok(transformed(Expr::Between(b), changed))
+        }
+        Expr::InList(mut list) => {
+            let InList { expr, list: items, .. } = &mut list;
+            let mut parts: Vec<&mut Expr> = vec![expr.as_mut()];
+            parts.extend(items.iter_mut());
+            let changed = unify(&mut parts, schema)?;
+            Ok(transformed(Expr::InList(list), changed))
+        }
+        Expr::Case(mut case) => {
+            let results = case.when_then_expr.iter_mut().map(|(_, then)| then.as_mut());
+            let mut parts: Vec<&mut Expr> = results.collect();
+            parts.extend(case.else_expr.as_deref_mut());
+            let mut changed = unify(&mut parts, schema)?;
+            if let Some(subject) = case.expr.as_deref_mut() {
+                let mut parts = vec![subject];
+                parts.extend(case.when_then_expr.iter_mut().map(|(when, _)| when.as_mut()));
+                changed |= unify(&mut parts, schema)?;
+            }
+            Ok(transformed(Expr::Case(case), changed))
+        }
+        Expr::ScalarFunction(mut call) if UNIFYING.contains(&call.func.name()) => {
+            // The condition of IF is no number.
+            let changed = unify(&mut call.args.iter_mut().collect::<Vec<_>>(), schema)?;
+            Ok(transformed(Expr::ScalarFunction(call), changed))
+        }
+        other => Ok(Transformed::no(other)),
+    })
+}
+
+fn transformed(expr: Expr, changed: bool) -> Transformed<Expr> {
+    if changed { Transformed::yes(expr) } else { Transformed::no(expr) }
+}
+
+/// Makes numbers DOUBLE if there are both a decimal and a float among them; whether it did.
+fn unify(parts: &mut [&mut Expr], schema: &DFSchema) -> Result<bool> {
+    let mut types = Vec::with_capacity(parts.len());
+    for part in parts.iter() {
+        types.push(part.get_type(schema)?);
+    }
+    if !meets(&types) {
+        return Ok(false);
+    }
+    for (part, data_type) in parts.iter_mut().zip(types) {
+        if data_type.is_numeric() && data_type != DataType::Float64 {
+            **part = cast_double(part, schema)?;
+        }
+    }
+    Ok(true)
+}
+
+/// Casts to a string give Flink's text.
+#[derive(Debug)]
+struct TextCasts {
+    function: Arc<ScalarUDF>,
+}
+
+impl AnalyzerRule for TextCasts {
+    fn analyze(&self, plan: LogicalPlan, _config: &ConfigOptions) -> Result<LogicalPlan> {
+        map_plan(plan, &|expr, schema| text_casts_in(expr, schema, &self.function))
+    }
+
+    fn name(&self) -> &str {
+        "text_casts"
+    }
+}
+
+/// `expr`, already coerced, with Flink's texts; for expressions outside of plans.
+pub fn text_casts(expr: Expr, schema: &DFSchema) -> Result<Expr> {
+    Ok(text_casts_in(expr, schema, &text_cast())?.data)
+}
+
+fn text_casts_in(
+    expr: Expr,
+    schema: &DFSchema,
+    function: &Arc<ScalarUDF>,
+) -> Result<Transformed<Expr>> {
+    expr.transform_up(|expr| {
+        let (Expr::Cast(Cast { expr: inner, field })
+        | Expr::TryCast(TryCast { expr: inner, field })) = &expr
+        else {
+            return Ok(Transformed::no(expr));
+        };
+        let to = field.data_type();
+        if !matches!(to, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
+            || !has_own_text(&inner.get_type(schema)?)
+        {
+            return Ok(Transformed::no(expr));
+        }
+        let args = vec![inner.as_ref().clone()];
+        let text = Expr::ScalarFunction(ScalarFunction::new_udf(Arc::clone(function), args));
+        Ok(Transformed::yes(match to {
+            DataType::Utf8View => text,
+            other => Expr::Cast(Cast::new(Box::new(text), other.clone())),
+        }))
+    })
+}
+
+/// Whether Flink writes values of this type differently than the library.
+fn has_own_text(data_type: &DataType) -> bool {
+    use DataType as T;
+    match data_type {
+        T::Boolean | T::Date32 | T::Time32(_) | T::Time64(_) | T::Timestamp(..) => true,
+        T::Interval(_) | T::List(_) | T::Map(..) | T::Struct(_) => true,
+        other => other.is_floating(),
+    }
+}
+
+/// Applies `change` to every expression of `plan` and of its subqueries; names stay.
+fn map_plan(
+    plan: LogicalPlan,
+    change: &dyn Fn(Expr, &DFSchema) -> Result<Transformed<Expr>>,
+) -> Result<LogicalPlan> {
+    let mapped = plan.transform_up_with_subqueries(|plan| {
+        let schema = inputs_schema(&plan)?;
+        let names = NamePreserver::new(&plan);
+        let keep_names = !matches!(plan, LogicalPlan::Values(_));
+        let mapped = plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let mapped = change(expr, &schema)?;
+            Ok(match (mapped.transformed, keep_names) {
+                (true, true) => mapped.update_data(|expr| name.restore(expr)),
+                _ => mapped,
+            })
+        })?;
+        // Types of inputs may have changed even where no expression has.
+        mapped.map_data(LogicalPlan::recompute_schema)
+    })?;
+    Ok(mapped.data)
+}
+
+/// Every column that an expression of `plan` may name.
+fn inputs_schema(plan: &LogicalPlan) -> Result<DFSchemaRef> {
+    let mut schema = merge_schema(&plan.inputs());
+    if let LogicalPlan::TableScan(scan) = plan {
+        let source = scan.source.schema();
+        schema.merge(&DFSchema::try_from_qualified_schema(scan.table_name.clone(), &source)?);
+    }
+    Ok(Arc::new(schema))
+}
