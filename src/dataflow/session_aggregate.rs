@@ -81,13 +81,7 @@ impl Contents for Aggregates {
         self.states.clear(sessions);
     }
 
-    fn emit(
-        &self,
-        keys: &GroupKeys,
-        sessions: &[Due],
-        diff: i64,
-        out: &mut Emitted,
-    ) -> Result<()> {
+    fn emit(&self, keys: &GroupKeys, sessions: &[Due], diff: i64, out: &mut Emitted) -> Result<()> {
         let numbers: Vec<u32> = sessions.iter().map(|due| due.number).collect();
         let groups: Vec<u32> = sessions.iter().map(|due| due.key).collect();
         let mut columns = keys.columns(&groups)?;

@@ -27,7 +27,6 @@ pub(super) mod naive;
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
 use std::ops::Range;
-use std::sync::Arc;
 
 use arrow::array::{ArrayRef, TimestampMillisecondArray, UInt32Array};
 use arrow::compute::cast;
@@ -70,13 +69,7 @@ pub trait Contents: 'static {
     fn clear(&mut self, sessions: &[u32]);
 
     /// Emits the results of `sessions`, each at its time, `diff` times.
-    fn emit(
-        &self,
-        keys: &GroupKeys,
-        sessions: &[Due],
-        diff: i64,
-        out: &mut Emitted,
-    ) -> Result<()>;
+    fn emit(&self, keys: &GroupKeys, sessions: &[Due], diff: i64, out: &mut Emitted) -> Result<()>;
 
     /// Called when a step is done: may tidy up its results and its own memory.
     fn settle(&mut self, out: &mut Emitted) -> Result<()>;

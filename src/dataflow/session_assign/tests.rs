@@ -102,11 +102,8 @@ fn rows_of_closed_sessions_are_given_back_beside_an_open_one() {
 
 #[test]
 fn multiplicities_are_kept() {
-    let twice = UpdateBatch::new(
-        batch(&[row(1, 5)]).rows().clone(),
-        vec![5].into(),
-        Some(vec![2].into()),
-    );
+    let twice =
+        UpdateBatch::new(batch(&[row(1, 5)]).rows().clone(), vec![5].into(), Some(vec![2].into()));
     let mut out = Emitted::default();
     let mut logic = logic(10, &[0], 0);
     logic.advance(-1, 16, vec![vec![twice]], &mut out).unwrap();
