@@ -5,6 +5,7 @@
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`clock`]: reading splits and assigning event time
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
+//! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
@@ -21,6 +22,8 @@ pub mod outputs;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;
+pub mod session_assign;
+pub mod sessions;
 pub mod side;
 pub mod sink;
 pub mod source;

@@ -330,6 +330,27 @@ impl Seen {
         self.updates.retain(|_, count| *count != 0);
     }
 
+    /// Adds what was emitted; its times must lie within `span`.
+    fn take(&mut self, out: &Emitted, span: Option<(EventTime, EventTime)>) {
+        for updates in &out.updates {
+            for row in 0..updates.len() {
+                let time = updates.times()[row];
+                if let Some((from, to)) = span {
+                    assert!(from <= time && time < to, "{time} not in [{from}, {to})");
+                }
+                let text = row_text(updates.rows().columns(), row).unwrap();
+                self.add(time, text, updates.diff(row));
+            }
+        }
+        for late in &out.late {
+            for (row, end) in late.window_end.iter().enumerate() {
+                let text = row_text(late.rows.rows().columns(), row).unwrap();
+                *self.late.entry((text, *end)).or_default() += late.rows.diff(row);
+            }
+        }
+        self.dead += out.dead_letters.len();
+    }
+
     /// Sums over all times.
     pub fn contents(&self) -> BTreeMap<String, i64> {
         let mut contents = BTreeMap::new();
@@ -361,38 +382,37 @@ pub fn cuts(span: i64, tick: i64) -> impl Strategy<Value = Cut> {
 
 /// Drives `logic` as the dataflow does; `strict`: output times must lie in `[from, to)`.
 pub fn drive(logic: &mut impl StatefulLogic, updates: &[Row], cut: &Cut, strict: bool) -> Seen {
+    drive_all(logic, &[updates], cut, strict)
+}
+
+/// The same for a logic of several inputs.
+pub fn drive_all(
+    logic: &mut impl StatefulLogic,
+    inputs: &[&[Row]],
+    cut: &Cut,
+    strict: bool,
+) -> Seen {
     let mut seen = Seen::default();
-    let mut rest: Vec<Row> = updates.to_vec();
+    let mut rest: Vec<Vec<Row>> = inputs.iter().map(|rows| rows.to_vec()).collect();
     if cut.by_rank {
-        rest.sort_by_key(|row| row.rank);
+        rest.iter_mut().for_each(|rows| rows.sort_by_key(|row| row.rank));
     }
     let mut from = BEGINNING;
     for &to in cut.frontiers.iter().chain([&CLOSED]) {
-        let buffered = rest.iter().filter(|row| row.time < to).count();
-        if !logic.is_due(to, buffered) {
+        let buffered = rest.iter().flatten().filter(|row| row.time < to).count();
+        if to != CLOSED && !logic.is_due(to, buffered) {
             continue;
         }
-        let (step, later) = rest.into_iter().partition(|row| row.time < to);
-        rest = later;
-        let step: Vec<Row> = step;
-        let batches = step.chunks(cut.batch_rows).map(batch).collect();
+        let mut steps = Vec::new();
+        for rows in &mut rest {
+            let (step, later): (Vec<Row>, _) =
+                std::mem::take(rows).into_iter().partition(|row| row.time < to);
+            *rows = later;
+            steps.push(step.chunks(cut.batch_rows).map(batch).collect());
+        }
         let mut out = Emitted::default();
-        logic.advance(from, to, vec![batches], &mut out).unwrap();
-        for updates in &out.updates {
-            for row in 0..updates.len() {
-                let time = updates.times()[row];
-                assert!(!strict || (from <= time && time < to), "{time} not in [{from}, {to})");
-                let text = row_text(updates.rows().columns(), row).unwrap();
-                seen.add(time, text, updates.diff(row));
-            }
-        }
-        for late in &out.late {
-            for (row, end) in late.window_end.iter().enumerate() {
-                let text = row_text(late.rows.rows().columns(), row).unwrap();
-                *seen.late.entry((text, *end)).or_default() += late.rows.diff(row);
-            }
-        }
-        seen.dead += out.dead_letters.len();
+        logic.advance(from, to, steps, &mut out).unwrap();
+        seen.take(&out, strict.then_some((from, to)));
         from = to;
     }
     seen

@@ -281,19 +281,30 @@ fn logic_of(
             ("WindowAggregate", Box::new(logic))
         }
         Operator::SessionAggregate { time_column, gap, keys, calls } => {
-            let logic = super::session_aggregate::SessionAggregate::new(
+            let spec = super::sessions::SessionSpec {
+                input: input(0),
+                time_column: *time_column,
+                gap: *gap,
+                keys: keys.clone(),
+                allowed_lateness: lateness,
+            };
+            let logic = super::session_aggregate::SessionAggregate::new(spec, calls, output)?
+                .with_input_delay(delay);
+            ("SessionAggregate", Box::new(logic))
+        }
+        Operator::SessionAssign { time_column, gap, keys } => {
+            let (time, keys) = (*time_column, keys.clone());
+            let logic = super::session_assign::SessionAssign::new(
                 input(0),
-                *time_column,
+                time,
                 *gap,
-                keys.clone(),
-                calls.clone(),
+                keys,
                 output,
                 lateness,
             )?
             .with_input_delay(delay);
-            ("SessionAggregate", Box::new(logic))
+            ("SessionAssign", Box::new(logic))
         }
-        Operator::SessionAssign { .. } => return Err(Error::sql("session rows")),
         Operator::WindowRank(rank) => {
             let logic = super::window_rank::WindowRankLogic::ranked(
                 input(0),

@@ -1,433 +1,90 @@
-//! Session aggregation: rows of one key at most a gap apart, merged into one result.
+//! Session aggregation: one result for each session of a key.
 //!
-//! A session is `[least ts, greatest ts + gap)`. Two rows exactly one gap apart belong to one
-//! session, so a row *at* the window's end still belongs, and the session is complete only when the
-//! frontier is beyond its end: the result has the time `end` (not `end - 1`) plus the input delay.
-//! An operator behind must close one millisecond later: give it an input delay that is greater by
-//! one.
-//!
-//! Late is decided row by row, in the order of `time(e)`, then `ts`; what the frontier was does not
-//! matter. At a row of time `t`
-//!
-//! * a session is closed if `t > end + delay + allowed lateness`;
-//! * the row joins all sessions of its key that are not closed and at most one gap away, which
-//!   become one session;
-//! * if there is none, it begins one; unless that would be closed at `t`: then it is late.
-//!
-//! With allowed lateness a session that was emitted (`t > end + delay`) and changes is taken back
-//! at `t`; the session that it becomes is emitted at `t`, or when it is complete if that is later.
-//!
-//! State: one group a session, bounded by the sessions that are not closed. Input is append-only.
+//! When a session closes, and what late rows do, is said in [`super::sessions`]. State: one group
+//! of aggregate states a session.
 
 #[cfg(test)]
 mod tests;
 
-use std::cmp::Reverse;
-use std::collections::{BTreeMap, BinaryHeap};
-use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{RecordBatch, TimestampMillisecondArray, UInt32Array};
-use arrow::compute::cast;
-use arrow::datatypes::{DataType, SchemaRef};
+use arrow::array::{RecordBatch, UInt32Array};
+use arrow::datatypes::SchemaRef;
 
-use super::logic::{Emitted, StatefulLogic};
-use super::window_aggregate::{coalesce, push_dead, push_late, read_times};
+use super::logic::Emitted;
+use super::sessions::{Contents, Due, Kept, SessionSpec, Sessions, bounds};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
 use crate::plan::aggregate::AggregateCall;
 use crate::state::aggregate::{AggregatePlan, AggregateStates, StepInput};
-use crate::state::column::Column;
 use crate::state::keyed::out_of_range;
 use crate::state::keys::GroupKeys;
-use crate::time::{CLOSED, EventTime};
+use crate::time::EventTime;
 
 /// The logic of a session aggregation.
-pub struct SessionAggregate {
-    input: SchemaRef,
-    time_column: usize,
-    gap: i64,
-    keys: Vec<usize>,
+pub type SessionAggregate = Sessions<Aggregates>;
+
+/// The aggregate states of sessions.
+pub struct Aggregates {
     plan: Arc<AggregatePlan>,
-    output: SchemaRef,
-    lateness: i64,
-    delay: i64,
-    groups: GroupKeys,
-    /// Sessions of each key that take rows.
-    open: Vec<Vec<u32>>,
-    /// Number of sessions of each key, those included that only wait for the frontier.
-    held: Vec<u32>,
-    /// Sessions; the number of one is its group in `states`.
-    sessions: Vec<Session>,
     states: AggregateStates,
-    free: Vec<u32>,
-    /// When each session is next to be looked at: time, session, life. May be too early, never
-    /// late.
-    agenda: BinaryHeap<Reverse<(i64, u32, u32)>>,
-}
-
-#[derive(Clone, Copy, Default)]
-struct Session {
-    start: i64,
-    end: i64,
-    key: u32,
-    /// Counts the sessions that had this number: entries of the agenda may be of an earlier one.
-    life: u32,
-    /// Its result is out.
-    emitted: bool,
-}
-
-/// What the rows of a step did to sessions.
-#[derive(Default)]
-struct Step {
-    /// The session of each row, as assigned: it may have been absorbed since.
-    rows: Vec<u32>,
-    /// Sessions that became part of another.
-    absorbed: Vec<(u32, u32)>,
-    /// Emitted sessions as they were.
-    revised: Vec<(u32, Session)>,
-}
-
-/// Rows of a batch that are not late, in order.
-struct Ordered {
-    batch: UpdateBatch,
-    stamps: Vec<i64>,
+    keys: usize,
+    output: SchemaRef,
 }
 
 impl SessionAggregate {
-    /// Groups rows of `input` by sessions of `gap` ms for each value of the columns `keys`.
+    /// Groups rows by the sessions of `spec`.
     ///
-    /// `keys` are both the `PARTITION BY` and the `GROUP BY` columns. `output` is keys, `calls`,
+    /// The keys are both the `PARTITION BY` and the `GROUP BY` columns. `output` is keys, `calls`,
     /// then window start, end and time (TIMESTAMP(3)).
-    pub fn new(
-        input: SchemaRef,
-        time_column: usize,
-        gap: i64,
-        keys: Vec<usize>,
-        calls: Vec<AggregateCall>,
-        output: SchemaRef,
-        allowed_lateness: i64,
-    ) -> Result<Self> {
-        if gap <= 0 {
-            return Err(Error::sql("the gap of a session must be above zero"));
-        }
-        if output.fields().len() != keys.len() + calls.len() + 3 {
+    pub fn new(spec: SessionSpec, calls: &[AggregateCall], output: SchemaRef) -> Result<Self> {
+        let keys = spec.keys.len();
+        if output.fields().len() != keys + calls.len() + 3 {
             return Err(Error::internal("a session aggregate's output is keys, calls, window"));
         }
-        let plan = Arc::new(AggregatePlan::new(&calls, &input, true)?);
-        let types: Vec<DataType> =
-            keys.iter().map(|&key| input.field(key).data_type().clone()).collect();
-        Ok(SessionAggregate {
-            input,
-            time_column,
-            gap,
-            keys,
-            states: AggregateStates::new(Arc::clone(&plan)),
-            plan,
-            output,
-            lateness: allowed_lateness.max(0),
-            delay: 0,
-            groups: GroupKeys::new(types),
-            open: Vec::new(),
-            held: Vec::new(),
-            sessions: Vec::new(),
-            free: Vec::new(),
-            agenda: BinaryHeap::new(),
-        })
+        let plan = Arc::new(AggregatePlan::new(calls, &spec.input, true)?);
+        let states = AggregateStates::new(Arc::clone(&plan));
+        Sessions::of(spec, Aggregates { plan, states, keys, output })
+    }
+}
+
+impl Contents for Aggregates {
+    type Input = StepInput;
+
+    fn read(&mut self, batch: &UpdateBatch) -> Result<StepInput> {
+        self.plan.read(batch)
     }
 
-    /// The input may come this much after its times: every close is put off by `delay` ms.
-    pub fn with_input_delay(mut self, delay: i64) -> Self {
-        self.delay = delay.max(0);
-        self
+    fn resize(&mut self, sessions: usize) {
+        self.states.resize(sessions);
     }
 
-    /// The last time at which a session that ends at `end` is not complete.
-    fn complete(&self, end: i64) -> EventTime {
-        end.saturating_add(self.delay)
-    }
-
-    fn is_closed(&self, end: i64, time: EventTime) -> bool {
-        time > self.complete(end).saturating_add(self.lateness)
-    }
-
-    /// Rows of all batches by time, then ts, without those that have no time.
-    fn order(&self, batches: &[UpdateBatch], out: &mut Emitted) -> Result<Ordered> {
-        let batch = UpdateBatch::concat(&self.input, batches)?;
-        if batch.diffs().is_some_and(|diffs| diffs.iter().any(|&diff| diff < 0)) {
-            return Err(Error::sql("a session window needs append-only input")
-                .with_hint("sessions cannot be taken apart again when a row is retracted"));
-        }
-        let times = read_times(batch.column(self.time_column))?;
-        let (mut order, mut stamps) = (Vec::with_capacity(batch.len()), Vec::new());
-        for row in 0..times.len() {
-            // Times so extreme that the session's bounds would leave `i64` have none.
-            match times.get(row).filter(|stamp| {
-                stamp.checked_add(self.gap).is_some() && stamp.checked_sub(self.gap).is_some()
-            }) {
-                Some(stamp) => {
-                    order.push(row as u32);
-                    stamps.push(stamp);
-                }
-                None => push_dead(&batch, row, out)?,
-            }
-        }
-        let place = |row: u32| (batch.times()[row as usize], times.get(row as usize));
-        let whole = order.len() == batch.len();
-        if whole && order.is_sorted_by_key(|&row| place(row)) {
-            return Ok(Ordered { batch, stamps });
-        }
-        order.sort_by_key(|&row| place(row));
-        let stamps = order.iter().filter_map(|&row| times.get(row as usize)).collect();
-        Ok(Ordered { batch: batch.take(&UInt32Array::from(order))?, stamps })
-    }
-
-    fn apply(&mut self, ordered: &Ordered, to: EventTime, out: &mut Emitted) -> Result<()> {
-        let batch = &ordered.batch;
-        let columns = GroupKeys::read(self.keys.iter().map(|&key| batch.column(key)))?;
-        let columns: Vec<&Column> = columns.iter().collect();
-        let input = self.plan.read(batch)?;
-        if self.lateness == 0 {
-            self.apply_rows(ordered, &input, &columns, 0..batch.len(), out)?;
-            return Ok(());
-        }
-        // A late row may correct a result: what is out at its time must be out.
-        let mut start = 0;
-        for run in batch.times().chunk_by(|a, b| a == b) {
-            self.close(run[0].min(to), out)?;
-            self.apply_rows(ordered, &input, &columns, start..start + run.len(), out)?;
-            start += run.len();
-        }
-        Ok(())
-    }
-
-    fn apply_rows(
+    fn add(
         &mut self,
-        ordered: &Ordered,
+        batch: &UpdateBatch,
         input: &StepInput,
-        columns: &[&Column],
-        rows: Range<usize>,
-        out: &mut Emitted,
+        rows: Kept<'_>,
+        sessions: &[u32],
     ) -> Result<()> {
-        let mut keys = Vec::new();
-        self.groups.intern(columns, rows.clone(), &mut keys)?;
-        self.open.resize_with(self.groups.bound(), Vec::new);
-        self.held.resize(self.groups.bound(), 0);
-        let (mut step, mut kept) = (Step::default(), Vec::with_capacity(rows.len()));
-        let (mut late, mut late_ends) = (Vec::new(), Vec::new());
-        for (row, &key) in rows.clone().zip(&keys) {
-            let (stamp, time) = (ordered.stamps[row], ordered.batch.times()[row]);
-            match self.assign(key, stamp, time, &mut step) {
-                Some(session) => {
-                    kept.push(row as u32);
-                    step.rows.push(session);
-                }
-                None => {
-                    late.push(row as u32);
-                    late_ends.push(stamp + self.gap);
-                }
-            }
+        if rows.kept.len() == rows.range.len() {
+            return self.states.update(input, rows.range, sessions);
         }
-        self.states.resize(self.sessions.len());
-        let time = ordered.batch.times().get(rows.start).copied().unwrap_or_default();
-        self.take_back(&step, time, out)?;
-        if late.is_empty() {
-            self.add(input, rows, &mut step)?;
-        } else {
-            push_late(&ordered.batch, late, late_ends, out)?;
-            let kept = ordered.batch.take(&UInt32Array::from(kept))?;
-            self.add(&self.plan.read(&kept)?, 0..kept.len(), &mut step)?;
-            // Keys of late rows alone have no session.
-            self.forget(keys);
-        }
-        self.correct(&step, time, out)
+        let kept = batch.take(&UInt32Array::from(rows.kept.to_vec()))?;
+        self.states.update(&self.plan.read(&kept)?, 0..kept.len(), sessions)
     }
 
-    /// The session of a row; `None` if it is late.
-    fn assign(&mut self, key: u32, stamp: i64, time: EventTime, step: &mut Step) -> Option<u32> {
-        let (start, end) = (stamp, stamp + self.gap);
-        let mut open = std::mem::take(&mut self.open[key as usize]);
-        let mut home: Option<u32> = None;
-        let mut i = 0;
-        while let Some(&number) = open.get(i) {
-            let session = self.sessions[number as usize];
-            if self.is_closed(session.end, time) {
-                // Its result comes with the frontier; no more rows join it.
-                open.swap_remove(i);
-                continue;
-            }
-            if stamp > session.end || end < session.start {
-                i += 1;
-                continue;
-            }
-            if session.emitted {
-                step.revised.push((number, session));
-                self.sessions[number as usize].emitted = false;
-            }
-            match home {
-                None => {
-                    home = Some(number);
-                    let mine = &mut self.sessions[number as usize];
-                    mine.start = mine.start.min(start);
-                    mine.end = mine.end.max(end);
-                    i += 1;
-                }
-                Some(home) => {
-                    let mine = &mut self.sessions[home as usize];
-                    mine.start = mine.start.min(session.start);
-                    mine.end = mine.end.max(session.end);
-                    step.absorbed.push((number, home));
-                    open.swap_remove(i);
-                }
-            }
-        }
-        if home.is_none() && !self.is_closed(end, time) {
-            let number = self.begin(Session { start, end, key, life: 0, emitted: false });
-            open.push(number);
-            home = Some(number);
-        }
-        self.open[key as usize] = open;
-        home
+    fn absorb(&mut self, pairs: &[(u32, u32)]) {
+        self.states.absorb(pairs);
     }
 
-    fn begin(&mut self, session: Session) -> u32 {
-        self.held[session.key as usize] += 1;
-        let number = match self.free.pop() {
-            Some(number) => {
-                let slot = &mut self.sessions[number as usize];
-                *slot = Session { life: slot.life, ..session };
-                number
-            }
-            None => {
-                self.sessions.push(session);
-                self.sessions.len() as u32 - 1
-            }
-        };
-        let life = self.sessions[number as usize].life;
-        self.agenda.push(Reverse((session.end, number, life)));
-        number
+    fn clear(&mut self, sessions: &[u32]) {
+        self.states.clear(sessions);
     }
 
-    /// Gives back the number of a session that was emptied.
-    fn end(&mut self, number: u32) {
-        let session = &mut self.sessions[number as usize];
-        // Entries of the agenda for this life are void from now on.
-        session.life = session.life.wrapping_add(1);
-        self.held[session.key as usize] -= 1;
-        self.free.push(number);
-    }
-
-    /// Adds the rows of a step to the sessions that they came to be in.
-    fn add(&mut self, input: &StepInput, rows: Range<usize>, step: &mut Step) -> Result<()> {
-        if !step.absorbed.is_empty() {
-            let mut homes: BTreeMap<u32, u32> = BTreeMap::new();
-            // A home may be absorbed later, never earlier: backwards, every home is final.
-            for pair in step.absorbed.iter_mut().rev() {
-                pair.1 = homes.get(&pair.1).copied().unwrap_or(pair.1);
-                homes.insert(pair.0, pair.1);
-            }
-            for number in &mut step.rows {
-                *number = homes.get(number).copied().unwrap_or(*number);
-            }
-            self.states.absorb(&step.absorbed);
-            step.absorbed.iter().for_each(|&(number, _)| self.end(number));
-        }
-        self.states.update(input, rows, &step.rows)
-    }
-
-    /// Takes back the results of emitted sessions that a step changes; before the change.
-    fn take_back(&self, step: &Step, time: EventTime, out: &mut Emitted) -> Result<()> {
-        let sessions: Vec<(u32, Session, EventTime)> =
-            step.revised.iter().map(|&(number, session)| (number, session, time)).collect();
-        self.emit(&sessions, -1, out)
-    }
-
-    /// Emits sessions of a step of late rows that are complete at `time`.
-    fn correct(&mut self, step: &Step, time: EventTime, out: &mut Emitted) -> Result<()> {
-        if self.lateness == 0 {
-            return Ok(());
-        }
-        let mut changed: Vec<u32> = step.rows.clone();
-        changed.sort_unstable();
-        changed.dedup();
-        let mut complete = Vec::new();
-        for number in changed {
-            let session = self.sessions[number as usize];
-            if self.complete(session.end) < time {
-                self.sessions[number as usize].emitted = true;
-                complete.push((number, session, time));
-            }
-            // The entry that it had may be that of its horizon.
-            self.agenda.push(Reverse((session.end, number, session.life)));
-        }
-        self.emit(&complete, 1, out)
-    }
-
-    /// Emits complete sessions and forgets closed ones as of the frontier `to`.
-    fn close(&mut self, to: EventTime, out: &mut Emitted) -> Result<()> {
-        let (mut complete, mut closed) = (Vec::new(), Vec::new());
-        while let Some(&Reverse((at, number, life))) = self.agenda.peek() {
-            if self.complete(at) >= to && to != CLOSED {
-                break;
-            }
-            self.agenda.pop();
-            let session = &mut self.sessions[number as usize];
-            if session.life != life {
-                continue;
-            }
-            let horizon = session.end.saturating_add(self.lateness);
-            let due = if session.emitted { horizon } else { session.end };
-            if due > at {
-                self.agenda.push(Reverse((due, number, life)));
-                continue;
-            }
-            if !session.emitted {
-                session.emitted = true;
-                let time = session.end.saturating_add(self.delay);
-                complete.push((number, *session, time));
-            }
-            if horizon > at {
-                self.agenda.push(Reverse((horizon, number, life)));
-            } else {
-                closed.push((number, session.key));
-                self.end(number);
-            }
-        }
-        self.emit(&complete, 1, out)?;
-        let numbers: Vec<u32> = closed.iter().map(|(number, _)| *number).collect();
-        self.states.clear(&numbers);
-        let mut keys = Vec::with_capacity(closed.len());
-        for (number, key) in closed {
-            self.open[key as usize].retain(|&open| open != number);
-            keys.push(key);
-        }
-        self.forget(keys);
-        Ok(())
-    }
-
-    /// Forgets those of `keys` that have no sessions.
-    fn forget(&mut self, mut keys: Vec<u32>) {
-        keys.sort_unstable();
-        keys.dedup();
-        for key in keys {
-            if self.held[key as usize] == 0 {
-                self.groups.remove(key);
-            }
-        }
-    }
-
-    fn emit(
-        &self,
-        sessions: &[(u32, Session, EventTime)],
-        diff: i64,
-        out: &mut Emitted,
-    ) -> Result<()> {
-        if sessions.is_empty() {
-            return Ok(());
-        }
-        let numbers: Vec<u32> = sessions.iter().map(|(number, ..)| *number).collect();
-        let keys: Vec<u32> = sessions.iter().map(|(_, session, _)| session.key).collect();
-        let mut columns = self.groups.columns(&keys)?;
+    fn emit(&self, keys: &GroupKeys, sessions: &[Due], diff: i64, out: &mut Emitted) -> Result<()> {
+        let numbers: Vec<u32> = sessions.iter().map(|due| due.number).collect();
+        let groups: Vec<u32> = sessions.iter().map(|due| due.key).collect();
+        let mut columns = keys.columns(&groups)?;
         let mut builders = self.states.builders();
         self.states.append(&numbers, &mut builders)?;
         let mut failed = Vec::new();
@@ -436,46 +93,22 @@ impl SessionAggregate {
             columns.push(builder.finish()?);
         }
         if diff > 0 {
-            let failed = out_of_range(&self.output, &columns, self.keys.len(), &failed)?;
+            let failed = out_of_range(&self.output, &columns, self.keys, &failed)?;
             out.dead_letters.extend(failed);
         }
-        let bounds: [fn(&Session) -> i64; 3] = [|s| s.start, |s| s.end, |s| s.end - 1];
-        for bound in bounds {
-            let times: TimestampMillisecondArray =
-                sessions.iter().map(|(_, session, _)| bound(session)).collect::<Vec<_>>().into();
-            columns.push(cast(&times, self.output.field(columns.len()).data_type())?);
-        }
+        columns.extend(bounds(sessions, &self.output, columns.len())?);
         let rows = RecordBatch::try_new(Arc::clone(&self.output), columns)?;
-        let times: Vec<EventTime> =
-            sessions.iter().map(|(.., time)| (*time).min(CLOSED - 1)).collect();
+        let times: Vec<EventTime> = sessions.iter().map(|due| due.time).collect();
         let diffs = (diff != 1).then(|| vec![diff; sessions.len()].into());
         out.push(UpdateBatch::new(rows, times.into(), diffs));
         Ok(())
     }
-}
 
-impl StatefulLogic for SessionAggregate {
-    fn is_due(&self, frontier: EventTime, buffered: usize) -> bool {
-        let next = self.agenda.peek().map(|Reverse((at, ..))| self.complete(*at));
-        buffered > 0 || next.is_some_and(|at| at < frontier)
+    fn settle(&mut self, _out: &mut Emitted) -> Result<()> {
+        Ok(())
     }
 
-    fn advance(
-        &mut self,
-        _from: EventTime,
-        to: EventTime,
-        inputs: Vec<Vec<UpdateBatch>>,
-        out: &mut Emitted,
-    ) -> Result<()> {
-        let batches = coalesce(&self.input, inputs)?;
-        if !batches.is_empty() {
-            let ordered = self.order(&batches, out)?;
-            self.apply(&ordered, to, out)?;
-        }
-        self.close(to, out)
-    }
-
-    fn state_rows(&self) -> usize {
-        self.sessions.len() - self.free.len()
+    fn held(&self, sessions: usize) -> usize {
+        sessions
     }
 }

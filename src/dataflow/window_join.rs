@@ -3,6 +3,9 @@
 //! A hash join of whole columns: the right side's keys in a chained table, the left side probed in
 //! one pass, pairs gathered by `take`, the residual condition evaluated over all pairs at once.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array, new_null_array};

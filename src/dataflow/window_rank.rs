@@ -1,5 +1,8 @@
 //! Window top-N and window deduplication: rows of a closed window and partition, ranked.
 
+#[cfg(test)]
+mod tests;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};

@@ -5,6 +5,9 @@
 //! closed window's rows; a late row that is still allowed changes it by retractions and insertions
 //! at the row's own time; a row beyond that is late.
 
+#[cfg(test)]
+pub(super) mod naive;
+
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -140,7 +143,8 @@ impl<F: WindowFunction> Windowed<F> {
 
     /// Emits the windows that close at or before `to`.
     fn close(&mut self, to: EventTime, out: &mut Emitted) -> Result<()> {
-        let last = to.saturating_sub(self.delay);
+        // At the end of input every window closes, however close to the end of time.
+        let last = if to == CLOSED { CLOSED } else { to.saturating_sub(self.delay) };
         let closing: Vec<_> = self.windows.range(..=last).filter(|(_, w)| !w.emitted).collect();
         let windows: Vec<&Window> = closing.iter().map(|(_, w)| *w).collect();
         if !windows.is_empty() {
@@ -194,6 +198,11 @@ fn compacted(batch: &UpdateBatch) -> Result<UpdateBatch> {
 }
 
 impl<F: WindowFunction> StatefulLogic for Windowed<F> {
+    fn is_due(&self, frontier: EventTime, buffered: usize) -> bool {
+        let first = self.windows.first_key_value().map(|(end, _)| self.closing(*end));
+        buffered > 0 || first.is_some_and(|closing| closing <= frontier)
+    }
+
     fn advance(
         &mut self,
         _from: EventTime,

@@ -1,90 +1,31 @@
 //! Sessions against their definition, row by row.
 
-use std::collections::BTreeMap;
-
 use arrow::array::Array;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataflow::logic::StatefulLogic;
 use crate::dataflow::oracle::*;
-use crate::state::keyed::row_text;
+use crate::dataflow::sessions::naive;
 
 const SPAN: i64 = 90;
 const MORE: [&str; 3] = ["window_start", "window_end", "window_time"];
 
-struct Naive {
-    start: i64,
-    end: i64,
-    rows: Vec<Row>,
-    out: Option<String>,
-    changed: bool,
-}
-
-impl Naive {
-    fn text(&self, key: &str) -> String {
-        naive_row(key, &calls(), &self.rows, &[self.start, self.end, self.end - 1])
-    }
-}
-
 /// One key's rows at a time, all rows of a millisecond together.
 fn expected(rows: &[Row], gap: i64, keys: &[usize], delay: i64, lateness: i64) -> Seen {
-    let mut seen = Seen::default();
-    let mut of_key: BTreeMap<String, Vec<Row>> = BTreeMap::new();
-    for row in rows {
-        of_key.entry(key_text(row, keys)).or_default().push(row.clone());
-    }
-    for (key, mut rows) in of_key {
-        rows.sort_by_key(|row| (row.time, row.ts));
-        let mut sessions: Vec<Naive> = Vec::new();
-        for run in rows.chunk_by(|a, b| a.time == b.time) {
-            let time = run[0].time;
-            for session in &mut sessions {
-                if session.out.is_none() && session.end + delay < time {
-                    let text = session.text(&key);
-                    seen.add(session.end + delay, text.clone(), 1);
-                    session.out = Some(text);
-                }
-            }
-            sessions.retain(|session| time <= session.end + delay + lateness);
-            for row in run {
-                let (start, end) = (row.ts, row.ts + gap);
-                let mut mine =
-                    Naive { start, end, rows: vec![row.clone()], out: None, changed: true };
-                let joins = |s: &Naive| row.ts <= s.end && end >= s.start;
-                if time > end + delay + lateness && !sessions.iter().any(joins) {
-                    let one = batch(std::slice::from_ref(row));
-                    let text = row_text(one.rows().columns(), 0).unwrap();
-                    *seen.late.entry((text, end)).or_default() += 1;
-                    continue;
-                }
-                let (joined, others): (Vec<_>, Vec<_>) = sessions.into_iter().partition(joins);
-                sessions = others;
-                for session in joined {
-                    mine.start = mine.start.min(session.start);
-                    mine.end = mine.end.max(session.end);
-                    mine.rows.extend(session.rows);
-                    session.out.into_iter().for_each(|row| seen.add(time, row, -1));
-                }
-                sessions.push(mine);
-            }
-            for session in sessions.iter_mut() {
-                if std::mem::take(&mut session.changed) && session.end + delay < time {
-                    let text = session.text(&key);
-                    seen.add(time, text.clone(), 1);
-                    session.out = Some(text);
-                }
-            }
-        }
-        for session in sessions.iter().filter(|s| s.out.is_none()) {
-            seen.add(session.end + delay, session.text(&key), 1);
-        }
-    }
-    seen
+    naive::expected(rows, gap, keys, delay, lateness, |key, session| {
+        let window = [session.start, session.end, session.end - 1];
+        vec![naive_row(key, &calls(), &session.rows, &window)]
+    })
+}
+
+fn spec(gap: i64, keys: &[usize], allowed_lateness: i64) -> SessionSpec {
+    SessionSpec { input: schema(), time_column: 2, gap, keys: keys.to_vec(), allowed_lateness }
 }
 
 fn logic(gap: i64, keys: &[usize], lateness: i64) -> SessionAggregate {
     let output = output(keys, &calls(), &MORE);
-    SessionAggregate::new(schema(), 2, gap, keys.to_vec(), calls(), output, lateness).unwrap()
+    SessionAggregate::new(spec(gap, keys, lateness), &calls(), output).unwrap()
 }
 
 fn keys() -> impl Strategy<Value = Vec<usize>> {
@@ -159,8 +100,7 @@ fn distinct_values_of_past_sessions_are_forgotten() {
     let mut calls = calls();
     calls.retain(|call| call.distinct && call.function == AggregateFunction::Count);
     let output = output(&[0], &calls, &MORE);
-    let mut logic =
-        SessionAggregate::new(schema(), 2, 5, vec![0], calls.clone(), output, 0).unwrap();
+    let mut logic = SessionAggregate::new(spec(5, &[0], 0), &calls, output).unwrap();
     let row = |i: i64| Row {
         x: Some(i),
         f: Some(0.5),

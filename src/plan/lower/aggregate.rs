@@ -85,7 +85,10 @@ impl Lowerer<'_> {
         }
         let calls = self.calls(aggregate, input, &mut arguments)?;
         let grouping = match windowed {
-            true => self.grouping(input, &mut arguments, window, key_place.len())?,
+            true => {
+                let keys = key_place.len();
+                self.grouping(input, &mut arguments, window, keys, sets.is_some())?
+            }
             false => (input, Grouping::Updating),
         };
         let (base, grouping) = grouping;
@@ -111,8 +114,9 @@ impl Lowerer<'_> {
         arguments: &mut Arguments,
         window: WindowColumns,
         keys: usize,
+        with_sets: bool,
     ) -> Result<(NodeId, Grouping)> {
-        if let Some(fused) = self.fuse(input, arguments, keys)? {
+        if let Some(fused) = self.fuse(input, arguments, keys, with_sets)? {
             return Ok(fused);
         }
         let schema = self.schema(input);
@@ -132,6 +136,7 @@ impl Lowerer<'_> {
         input: NodeId,
         arguments: &mut Arguments,
         keys: usize,
+        with_sets: bool,
     ) -> Result<Option<(NodeId, Grouping)>> {
         let (assign, through) = match &self.nodes[input.0].operator {
             Operator::Calc(calc) => (self.nodes[input.0].inputs[0], Some(calc.clone())),
@@ -166,7 +171,8 @@ impl Lowerer<'_> {
             (_, Some((gap, by))) => {
                 let places: Vec<_> = columns[..keys].iter().map(Expression::as_column).collect();
                 let same = by.len() == keys && by.iter().all(|k| places.contains(&Some(*k)));
-                if !same || filter.is_some() {
+                // A set without a key is no reason to merge the sessions of its values.
+                if !same || filter.is_some() || with_sets {
                     return Ok(None);
                 }
                 Grouping::Session { time_column: 0, gap }
@@ -308,9 +314,9 @@ impl Lowerer<'_> {
         let mut props = Props { distribution: spread, ..Props::source(below.bounded) };
         let windowed = !matches!(grouping, Grouping::Updating);
         props.window_delay = match &grouping {
-            Grouping::Session { .. } => 1,
-            Grouping::Attached(_) => below.window_delay,
-            Grouping::Assigned(_) | Grouping::Updating => 0,
+            Grouping::Session { .. } => below.window_delay + 1,
+            Grouping::Attached(_) | Grouping::Assigned(_) => below.window_delay,
+            Grouping::Updating => 0,
         };
         if windowed {
             for name in ["window_start", "window_end", "window_time"] {

@@ -266,6 +266,9 @@ impl<'a> Lowerer<'a> {
             WindowSpec::Session { gap } => {
                 props.distribution = Distribution::Hash(keys.clone());
                 props.window_delay += 1;
+                if self.settings.allowed_lateness > 0 {
+                    props.mode = ChangelogMode::Retract;
+                }
                 if keys.is_empty() {
                     props.distribution = Distribution::Single;
                 }

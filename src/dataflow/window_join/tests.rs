@@ -1,0 +1,146 @@
+//! Window joins against comparing every row with every other.
+
+use arrow::datatypes::{Field, Schema};
+use datafusion::common::DFSchema;
+use datafusion::logical_expr::col;
+use proptest::prelude::*;
+
+use super::*;
+use crate::dataflow::logic::StatefulLogic;
+use crate::dataflow::oracle::*;
+use crate::dataflow::windowed::naive::{self, Contents};
+use crate::plan::expr::Expression;
+use crate::state::keyed::row_text;
+
+const SPAN: i64 = 90;
+const KINDS: [JoinType; 8] = [
+    JoinType::Inner,
+    JoinType::Left,
+    JoinType::Right,
+    JoinType::Full,
+    JoinType::LeftSemi,
+    JoinType::LeftAnti,
+    JoinType::RightSemi,
+    JoinType::RightAnti,
+];
+
+/// `l0..` and `r0..`: the columns of both sides.
+fn both() -> SchemaRef {
+    let side = |name: &'static str| {
+        let fields = schema().fields().clone();
+        (0..fields.len())
+            .map(move |i| Field::new(format!("{name}{i}"), fields[i].data_type().clone(), true))
+    };
+    Arc::new(Schema::new(side("l").chain(side("r")).collect::<Vec<_>>()))
+}
+
+fn logic(join: &WindowJoin, lateness: i64) -> WindowJoinLogic {
+    let output = match join.kind {
+        JoinType::LeftSemi | JoinType::LeftAnti | JoinType::RightSemi | JoinType::RightAnti => {
+            schema()
+        }
+        _ => both(),
+    };
+    WindowJoinLogic::joined(schema(), schema(), join.clone(), output, lateness)
+}
+
+/// Keys among k and s; the condition is `left.x < right.x`.
+fn joins() -> impl Strategy<Value = WindowJoin> {
+    let keys = prop_oneof![Just(vec![]), Just(vec![0]), Just(vec![0, 1])];
+    (prop::sample::select(&KINDS[..]), keys, any::<bool>(), any::<bool>()).prop_map(
+        |(kind, keys, null_equals_null, filtered)| {
+            let logical = DFSchema::try_from(both().as_ref().clone()).unwrap();
+            let less = col("l3").lt(col("r3"));
+            let filter = Expression::compile(&less, &logical, &both()).unwrap();
+            WindowJoin {
+                kind,
+                left_window: (8, 9),
+                right_window: (8, 9),
+                left_keys: keys.clone(),
+                right_keys: keys,
+                null_equals_null,
+                filter: filtered.then_some(filter),
+            }
+        },
+    )
+}
+
+fn is_match(join: &WindowJoin, left: &Row, right: &Row) -> bool {
+    let equal = |null: bool, same: bool| same && (!null || join.null_equals_null);
+    let keys = join.left_keys.iter().all(|key| match key {
+        0 => equal(left.k.is_none(), left.k == right.k),
+        _ => left.s == right.s,
+    });
+    let less = matches!((left.x, right.x), (Some(l), Some(r)) if l < r);
+    (left.start, left.end) == (right.start, right.end) && keys && (less || join.filter.is_none())
+}
+
+fn text(left: Option<&Row>, right: Option<&Row>) -> String {
+    let side = |row: Option<&Row>| match row {
+        Some(row) => batch(std::slice::from_ref(row)).rows().columns().to_vec(),
+        None => schema().fields().iter().map(|f| new_null_array(f.data_type(), 1)).collect(),
+    };
+    row_text(&[side(left), side(right)].concat(), 0).unwrap()
+}
+
+fn joined(join: &WindowJoin, inputs: &[Vec<Row>]) -> Contents {
+    use JoinType as J;
+    let (lefts, rights) = (naive::summed(&inputs[0]), naive::summed(&inputs[1]));
+    let mut contents = Contents::new();
+    let mut add = |text: String, diff: i64| *contents.entry(text).or_default() += diff;
+    let pairs = matches!(join.kind, J::Inner | J::Left | J::Right | J::Full);
+    for (left, l) in &lefts {
+        let matches = || rights.iter().filter(|(right, _)| is_match(join, left, right));
+        if pairs {
+            matches().for_each(|(right, r)| add(text(Some(left), Some(right)), l * r));
+        }
+        match (join.kind, matches().next().is_some()) {
+            (J::Left | J::Full, false) => add(text(Some(left), None), *l),
+            (J::LeftSemi, true) | (J::LeftAnti, false) => add(naive::text(left), *l),
+            _ => {}
+        }
+    }
+    for (right, r) in &rights {
+        let matched = lefts.iter().any(|(left, _)| is_match(join, left, right));
+        match (join.kind, matched) {
+            (J::Right | J::Full, false) => add(text(None, Some(right)), *r),
+            (J::RightSemi, true) | (J::RightAnti, false) => add(naive::text(right), *r),
+            _ => {}
+        }
+    }
+    contents.retain(|_, diff| *diff != 0);
+    contents
+}
+
+proptest! {
+    #![proptest_config(ProptestConfig::with_cases(192))]
+
+    #[test]
+    fn joins_of_appended_rows(
+        left in rows(25, SPAN, 25).prop_map(naive::coarse),
+        right in rows(25, SPAN, 25).prop_map(naive::coarse),
+        join in joins(), cut in cuts(SPAN + 60, 5), delay in 0i64..3,
+        lateness in prop_oneof![Just(0i64), 1i64..30],
+    ) {
+        let mut logic = logic(&join, lateness).with_input_delay(delay);
+        let inputs: [&[Row]; 2] = [&left, &right];
+        let seen = drive_all(&mut logic, &inputs, &cut, true);
+        prop_assert_eq!(logic.state_rows(), 0);
+        let expected = naive::expected(&inputs, delay, lateness, |rows| joined(&join, rows));
+        prop_assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn joins_of_rows_that_are_taken_back(
+        left in updates(16, SPAN, 25).prop_map(naive::coarse),
+        right in updates(16, SPAN, 25).prop_map(naive::coarse),
+        join in joins(), cut in cuts(SPAN + 60, 5), lateness in prop_oneof![Just(0i64), 1i64..30],
+    ) {
+        let mut logic = logic(&join, lateness);
+        let inputs: [&[Row]; 2] = [&left, &right];
+        let seen = drive_all(&mut logic, &inputs, &cut, true);
+        prop_assert_eq!(logic.state_rows(), 0);
+        let expected = naive::expected(&inputs, 0, lateness, |rows| joined(&join, rows));
+        prop_assert_eq!(seen, expected);
+    }
+}
