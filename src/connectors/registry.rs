@@ -54,9 +54,7 @@ macro_rules! generator {
             name: $name,
             source: Some(SourceKind {
                 create: super::generate::$module::create,
-                validate: |table| {
-                    super::generate::$module::create(&whole_table(table)).map(drop)
-                },
+                validate: |table| super::generate::$module::create(&whole_table(table)).map(drop),
                 is_bounded: |table| {
                     Ok(super::generate::$module::create(&whole_table(table))?.is_bounded())
                 },
