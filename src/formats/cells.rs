@@ -10,9 +10,9 @@ use arrow::buffer::NullBuffer;
 use arrow::compute::cast;
 use arrow::datatypes::{
     ArrowPrimitiveType, DataType, Date32Type, Decimal128Type, Float32Type, Float64Type, Int8Type,
-    Int16Type, Int32Type, Int64Type, Time32MillisecondType, TimeUnit, TimestampMicrosecondType,
-    TimestampMillisecondType, TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type,
-    UInt32Type, UInt64Type,
+    Int16Type, Int32Type, Int64Type, IntervalMonthDayNanoType, IntervalUnit, IntervalYearMonthType,
+    Time32MillisecondType, TimeUnit, TimestampMicrosecondType, TimestampMillisecondType,
+    TimestampNanosecondType, TimestampSecondType, UInt8Type, UInt16Type, UInt32Type, UInt64Type,
 };
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -151,6 +151,10 @@ impl Cells {
                     .map(Cells::new)
                     .collect::<Result<Vec<_>>>()?,
             },
+            DataType::Interval(_) => match interval_numbers(array) {
+                Some(numbers) => Kind::Integer(Integers::Signed(numbers)),
+                None => Kind::Other(ArrayRef::clone(array)),
+            },
             _ => Kind::Other(ArrayRef::clone(array)),
         };
         Ok(Cells { nulls, kind })
@@ -210,6 +214,28 @@ impl Cells {
             Kind::List { .. } | Kind::Map { .. } | Kind::Row { .. } => return Ok(false),
         }
         Ok(true)
+    }
+}
+
+/// Months or milliseconds, as Flink's formats carry intervals; `None` for a mixture of both.
+fn interval_numbers(array: &ArrayRef) -> Option<PrimitiveArray<Int64Type>> {
+    match array.data_type() {
+        DataType::Interval(IntervalUnit::YearMonth) => {
+            Some(primitive::<IntervalYearMonthType>(array).unary(i64::from))
+        }
+        DataType::Interval(IntervalUnit::MonthDayNano) => {
+            let spans = primitive::<IntervalMonthDayNanoType>(array);
+            let months = spans.iter().flatten().all(|s| s.days == 0 && s.nanoseconds == 0);
+            let times = spans.iter().flatten().all(|s| s.months == 0);
+            match (months, times) {
+                (_, true) => Some(spans.unary(|s| {
+                    i64::from(s.days) * 86_400_000 + s.nanoseconds.div_euclid(1_000_000)
+                })),
+                (true, false) => Some(spans.unary(|s| i64::from(s.months))),
+                (false, false) => None,
+            }
+        }
+        _ => None,
     }
 }
 

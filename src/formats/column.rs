@@ -9,12 +9,13 @@ use std::sync::Arc;
 
 use arrow::array::{
     ArrayRef, BinaryViewArray, BooleanArray, Date32Array, Decimal128Array, Float32Array,
-    Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, ListArray, MapArray,
-    StringViewArray, StructArray, Time32MillisecondArray, TimestampMicrosecondArray,
-    TimestampMillisecondArray, TimestampSecondArray,
+    Float64Array, Int8Array, Int16Array, Int32Array, Int64Array, IntervalMonthDayNanoArray,
+    IntervalYearMonthArray, ListArray, MapArray, StringViewArray, StructArray,
+    Time32MillisecondArray, TimestampMicrosecondArray, TimestampMillisecondArray,
+    TimestampSecondArray,
 };
 use arrow::buffer::{BooleanBuffer, Buffer, NullBuffer, OffsetBuffer, ScalarBuffer};
-use arrow::datatypes::{DataType, FieldRef, Fields, TimeUnit};
+use arrow::datatypes::{DataType, FieldRef, Fields, IntervalMonthDayNano, IntervalUnit, TimeUnit};
 
 use super::temporal::TimestampParser;
 use crate::error::{Error, Result};
@@ -42,17 +43,38 @@ pub(super) enum Data {
     Int16(Vec<i16>),
     Int32(Vec<i32>),
     Int64(Vec<i64>),
+    /// Months, or milliseconds, by the field's type.
+    Interval(Vec<i64>),
     Float32(Vec<f32>),
     Float64(Vec<f64>),
-    Decimal { values: Vec<i128>, precision: u8, scale: i8 },
+    Decimal {
+        values: Vec<i128>,
+        precision: u8,
+        scale: i8,
+    },
     Date(Vec<i32>),
     Time(Vec<i32>),
-    Timestamp { values: Vec<i64>, parser: TimestampParser },
+    Timestamp {
+        values: Vec<i64>,
+        parser: TimestampParser,
+    },
     Text(Views),
     Bytes(Views),
-    List { offsets: Vec<i32>, child: Box<Column> },
-    Map { offsets: Vec<i32>, entries: FieldRef, key: Box<Column>, value: Box<Column> },
-    Row { rows: usize, fields: Fields, children: Vec<Column> },
+    List {
+        offsets: Vec<i32>,
+        child: Box<Column>,
+    },
+    Map {
+        offsets: Vec<i32>,
+        entries: FieldRef,
+        key: Box<Column>,
+        value: Box<Column>,
+    },
+    Row {
+        rows: usize,
+        fields: Fields,
+        children: Vec<Column>,
+    },
 }
 
 /// String or binary views.
@@ -111,6 +133,9 @@ impl Column {
             DataType::Int16 => Data::Int16(Vec::with_capacity(capacity)),
             DataType::Int32 => Data::Int32(Vec::with_capacity(capacity)),
             DataType::Int64 => Data::Int64(Vec::with_capacity(capacity)),
+            DataType::Interval(IntervalUnit::YearMonth | IntervalUnit::MonthDayNano) => {
+                Data::Interval(Vec::with_capacity(capacity))
+            }
             DataType::Float32 => Data::Float32(Vec::with_capacity(capacity)),
             DataType::Float64 => Data::Float64(Vec::with_capacity(capacity)),
             DataType::Decimal128(precision, scale) => Data::Decimal {
@@ -161,7 +186,7 @@ impl Column {
             Data::Int8(v) => v.len(),
             Data::Int16(v) => v.len(),
             Data::Int32(v) | Data::Date(v) | Data::Time(v) => v.len(),
-            Data::Int64(v) | Data::Timestamp { values: v, .. } => v.len(),
+            Data::Int64(v) | Data::Interval(v) | Data::Timestamp { values: v, .. } => v.len(),
             Data::Float32(v) => v.len(),
             Data::Float64(v) => v.len(),
             Data::Decimal { values, .. } => values.len(),
@@ -178,7 +203,9 @@ impl Column {
             Data::Int8(v) => v.truncate(rows),
             Data::Int16(v) => v.truncate(rows),
             Data::Int32(v) | Data::Date(v) | Data::Time(v) => v.truncate(rows),
-            Data::Int64(v) | Data::Timestamp { values: v, .. } => v.truncate(rows),
+            Data::Int64(v) | Data::Interval(v) | Data::Timestamp { values: v, .. } => {
+                v.truncate(rows)
+            }
             Data::Float32(v) => v.truncate(rows),
             Data::Float64(v) => v.truncate(rows),
             Data::Decimal { values, .. } => values.truncate(rows),
@@ -207,7 +234,7 @@ impl Column {
             Data::Int8(v) => v.push(0),
             Data::Int16(v) => v.push(0),
             Data::Int32(v) | Data::Date(v) | Data::Time(v) => v.push(0),
-            Data::Int64(v) | Data::Timestamp { values: v, .. } => v.push(0),
+            Data::Int64(v) | Data::Interval(v) | Data::Timestamp { values: v, .. } => v.push(0),
             Data::Float32(v) => v.push(0.0),
             Data::Float64(v) => v.push(0.0),
             Data::Decimal { values, .. } => values.push(0),
@@ -232,6 +259,7 @@ impl Column {
             Data::Int16(v) => Arc::new(Int16Array::new(v.into(), nulls)),
             Data::Int32(v) => Arc::new(Int32Array::new(v.into(), nulls)),
             Data::Int64(v) => Arc::new(Int64Array::new(v.into(), nulls)),
+            Data::Interval(v) => intervals(v, nulls, &self.field)?,
             Data::Float32(v) => Arc::new(Float32Array::new(v.into(), nulls)),
             Data::Float64(v) => Arc::new(Float64Array::new(v.into(), nulls)),
             Data::Decimal { values, precision, scale } => Arc::new(
@@ -273,6 +301,22 @@ impl Column {
             }
         })
     }
+}
+
+/// Intervals as Flink's formats carry them: whole months, or milliseconds.
+fn intervals(values: Vec<i64>, nulls: Option<NullBuffer>, field: &FieldRef) -> Result<ArrayRef> {
+    let beyond = |_| Error::internal("an interval beyond its range was not refused");
+    Ok(match field.data_type() {
+        DataType::Interval(IntervalUnit::YearMonth) => {
+            let months = values.into_iter().map(i32::try_from).collect::<Result<Vec<_>, _>>();
+            Arc::new(IntervalYearMonthArray::new(months.map_err(beyond)?.into(), nulls))
+        }
+        _ => {
+            let span = |ms: i64| IntervalMonthDayNano::new(0, 0, ms.saturating_mul(1_000_000));
+            let spans: Vec<_> = values.into_iter().map(span).collect();
+            Arc::new(IntervalMonthDayNanoArray::new(spans.into(), nulls))
+        }
+    })
 }
 
 impl Views {

@@ -3,6 +3,8 @@
 //! Nothing is rounded or cut in silence where the type is exact: a number that does not fit is an
 //! error of its row. Decimals are rounded half up to their scale, as in Flink.
 
+use arrow::datatypes::{DataType, IntervalUnit};
+
 use super::column::{BLOCK_SIDE, Column, Data, type_name};
 use super::temporal::{TimestampStyle, parse_date, parse_time};
 
@@ -19,6 +21,9 @@ pub(super) fn append_text(
         Data::Int16(v) => integer(text).and_then(|x| x.try_into().ok()).map(|x| v.push(x)),
         Data::Int32(v) => integer(text).and_then(|x| x.try_into().ok()).map(|x| v.push(x)),
         Data::Int64(v) => integer(text).map(|x| v.push(x)),
+        Data::Interval(v) => {
+            integer(text).filter(|x| interval_fits(column.field.data_type(), *x)).map(|x| v.push(x))
+        }
         Data::Float32(v) => float32(text).map(|x| v.push(x)),
         Data::Float64(v) => float64(text).map(|x| v.push(x)),
         Data::Decimal { values, precision, scale } => {
@@ -40,6 +45,14 @@ pub(super) fn append_text(
         Data::Text(_) | Data::List { .. } | Data::Map { .. } | Data::Row { .. } => None,
     };
     done.ok_or_else(|| misfit(column, text, style))
+}
+
+/// Whether an interval of `value` months or milliseconds can be held.
+pub(super) fn interval_fits(data_type: &DataType, value: i64) -> bool {
+    match data_type {
+        DataType::Interval(IntervalUnit::YearMonth) => i32::try_from(value).is_ok(),
+        _ => value.checked_mul(1_000_000).is_some(),
+    }
 }
 
 /// Why `text` is not a value of `column`'s type.

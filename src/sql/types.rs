@@ -174,8 +174,10 @@ impl TypeParser<'_, '_> {
             }
             "TIMESTAMP" | "TIMESTAMP_LTZ" => return self.timestamp(name).map(Some),
             "INTERVAL" => {
+                let mut months = false;
                 for unit in ["YEAR", "MONTH", "DAY", "HOUR", "MINUTE", "SECOND"] {
                     if self.word(unit) {
+                        months = matches!(unit, "YEAR" | "MONTH");
                         self.numbers(1)?;
                         break;
                     }
@@ -184,7 +186,10 @@ impl TypeParser<'_, '_> {
                     self.parser.next_token();
                     self.numbers(1)?;
                 }
-                DataType::Interval(IntervalUnit::MonthDayNano)
+                DataType::Interval(match months {
+                    true => IntervalUnit::YearMonth,
+                    false => IntervalUnit::MonthDayNano,
+                })
             }
             "NULL" => DataType::Null,
             _ => return Ok(None),

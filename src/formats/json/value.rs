@@ -175,6 +175,7 @@ impl<'a> ValueReader<'a> {
                         | Data::Int16(_)
                         | Data::Int32(_)
                         | Data::Int64(_)
+                        | Data::Interval(_)
                         | Data::Float32(_)
                         | Data::Float64(_)
                         | Data::Decimal { .. }
