@@ -23,6 +23,7 @@ use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingF
 use datafusion::optimizer::analyzer::type_coercion::TypeCoercion;
 
 use super::functions::text_cast;
+use super::output::adapted;
 
 /// The analyzer's rules, in order.
 pub fn rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
@@ -211,9 +212,17 @@ fn text_casts_in(
         else {
             return Ok(Transformed::no(expr));
         };
-        let to = field.data_type();
+        let (from, to) = (inner.get_type(schema)?, field.data_type());
+        if let (DataType::Struct(a), DataType::Struct(b)) = (&from, to)
+            && a.len() == b.len()
+            && a.iter().zip(b).any(|(a, b)| a.name() != b.name())
+        {
+            // The library looks for the names; Flink casts rows by position.
+            let row = adapted(inner.as_ref().clone(), &from, to)?;
+            return Ok(Transformed::yes(text_casts_in(row, schema, function)?.data));
+        }
         if !matches!(to, DataType::Utf8 | DataType::LargeUtf8 | DataType::Utf8View)
-            || !has_own_text(&inner.get_type(schema)?)
+            || !has_own_text(&from)
         {
             return Ok(Transformed::no(expr));
         }

@@ -256,7 +256,8 @@ pub fn plan_error(
     if let DataFusionError::External(inner) = root
         && let Some(own) = inner.downcast_ref::<Error>()
     {
-        return own.clone().at(place(None));
+        let named = subject(&own.message, source.slice(statement));
+        return own.clone().at(place(named.as_deref()));
     }
     if let DataFusionError::SchemaError(schema_error, _) = root {
         return schema_wording(schema_error, place);
@@ -273,7 +274,14 @@ pub fn plan_error(
         result.hint = nearest(name, &known.functions).map(|near| format!("did you mean '{near}'?"));
         return result.at(place(Some(name)));
     }
-    let mut result = Error::sql(message);
+    if let Some(name) = duplicate_column(&message) {
+        return Error::sql(format!("two columns are named '{name}'"))
+            .with_hint("give one of them another name with AS")
+            .at(place(Some(name)));
+    }
+    let named = subject(&message, source.slice(statement));
+    let place = |_: Option<&str>| place(named.as_deref());
+    let mut result = Error::sql(message.clone());
     let helps = error.diagnostic().map(|diagnostic| &diagnostic.helps);
     result.hint = helps.and_then(|helps| helps.first()).map(|help| lower_first(&help.message));
     result.at(place(None))
@@ -316,6 +324,36 @@ fn schema_wording(error: &SchemaError, place: impl Fn(Option<&str>) -> Location)
     }
 }
 
+/// The name that two columns of one list share, if that is the complaint.
+fn duplicate_column(message: &str) -> Option<&str> {
+    message.strip_prefix("projections require unique expression names")?;
+    let (before, _) = message.rsplit_once("\" at position")?;
+    before.rsplit_once(" AS ").map(|(_, name)| name)
+}
+
+/// What a message is about: a word that is called in `text`, or a literal that stands there.
+fn subject(message: &str, text: &str) -> Option<String> {
+    let called = |name: &str| {
+        let mut from = 0;
+        while let Some(found) = text.get(from..).and_then(|text| find_ignore_case(text, name)) {
+            let (before, after) = (&text[..from + found], &text[from + found + name.len()..]);
+            if !before.chars().next_back().is_some_and(is_word)
+                && after.trim_start().starts_with('(')
+            {
+                return true;
+            }
+            from += found + name.len();
+        }
+        false
+    };
+    let words = message.split(|c: char| !is_word(c)).filter(|word| !word.is_empty());
+    let function = words.filter(|word| word.len() > 1).find(|word| called(word));
+    let mut literals = message.split('\'').skip(1).step_by(2);
+    function
+        .or_else(|| literals.find(|literal| text.contains(&format!("'{literal}'"))))
+        .map(str::to_string)
+}
+
 fn quoted_after<'a>(message: &'a str, start: &str) -> Option<&'a str> {
     message.strip_prefix(start)?.split_once('\'').map(|(name, _)| name)
 }
@@ -354,7 +392,15 @@ fn strip(message: &str) -> String {
         break;
     }
     let text = text.split("\n\nbacktrace:").next().unwrap_or(text);
+    if let Some((_, inner)) = text.split_once(" user-defined coercion failed with: ") {
+        return strip(inner.split(" No function matches").next().unwrap_or(inner));
+    }
     let text = text.split(".\nThis issue was likely caused by a bug").next().unwrap_or(text);
+    // The library lists its own spelling of the types that a function takes.
+    let text = match text.split_once(" No function matches") {
+        Some((reason, _)) if !reason.is_empty() => reason,
+        _ => text.split(" You might need to add explicit type casts").next().unwrap_or(text),
+    };
     let line: Vec<&str> = text.lines().map(str::trim).filter(|line| !line.is_empty()).collect();
     sql_type_names(&lower_first(&line.join(" ")))
 }

@@ -196,7 +196,7 @@ fn parse_cast(parser: &mut Parser, kind: CastKind) -> Parsed {
     let cast = Expr::Cast { kind, expr: Box::new(expr), data_type, array: false, format: None };
     Ok(match declared.length {
         None => cast,
-        Some((true, length)) => call("rpad", vec![cast, number(length)]),
+        Some((true, length)) => call("rpad", vec![cast, number(length), string(" ")]),
         Some((false, length)) => call("left", vec![cast, number(length)]),
     })
 }

@@ -79,8 +79,23 @@ pub fn interval_ms(expr: &Expr) -> Option<i64> {
     }
 }
 
-fn interval_literal_ms(interval: &ast::Interval) -> Option<i64> {
-    let (text, mut negative) = match interval.value.as_ref() {
+/// Months of `'1-02' YEAR TO MONTH`; `None` for any other interval.
+pub fn interval_months(interval: &ast::Interval) -> Option<i64> {
+    let (Some(DateTimeField::Year), Some(DateTimeField::Month)) =
+        (&interval.leading_field, &interval.last_field)
+    else {
+        return None;
+    };
+    let (text, negative) = magnitude(interval)?;
+    let (years, months) = text.split_once('-')?;
+    let number = |text: &str| text.trim().parse::<u32>().ok().map(i64::from);
+    let total = number(years)? * 12 + number(months).filter(|months| *months < 12)?;
+    Some(if negative { -total } else { total })
+}
+
+/// The text of an interval without its sign, and whether it is negative.
+fn magnitude(interval: &ast::Interval) -> Option<(String, bool)> {
+    let (text, negative) = match interval.value.as_ref() {
         Expr::Value(value) => match &value.value {
             Value::SingleQuotedString(text) => (text.trim().to_string(), false),
             Value::Number(text, _) => (text.clone(), false),
@@ -92,13 +107,15 @@ fn interval_literal_ms(interval: &ast::Interval) -> Option<i64> {
         },
         _ => return None,
     };
-    let text = match text.strip_prefix('-') {
-        Some(rest) => {
-            negative = !negative;
-            rest.trim()
-        }
-        None => text.as_str(),
-    };
+    Some(match text.strip_prefix('-') {
+        Some(rest) => (rest.trim().to_string(), !negative),
+        None => (text, negative),
+    })
+}
+
+fn interval_literal_ms(interval: &ast::Interval) -> Option<i64> {
+    let (text, negative) = magnitude(interval)?;
+    let text = text.as_str();
     let magnitude = match (&interval.leading_field, &interval.last_field) {
         (None, _) => parse_duration(text)?,
         (Some(unit), None) => scaled(text, field_ms(unit)?)?,

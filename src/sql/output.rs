@@ -4,7 +4,7 @@
 
 use std::sync::Arc;
 
-use arrow::datatypes::{DataType, Field, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Field, IntervalUnit, SchemaRef, TimeUnit};
 use datafusion::common::tree_node::{TreeNode, TreeNodeRecursion};
 use datafusion::common::{Column, DFSchema, DataFusionError, ScalarValue};
 use datafusion::error::Result;
@@ -70,6 +70,9 @@ pub fn normal_type(data_type: &DataType) -> DataType {
             DataType::Timestamp(TimeUnit::Microsecond, zone.clone())
         }
         DataType::Dictionary(_, value) => normal_type(value),
+        DataType::Duration(_) | DataType::Interval(_) => {
+            DataType::Interval(IntervalUnit::MonthDayNano)
+        }
         DataType::List(item) | DataType::LargeList(item) => {
             DataType::List(Arc::new(Field::new("item", normal_type(item.data_type()), true)))
         }
@@ -354,7 +357,7 @@ fn of_literals(plan: &LogicalPlan, index: usize) -> bool {
 }
 
 /// `expr` as the type of a sink's column; rows by position.
-fn adapted(expr: Expr, from: &DataType, to: &DataType) -> Result<Expr> {
+pub(super) fn adapted(expr: Expr, from: &DataType, to: &DataType) -> Result<Expr> {
     if from == to {
         return Ok(expr);
     }

@@ -13,7 +13,7 @@ use datafusion::sql::sqlparser::ast::{
 };
 
 use super::dialect::{call, cast, string};
-use super::interval::interval_ms;
+use super::interval::{interval_months, interval_ms};
 use super::proctime;
 
 /// Rewrites every expression and table factor of `tree`.
@@ -136,18 +136,14 @@ fn rewritten(expr: &mut Expr) -> Option<Expr> {
         Expr::Floor { expr, field: CeilFloorKind::DateTimeField(unit) } => floor(expr, unit),
         Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(unit) } => ceil(expr, unit),
         Expr::Interval(interval) if interval.last_field.is_some() => {
-            let ms = interval_ms(&Expr::Interval(interval.clone()))?;
-            Some(milliseconds(ms))
-        }
-        Expr::CompoundFieldAccess { access_chain, .. } => {
-            // `items[2].n`: the planner takes names of fields as strings alone.
-            for access in access_chain {
-                if let AccessExpr::Dot(field) = access
-                    && let Expr::Identifier(name) = field
-                {
-                    *field = string(&name.value);
-                }
+            if let Some(months) = interval_months(interval) {
+                return Some(span(&format!("{months} months")));
             }
+            let ms = interval_ms(&Expr::Interval(interval.clone()))?;
+            Some(span(&format!("{ms} milliseconds")))
+        }
+        Expr::CompoundFieldAccess { root, access_chain } => {
+            fields_to_strings(root, access_chain);
             None
         }
         Expr::Value(value) => match &value.value {
@@ -155,15 +151,33 @@ fn rewritten(expr: &mut Expr) -> Option<Expr> {
             Value::Number(text, _) if text.contains(['e', 'E']) => {
                 Some(cast(string(text), "DOUBLE"))
             }
+            Value::UnicodeStringLiteral(text) => Some(string(text)),
             _ => None,
         },
         _ => None,
     }
 }
 
-fn milliseconds(ms: i64) -> Expr {
+/// `items[2].n`: behind a subscript the planner takes names of fields as strings alone.
+fn fields_to_strings(root: &Expr, access_chain: &mut [AccessExpr]) {
+    let is_name = |access: &AccessExpr| matches!(access, AccessExpr::Dot(Expr::Identifier(_)));
+    let leading = match root {
+        Expr::Identifier(_) => access_chain.iter().take_while(|access| is_name(access)).count(),
+        _ => 0,
+    };
+    for access in access_chain.iter_mut().skip(leading) {
+        if let AccessExpr::Dot(field) = access
+            && let Expr::Identifier(name) = field
+        {
+            *field = string(&name.value);
+        }
+    }
+}
+
+/// The interval of a text that names its unit.
+fn span(text: &str) -> Expr {
     Expr::Interval(Interval {
-        value: Box::new(string(&format!("{ms} milliseconds"))),
+        value: Box::new(string(text)),
         leading_field: None,
         leading_precision: None,
         last_field: None,

@@ -134,20 +134,21 @@ fn results_have_one_form() {
         ("t0", Timestamp(TimeUnit::Second, None)),
         ("t3", millis()),
         ("t6", Timestamp(TimeUnit::Microsecond, None)),
+        ("tz", Timestamp(TimeUnit::Millisecond, Some("UTC".into()))),
         ("d", Float64),
         ("m", Decimal128(8, 3)),
         ("l", array(Int64)),
         ("b", BinaryView),
     ]);
     let text = "{\"id\":1,\"na,me\":\"say \\\"hi\\\"\",\"t0\":\"2020-01-01 12:00:00\",\
-                \"t3\":\"2020-01-01 12:00:00\",\"t6\":\"2020-01-01 12:00:00.000001\",\"d\":76,\
+                \"t3\":\"2020-01-01 12:00:00\",\"t6\":\"2020-01-01 12:00:00.000001\",\"tz\":\"2020-01-01 12:00:00Z\",\"d\":76,\
                 \"m\":-0.05,\"l\":[1,2],\"b\":\"AAE=\"}\n{\"na,me\":\"\"}";
     let decoder = text_decoder(spec("json", &[], &given, &all(&given))).unwrap();
     let rows = decoder.decode(text.as_bytes().to_vec(), "p", 0, true).unwrap().rows;
     let mut out = csv::header(&given).into_bytes();
     csv::write_rows(&rows, &mut out).unwrap();
-    let expected = "id,\"na,me\",t0,t3,t6,d,m,l,b\n\
+    let expected = "id,\"na,me\",t0,t3,t6,tz,d,m,l,b\n\
         1,\"say \"\"hi\"\"\",2020-01-01 12:00:00,2020-01-01 12:00:00.000,\
-        2020-01-01 12:00:00.000001,76.0,-0.050,\"[1,2]\",AAE=\n,\"\",,,,,,,\n";
+        2020-01-01 12:00:00.000001,2020-01-01 12:00:00.000,76.0,-0.050,\"[1,2]\",AAE=\n,\"\",,,,,,,,\n";
     assert_eq!(String::from_utf8(out).unwrap(), expected);
 }

@@ -13,7 +13,7 @@ use super::regex_java::compiled;
 /// The functions of this file.
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     let bytes = &[Param::TextOrBytes];
-    let coded = &[Param::TextOrBytes, Param::Text];
+    let coded = &[Param::TextOrBytes, Param::Unit];
     let encoded = Returns::FromLiterals(|_, literals| {
         Ok(if is_of_bytes(literals) { DataType::Utf8View } else { DataType::BinaryView })
     });

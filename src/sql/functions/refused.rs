@@ -3,10 +3,11 @@
 use std::sync::Arc;
 
 use arrow::datatypes::DataType;
-use datafusion::common::{Result, ScalarValue, exec_err, plan_err};
+use datafusion::common::{DataFusionError, Result, ScalarValue, exec_err};
 use datafusion::logical_expr::ScalarUDF;
 
 use super::define::{Function, Param, Returns};
+use crate::error::Error;
 
 /// The functions of this file.
 pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
@@ -25,8 +26,9 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
 }
 
 fn refuse(_: &[Option<&ScalarValue>]) -> Result<()> {
-    plan_err!(
-        "random values are not supported, because a replay must give the same answer; derive one \
-         from the row, as in MD5(CONCAT(id, 'salt')) or MOD(id, 100)"
-    )
+    let message = "random values (RAND, RANDOM, RAND_INTEGER, UUID, UUID_V7) are not supported, \
+                   because a replay must give the same answer";
+    let error = Error::sql(message)
+        .with_hint("derive one from the row, as in MD5(CONCAT(id, 'salt')) or MOD(id, 100)");
+    Err(DataFusionError::External(Box::new(error)))
 }

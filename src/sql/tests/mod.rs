@@ -1,5 +1,6 @@
 //! Tests of the SQL front end: statements, types, queries, errors.
 
+mod casts;
 mod errors;
 mod nexmark;
 mod queries;

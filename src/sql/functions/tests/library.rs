@@ -86,6 +86,11 @@ fn codes() {
         HEX(ENCODE('é', 'UTF-16BE')) => 00E9
         HEX(ENCODE('é', 'US-ASCII')) => 3F
         DECODE(ENCODE('é', 'UTF-16LE'), 'UTF-16LE') => é
+        ENCODE(UNHEX('00FF'), 'hex') => 00ff
+        ENCODE(UNHEX('00FFFF00'), 'base64') => AP//AA
+        ENCODE('a', 'base64pad') => YQ==
+        HEX(DECODE('00ff', 'hex')) => 00FF
+        HEX(DECODE('AP//AA', 'base64')) => 00FFFF00
         URL_ENCODE('a b/é') => a+b%2F%C3%A9
         URL_DECODE('a+b%2F%C3%A9') => a b/é
         URL_DECODE('%x') => NULL
