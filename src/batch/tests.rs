@@ -6,6 +6,7 @@ use std::sync::Arc;
 use arrow::array::*;
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::*;
+use arrow::util::display::array_value_to_string;
 use proptest::prelude::*;
 use timely::bytes::arc::BytesMut;
 use timely::dataflow::channels::ContainerBytes;
@@ -15,7 +16,6 @@ use super::consolidate::{accumulate, consolidate, order_changes};
 use super::hash::{hash_bytes, hash_columns, mix};
 use super::partition::{partition_by_hash, worker_of};
 use super::*;
-use crate::state::keyed::row_text;
 
 /// Number of kinds of columns that [`column`] makes.
 const KINDS: usize = 24;
@@ -27,6 +27,12 @@ fn primitive<T: ArrowPrimitiveType>(
     of: impl Fn(u64) -> T::Native,
 ) -> PrimitiveArray<T> {
     seeds.iter().map(|seed| seed.map(&of)).collect()
+}
+
+/// Of the many NaNs only one, as they look alike.
+fn one_nan(bits: u64) -> f64 {
+    let value = f64::from_bits(bits);
+    if value.is_nan() { f64::NAN } else { value }
 }
 
 fn text(seed: u64) -> String {
@@ -49,7 +55,7 @@ fn column(kind: usize, seeds: &Seeds) -> ArrayRef {
         3 => Arc::new(primitive::<Int32Type>(seeds, |s| small(s) as i32)),
         4 => Arc::new(primitive::<Int64Type>(seeds, |s| s as i64)),
         5 => Arc::new(primitive::<Float32Type>(seeds, |s| small(s) as f32 / 4.0)),
-        6 => Arc::new(primitive::<Float64Type>(seeds, f64::from_bits)),
+        6 => Arc::new(primitive::<Float64Type>(seeds, one_nan)),
         7 => Arc::new(texts(seeds)),
         8 => Arc::new(seeds.iter().map(|s| s.map(u64::to_be_bytes)).collect::<BinaryViewArray>()),
         9 => Arc::new(primitive::<Date32Type>(seeds, |s| small(s) as i32)),
@@ -239,7 +245,15 @@ proptest! {
     }
 }
 
-/// Sums by (time, row) or by row; rows as text. Floats by value are left out: NaN has many bits.
+fn row_text(columns: &[ArrayRef], row: usize) -> String {
+    let cell = |column: &ArrayRef| match column.is_null(row) {
+        true => "NULL".to_owned(),
+        false => format!("'{}'", array_value_to_string(column, row).unwrap()),
+    };
+    columns.iter().map(cell).collect::<Vec<_>>().join(",")
+}
+
+/// Sums by (time, row) or by row; rows as text.
 fn sums(batch: &UpdateBatch, by_time: bool) -> BTreeMap<(i64, String), i64> {
     let mut sums = BTreeMap::new();
     for row in 0..batch.len() {
