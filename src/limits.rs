@@ -91,3 +91,7 @@ pub const HTTP_SHUTDOWN_SECONDS_MAX: u64 = 10;
 pub const JOBS_MAX: usize = 1000;
 /// Bytes of stack of a thread that plans SQL; only what is touched is taken.
 pub const SQL_STACK_BYTES: usize = 64 << 20;
+/// Seconds that a process waits for the other processes of its cluster.
+pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
+/// Seconds that a connection to a process may take to say who it is.
+pub const PEER_HELLO_SECONDS_MAX: u64 = 5;

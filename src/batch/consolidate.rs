@@ -70,11 +70,13 @@ fn sorted_sums(batch: &UpdateBatch, by_time: bool) -> Result<UpdateBatch> {
 
 /// Consolidated changes in the order in which they are shown, each with a diff of one: by time,
 /// then
-/// key, then retractions before insertions, then row.
+/// key, then retractions before insertions, then row; without a key by time, then row.
 pub fn order_changes(batch: &UpdateBatch, key: &[usize]) -> Result<UpdateBatch> {
     let summed = consolidate(batch)?;
-    let appends = summed.diffs().is_none();
-    if appends {
+    // The order at one time must not depend on what else is in the batch: only where the key leads
+    // the row is the order of insertions that by row.
+    let key_leads = key.iter().enumerate().all(|(place, &column)| place == column);
+    if summed.diffs().is_none() && key_leads {
         return Ok(summed);
     }
     let mut order: Vec<u32> = (0..summed.len() as u32).collect();

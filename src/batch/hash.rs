@@ -11,6 +11,7 @@ use crate::error::Result;
 
 const SEED: u64 = 0xa076_1d64_78bd_642f;
 const STEP: u64 = 0xe703_7ed1_a0b4_28db;
+const START: u64 = 0x5897_3cd1_64f7_0a2b;
 const NULL: u64 = 0x8ebc_6af0_9c88_c6e3;
 
 /// Mixes two words into one.
@@ -41,7 +42,8 @@ pub fn hash_bytes(bytes: &[u8]) -> u64 {
 
 /// One hash a row over `columns`; NULL hashes like NULL, `-0.0` like `0.0`.
 pub fn hash_columns(columns: &[ArrayRef], rows: usize) -> Result<Vec<u64>> {
-    let mut hashes = vec![SEED; rows];
+    // Not SEED: mixed with that, every first column would become zero.
+    let mut hashes = vec![START; rows];
     for column in columns {
         hash_column(column, &mut hashes)?;
     }

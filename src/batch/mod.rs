@@ -7,6 +7,8 @@ pub mod consolidate;
 pub mod hash;
 pub mod ipc;
 pub mod partition;
+#[cfg(test)]
+mod tests;
 mod update_batch;
 
 pub use update_batch::{UpdateBatch, rows_without_columns};

@@ -3,13 +3,17 @@
 //! A [`Cluster`] runs the workers of this process. Jobs are installed and removed by commands that
 //! every worker carries out in the same order, so that all build the same dataflows.
 
+mod sockets;
 mod worker;
 
+use std::any::Any;
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::Duration;
 
-use timely::communication::WorkerGuards;
+use timely::communication::allocator::ProcessBuilder;
+use timely::communication::allocator::zero_copy::initialize::initialize_networking_from_sockets;
+use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
 use timely::scheduling::SyncActivator;
 use timely::{CommunicationConfig, WorkerConfig};
 
@@ -44,21 +48,32 @@ impl Topology {
         Place { process: self.process, processes, workers: self.workers }
     }
 
-    fn communication(&self) -> CommunicationConfig {
-        if self.addresses.len() > 1 {
-            return CommunicationConfig::Cluster {
-                threads: self.workers,
-                process: self.process,
-                addresses: self.addresses.clone(),
-                report: false,
-                zerocopy: self.always_serialise,
+    /// Allocators for the workers, and what keeps their connections alive.
+    ///
+    /// Sockets are ours: timely's own way waits without bound and prints on standard output.
+    fn allocators(&self) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
+        let failed = |what: &dyn std::fmt::Display| {
+            Error::new(ErrorKind::Io, format!("the workers cannot start: {what}"))
+        };
+        if self.addresses.len() < 2 {
+            let config = match (self.workers, self.always_serialise) {
+                (1, false) => CommunicationConfig::Thread,
+                (workers, false) => CommunicationConfig::Process(workers),
+                (workers, true) => CommunicationConfig::ProcessBinary(workers),
             };
+            return config.try_build().map_err(|e| failed(&e));
         }
-        match (self.workers, self.always_serialise) {
-            (1, false) => CommunicationConfig::Thread,
-            (workers, false) => CommunicationConfig::Process(workers),
-            (workers, true) => CommunicationConfig::ProcessBinary(workers),
-        }
+        let hooks = Hooks::default();
+        let (refill, spill) = (hooks.refill.clone(), hooks.spill.clone());
+        let local = match self.always_serialise {
+            true => ProcessBuilder::new_bytes_vector(self.workers, refill, spill),
+            false => ProcessBuilder::new_typed_vector(self.workers, refill, spill),
+        };
+        let sockets = sockets::connect(self)?;
+        let (builders, guard) =
+            initialize_networking_from_sockets(local, sockets, self.process, self.workers, hooks)
+                .map_err(|e| failed(&e))?;
+        Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(guard)))
     }
 }
 
@@ -83,11 +98,9 @@ impl Cluster {
         let receivers = Mutex::new(receivers);
         let (ready, started) = sync_channel(topology.workers);
         let workers = topology.workers;
-        let config = timely::Config {
-            communication: topology.communication(),
-            worker: WorkerConfig::default(),
-        };
-        let guards = timely::execute(config, move |worker| {
+        let (builders, others) = topology.allocators()?;
+        let config = WorkerConfig::default();
+        let guards = timely::execute::execute_from(builders, others, config, move |worker| {
             let local = worker.index() % workers;
             let receiver = lock(&receivers).get_mut(local).and_then(Option::take);
             let Some(receiver) = receiver else { return };

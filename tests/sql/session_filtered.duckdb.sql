@@ -1,0 +1,13 @@
+WITH marked AS (
+  SELECT *, CASE WHEN epoch_ms(ts) - lag(epoch_ms(ts)) OVER w <= 10000 THEN 0 ELSE 1 END AS opens
+  FROM clicks WINDOW w AS (PARTITION BY user_id ORDER BY ts)
+), numbered AS (
+  SELECT *, sum(opens) OVER (PARTITION BY user_id ORDER BY ts) AS session FROM marked
+), sessions AS (
+  SELECT user_id, page, ts, min(ts) OVER s AS window_start,
+         plus_ms(max(ts) OVER s, 10000) AS window_end
+  FROM numbered WINDOW s AS (PARTITION BY user_id, session)
+)
+SELECT user_id, window_start, window_end, COUNT(*) AS n
+FROM sessions WHERE page <> '/p0' AND window_end < TIMESTAMP '2024-03-01 00:01:45'
+GROUP BY user_id, window_start, window_end

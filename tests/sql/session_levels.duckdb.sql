@@ -1,0 +1,18 @@
+WITH marked AS (
+  SELECT *, CASE WHEN epoch_ms(ts) - lag(epoch_ms(ts)) OVER w <= 10000 THEN 0 ELSE 1 END AS opens
+  FROM clicks WINDOW w AS (PARTITION BY user_id ORDER BY ts)
+), numbered AS (
+  SELECT *, sum(opens) OVER (PARTITION BY user_id ORDER BY ts) AS session FROM marked
+), sessions AS (
+  SELECT user_id, page, ts, min(ts) OVER s AS window_start,
+         plus_ms(max(ts) OVER s, 10000) AS window_end
+  FROM numbered WINDOW s AS (PARTITION BY user_id, session)
+), ended AS (
+  SELECT user_id, window_end, COUNT(*) AS n FROM sessions GROUP BY user_id, window_start, window_end
+), tens AS (
+  SELECT user_id, (epoch_ms(window_end) - 1) // 5000 * 5000 AS start, COUNT(*) AS sessions, SUM(n) AS n
+  FROM ended GROUP BY ALL
+)
+SELECT epoch_ms(start) AS window_start, epoch_ms(start + 5000) AS window_end, COUNT(*) AS users,
+       SUM(sessions) AS sessions, MAX(n) AS most
+FROM tens GROUP BY start

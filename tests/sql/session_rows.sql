@@ -1,0 +1,9 @@
+-- The rows of sessions themselves, each with its session.
+
+CREATE TABLE clicks (
+  user_id STRING, page STRING, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/clicks.jsonl', 'format' = 'json');
+
+SELECT user_id, page, ts, window_start, window_end, window_time
+FROM TABLE(SESSION(TABLE clicks PARTITION BY user_id, DESCRIPTOR(ts), INTERVAL '10' SECOND));
