@@ -258,7 +258,7 @@ fn sums(batch: &UpdateBatch, by_time: bool) -> BTreeMap<(i64, String), i64> {
     let mut sums = BTreeMap::new();
     for row in 0..batch.len() {
         let time = if by_time { batch.times()[row] } else { 0 };
-        let text = row_text(batch.rows().columns(), row).unwrap();
+        let text = row_text(batch.rows().columns(), row);
         *sums.entry((time, text)).or_default() += batch.diff(row);
     }
     sums.retain(|_, sum| *sum != 0);
@@ -268,7 +268,7 @@ fn sums(batch: &UpdateBatch, by_time: bool) -> BTreeMap<(i64, String), i64> {
 fn texts_of(batch: &UpdateBatch) -> Vec<(i64, String, i64)> {
     (0..batch.len())
         .map(|row| {
-            let text = row_text(batch.rows().columns(), row).unwrap();
+            let text = row_text(batch.rows().columns(), row);
             (batch.times()[row], text, batch.diff(row))
         })
         .collect()

@@ -103,7 +103,8 @@ impl CalcLogic {
     }
 }
 
-fn strip(message: &str) -> String {
+/// The reason in an error's message, without the names of the layers that it came through.
+pub(super) fn strip(message: &str) -> String {
     let known = ["Arrow error: ", "Execution error: ", "Compute error: ", "External error: "];
     let mut text = message;
     while let Some(rest) = known.iter().find_map(|p| text.strip_prefix(p)) {

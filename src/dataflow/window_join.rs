@@ -16,12 +16,15 @@ use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::JoinType;
 use hashbrown::HashTable;
 
+use super::calc::strip;
+use super::side::letters_of_rows;
 use super::windowed::{WindowFunction, Windowed, millis_of};
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::accumulate;
 use crate::batch::hash::hash_bytes;
-use crate::error::Result;
+use crate::error::{DeadLetter, Error, Result};
 use crate::limits::BATCH_ROWS;
+use crate::plan::expr::Expression;
 use crate::plan::node::WindowJoin;
 use crate::time::EventTime;
 
@@ -103,7 +106,12 @@ impl JoinFunction {
     }
 
     /// Pairs of matching rows (left, right), the residual condition applied.
-    fn matched(&self, left: &UpdateBatch, right: &UpdateBatch) -> Result<(Vec<u32>, Vec<u32>)> {
+    fn matched(
+        &self,
+        left: &UpdateBatch,
+        right: &UpdateBatch,
+        dead: &mut Vec<DeadLetter>,
+    ) -> Result<(Vec<u32>, Vec<u32>)> {
         let join = &self.join;
         let left_keys = self.keys(left, join.left_window, &join.left_keys);
         let right_keys = self.keys(right, join.right_window, &join.right_keys);
@@ -124,12 +132,12 @@ impl JoinFunction {
                 rights.push(other);
             });
             if lefts.len() >= BATCH_ROWS {
-                self.filter_pairs(left, right, &mut lefts, &mut rights)?;
+                self.filter_pairs(left, right, &mut lefts, &mut rights, dead)?;
                 kept_left.append(&mut lefts);
                 kept_right.append(&mut rights);
             }
         }
-        self.filter_pairs(left, right, &mut lefts, &mut rights)?;
+        self.filter_pairs(left, right, &mut lefts, &mut rights, dead)?;
         kept_left.append(&mut lefts);
         kept_right.append(&mut rights);
         Ok((kept_left, kept_right))
@@ -141,6 +149,7 @@ impl JoinFunction {
         right: &UpdateBatch,
         lefts: &mut Vec<u32>,
         rights: &mut Vec<u32>,
+        dead: &mut Vec<DeadLetter>,
     ) -> Result<()> {
         let Some(filter) = &self.join.filter else { return Ok(()) };
         if lefts.is_empty() {
@@ -160,13 +169,9 @@ impl JoinFunction {
             });
         }
         let pairs = RecordBatch::try_new(Arc::clone(&self.pairs), columns)?;
-        let mask = filter.physical().evaluate(&pairs)?.into_array(pairs.num_rows())?;
-        let mask = mask.as_boolean();
-        for row in 0..mask.len() {
-            if mask.is_valid(row) && mask.value(row) {
-                lefts.push(l.value(row));
-                rights.push(r.value(row));
-            }
+        for row in holding(filter, &pairs, 0, dead)? {
+            lefts.push(l.value(row));
+            rights.push(r.value(row));
         }
         Ok(())
     }
@@ -207,6 +212,38 @@ impl JoinFunction {
     }
 }
 
+/// The rows of `pairs`, the first of which counts as `first`, for which `filter` is true. A pair
+/// that fails is no match.
+fn holding(
+    filter: &Expression,
+    pairs: &RecordBatch,
+    first: usize,
+    dead: &mut Vec<DeadLetter>,
+) -> Result<Vec<usize>> {
+    let count = pairs.num_rows();
+    match filter.physical().evaluate(pairs).and_then(|value| value.into_array(count)) {
+        Ok(mask) => {
+            let mask = mask.as_boolean();
+            let holds = |row: &usize| mask.is_valid(*row) && mask.value(*row);
+            Ok((0..count).filter(holds).map(|row| first + row).collect())
+        }
+        Err(error) if count == 1 => {
+            let reason = strip(&Error::from(error).message);
+            // The columns that the condition does not read were not gathered.
+            let read: Vec<usize> = filter.columns().into_iter().collect();
+            dead.extend(letters_of_rows("WindowJoin", &reason, &pairs.project(&read)?, -1)?);
+            Ok(Vec::new())
+        }
+        // Halve until the failing pairs are alone.
+        Err(_) => {
+            let half = count / 2;
+            let mut found = holding(filter, &pairs.slice(0, half), first, dead)?;
+            found.extend(holding(filter, &pairs.slice(half, count - half), first + half, dead)?);
+            Ok(found)
+        }
+    }
+}
+
 fn unmatched(count: usize, matched: &[u32]) -> Vec<u32> {
     let mut seen = vec![false; count];
     matched.iter().for_each(|&m| seen[m as usize] = true);
@@ -229,11 +266,15 @@ impl WindowFunction for JoinFunction {
         if index == 0 { self.join.left_window.1 } else { self.join.right_window.1 }
     }
 
-    fn compute(&self, inputs: &[UpdateBatch]) -> Result<(UpdateBatch, Vec<EventTime>)> {
+    fn compute(
+        &self,
+        inputs: &[UpdateBatch],
+        dead: &mut Vec<DeadLetter>,
+    ) -> Result<(UpdateBatch, Vec<EventTime>)> {
         let (left, right) = (net(&inputs[0])?, net(&inputs[1])?);
         let left_ends = millis_of(left.rows(), self.join.left_window.1)?;
         let right_ends = millis_of(right.rows(), self.join.right_window.1)?;
-        let (lefts, rights) = self.matched(&left, &right)?;
+        let (lefts, rights) = self.matched(&left, &right, dead)?;
         let alone = |of: &[EventTime], picked: &[u32]| {
             picked.iter().map(|&p| of[p as usize]).collect::<Vec<_>>()
         };

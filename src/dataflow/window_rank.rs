@@ -13,7 +13,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 use super::windowed::{WindowFunction, Windowed, millis_of};
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::accumulate;
-use crate::error::Result;
+use crate::error::{DeadLetter, Result};
 use crate::plan::node::{RankKind, WindowRank};
 use crate::time::EventTime;
 
@@ -110,7 +110,11 @@ impl WindowFunction for RankFunction {
         self.rank.end
     }
 
-    fn compute(&self, inputs: &[UpdateBatch]) -> Result<(UpdateBatch, Vec<EventTime>)> {
+    fn compute(
+        &self,
+        inputs: &[UpdateBatch],
+        _dead: &mut Vec<DeadLetter>,
+    ) -> Result<(UpdateBatch, Vec<EventTime>)> {
         let summed;
         let batch = match self.append_only {
             true => &inputs[0],

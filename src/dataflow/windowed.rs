@@ -19,7 +19,7 @@ use super::logic::{Emitted, LateRows, StatefulLogic};
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::consolidate;
 use crate::batch::ipc::compact;
-use crate::error::Result;
+use crate::error::{DeadLetter, Result};
 use crate::time::{CLOSED, EventTime};
 
 /// What is computed of the rows of whole windows.
@@ -31,7 +31,12 @@ pub trait WindowFunction: 'static {
     /// row
     /// or not); the second part is the window's end of each result row. Diffs are those of the
     /// rows.
-    fn compute(&self, inputs: &[UpdateBatch]) -> Result<(UpdateBatch, Vec<EventTime>)>;
+    /// Rows that fail go to `dead`.
+    fn compute(
+        &self,
+        inputs: &[UpdateBatch],
+        dead: &mut Vec<DeadLetter>,
+    ) -> Result<(UpdateBatch, Vec<EventTime>)>;
 }
 
 /// The rows of the windows with one end, per input.
@@ -131,14 +136,18 @@ impl<F: WindowFunction> Windowed<F> {
         Ok(Int64Array::new(ends.values().clone(), column.nulls().cloned()))
     }
 
-    fn compute(&self, windows: &[&Window]) -> Result<(UpdateBatch, Vec<EventTime>)> {
+    fn compute(
+        &self,
+        windows: &[&Window],
+        dead: &mut Vec<DeadLetter>,
+    ) -> Result<(UpdateBatch, Vec<EventTime>)> {
         let mut inputs = Vec::with_capacity(self.schemas.len());
         for (input, schema) in self.schemas.iter().enumerate() {
             let parts: Vec<UpdateBatch> =
                 windows.iter().flat_map(|w| w.inputs[input].iter().cloned()).collect();
             inputs.push(UpdateBatch::concat(schema, &parts)?);
         }
-        self.function.compute(&inputs)
+        self.function.compute(&inputs, dead)
     }
 
     /// Emits the windows that close at or before `to`.
@@ -148,7 +157,7 @@ impl<F: WindowFunction> Windowed<F> {
         let closing: Vec<_> = self.windows.range(..=last).filter(|(_, w)| !w.emitted).collect();
         let windows: Vec<&Window> = closing.iter().map(|(_, w)| *w).collect();
         if !windows.is_empty() {
-            let (result, ends) = self.compute(&windows)?;
+            let (result, ends) = self.compute(&windows, &mut out.dead_letters)?;
             let times: Vec<EventTime> = ends.iter().map(|e| self.closing(*e) - 1).collect();
             let (rows, _, diffs) = result.into_parts();
             out.push(UpdateBatch::new(rows, times.into(), diffs));
@@ -163,12 +172,15 @@ impl<F: WindowFunction> Windowed<F> {
         (time, end, input, rows): (EventTime, EventTime, usize, UpdateBatch),
         out: &mut Emitted,
     ) -> Result<()> {
-        let before = self.windows.get(&end).map(|w| self.compute(&[w])).transpose()?;
+        // What failed before has been said.
+        let (mut known, mut failed) = (Vec::new(), Vec::new());
+        let before = self.windows.get(&end).map(|w| self.compute(&[w], &mut known)).transpose()?;
         self.keep(end, input, rows);
         let Some(window) = self.windows.get_mut(&end) else { return Ok(()) };
         window.emitted = true;
         let window = &self.windows[&end];
-        let (after, _) = self.compute(&[window])?;
+        let (after, _) = self.compute(&[window], &mut failed)?;
+        out.dead_letters.extend(failed.into_iter().filter(|letter| !known.contains(letter)));
         let mut parts = vec![at(&after, time, 1)];
         parts.extend(before.map(|(b, _)| at(&b, time, -1)));
         out.push(consolidate(&UpdateBatch::concat(&after.schema(), &parts)?)?);

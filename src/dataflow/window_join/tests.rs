@@ -2,7 +2,7 @@
 
 use arrow::datatypes::{Field, Schema};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::col;
+use datafusion::logical_expr::{col, lit};
 use proptest::prelude::*;
 
 use super::*;
@@ -143,4 +143,47 @@ proptest! {
         let expected = naive::expected(&inputs, 0, lateness, |rows| joined(&join, rows));
         prop_assert_eq!(seen, expected);
     }
+}
+
+/// A pair whose condition fails is no match and a dead letter; the others go on.
+#[test]
+fn a_condition_that_fails_takes_its_pair_alone() {
+    let logical = DFSchema::try_from(both().as_ref().clone()).unwrap();
+    let condition = (col("l3") / col("r3")).gt(lit(0i64));
+    let filter = Some(Expression::compile(&condition, &logical, &both()).unwrap());
+    let join = WindowJoin {
+        kind: JoinType::Left,
+        left_window: (8, 9),
+        right_window: (8, 9),
+        left_keys: vec![0],
+        right_keys: vec![0],
+        null_equals_null: false,
+        filter,
+    };
+    let row = |x: i64, time: i64| Row {
+        k: Some(1),
+        s: "a".into(),
+        ts: 5,
+        x: Some(x),
+        f: None,
+        t: None,
+        p: None,
+        d: None,
+        start: 0,
+        end: 20,
+        time,
+        diff: 1,
+        rank: 0,
+    };
+    let left: Vec<Row> = [6, -6, 0].map(|x| row(x, 5)).into();
+    // The second 0 comes late: what failed with the first is not said again.
+    let right: Vec<Row> = [(3, 5), (0, 5), (2, 5), (0, 25)].map(|(x, time)| row(x, time)).into();
+    let cut = Cut { frontiers: vec![20], batch_rows: 10, by_rank: false };
+    let mut logic = logic(&join, 10);
+    let seen = drive_all(&mut logic, &[&left[..], &right[..]], &cut, true);
+    let contents = seen.contents();
+    assert_eq!(contents.values().sum::<i64>(), 4, "6 with 3 and 2, -6 and 0 alone");
+    assert_eq!(contents.get(&text(Some(&left[0]), Some(&right[0]))), Some(&1));
+    assert_eq!(contents.get(&text(Some(&left[1]), None)), Some(&1));
+    assert_eq!(seen.dead, 3);
 }
