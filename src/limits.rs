@@ -1,5 +1,7 @@
 //! Every bound of the system, by name. A queue, buffer or retry without a line here is a defect.
 
+/// Keys of one CUBE: it groups by each of their subsets.
+pub const CUBE_KEYS_MAX: usize = 8;
 /// Bytes of a text file that one split (one unit of decoding) holds.
 pub const SPLIT_BYTES: usize = 1 << 20;
 /// Bytes of the first split of a file, read to learn its earliest time.

@@ -6,12 +6,13 @@
 
 use std::sync::Arc;
 
-use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::{Expr, LogicalPlan};
+use datafusion::logical_expr::utils::powerset;
+use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, LogicalPlan};
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -31,6 +32,8 @@ use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+
+use crate::limits::CUBE_KEYS_MAX;
 
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
@@ -57,7 +60,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// Coerces types, then rewrites until nothing changes.
 pub fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
-    let plan = view_literals(drop_sorts(plan)?)?;
+    let plan = view_literals(enumerated_sets(drop_sorts(plan)?)?)?;
     let options = state.config_options();
     let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
     let context = OptimizerContext::new_with_config_options(Arc::clone(options))
@@ -78,6 +81,32 @@ fn drop_sorts(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(Transformed::new(input, true, JUMP))
         }
         other => Ok(Transformed::no(other)),
+    })?;
+    Ok(transformed.data)
+}
+
+/// `ROLLUP` and `CUBE` as lists of grouping sets, where they stand alone; beside other keys the
+/// library has listed them.
+fn enumerated_sets(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let transformed = plan.transform_up_with_subqueries(|plan| {
+        let LogicalPlan::Aggregate(aggregate) = &plan else { return Ok(Transformed::no(plan)) };
+        let sets: Vec<Vec<Expr>> = match aggregate.group_expr.as_slice() {
+            [Expr::GroupingSet(GroupingSet::Rollup(keys))] => (0..=keys.len())
+                .rev()
+                .map(|count| keys.iter().take(count).cloned().collect())
+                .collect(),
+            [Expr::GroupingSet(GroupingSet::Cube(keys))] => {
+                if keys.len() > CUBE_KEYS_MAX {
+                    return plan_err!("CUBE takes {CUBE_KEYS_MAX} keys at most");
+                }
+                let sets = powerset(keys)?.into_iter().rev();
+                sets.map(|set| set.into_iter().cloned().collect()).collect()
+            }
+            _ => return Ok(Transformed::no(plan)),
+        };
+        let sets = vec![Expr::GroupingSet(GroupingSet::GroupingSets(sets))];
+        let (input, calls) = (Arc::clone(&aggregate.input), aggregate.aggr_expr.clone());
+        Ok(Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(input, sets, calls)?)))
     })?;
     Ok(transformed.data)
 }

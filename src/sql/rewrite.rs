@@ -205,6 +205,10 @@ fn function_rewritten(function: &mut Function) -> Option<Expr> {
             name.value = "struct".to_string();
             None
         }
+        "grouping_id" => {
+            name.value = "grouping".to_string();
+            None
+        }
         "mod" => modulo(function),
         "timestampadd" | "timestampdiff" => {
             unit_to_string(function);
