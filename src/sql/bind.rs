@@ -26,7 +26,7 @@ use super::script::{Name, Script, Statement, StatementKind, parse_script};
 use super::settings::Settings;
 use super::types::type_name;
 use super::window_tvf::fail;
-use crate::error::{Error, Result};
+use crate::error::{Error, Location, Result};
 
 /// What becomes of a bound query's rows.
 #[derive(Clone, Debug)]
@@ -60,6 +60,8 @@ pub struct BoundOutput {
     pub settings: Settings,
     /// The statement's text.
     pub text: String,
+    /// Where the statement begins.
+    pub place: Option<Location>,
 }
 
 /// The watermark of a table, bound over its columns (computed ones included).
@@ -110,6 +112,10 @@ pub fn bind(scripts: &[Script], overrides: &[(String, String)]) -> Result<BoundJ
                 let known = binder.catalog.known_names();
                 plan_error(&script.source, statement.span, &error, &known)
             })?;
+            let new = binder.job.outputs.iter_mut().chain(&mut binder.job.explains);
+            for output in new.filter(|output| output.place.is_none()) {
+                output.place = Some(script.source.word(statement.span.start));
+            }
         }
     }
     Ok(binder.job)
@@ -207,6 +213,7 @@ impl Binder<'_> {
                 plan,
                 settings: self.settings.clone(),
                 text: statement.text.clone(),
+                place: None,
             });
         }
         self.catalog.insert(&name.value, Arc::new(InlinedTable::new(plan)));
@@ -230,7 +237,7 @@ impl Binder<'_> {
         let plan = optimize(self.catalog.state(), plan)?;
         output::check_deterministic(&plan)?;
         let settings = self.settings.clone();
-        Ok(BoundOutput { target, plan, settings, text: statement.text.clone() })
+        Ok(BoundOutput { target, plan, settings, text: statement.text.clone(), place: None })
     }
 
     fn sink(&self, name: &Name) -> PlanResult<Arc<TableDef>> {

@@ -55,7 +55,7 @@ impl SourceText {
     }
 
     /// The place of the word that begins at a line and column.
-    fn word(&self, at: TokenLocation) -> Location {
+    pub(super) fn word(&self, at: TokenLocation) -> Location {
         let place = self.location(at.line as usize, at.column as usize, 1);
         let mut rest = place.text.chars().skip(place.column - 1);
         let width = match rest.next() {
@@ -279,6 +279,13 @@ pub fn plan_error(
             .with_hint("give one of them another name with AS")
             .at(place(Some(name)));
     }
+    if let Some(name) = ungrouped_column(&message) {
+        let message =
+            format!("column '{name}' is neither in GROUP BY nor inside an aggregate function");
+        return Error::sql(message)
+            .with_hint(format!("add {name} to GROUP BY, or take MAX({name}) or the like"))
+            .at(place(Some(name)));
+    }
     let named = subject(&message, source.slice(statement));
     let place = |_: Option<&str>| place(named.as_deref());
     let mut result = Error::sql(message.clone());
@@ -329,6 +336,13 @@ fn duplicate_column(message: &str) -> Option<&str> {
     message.strip_prefix("projections require unique expression names")?;
     let (before, _) = message.rsplit_once("\" at position")?;
     before.rsplit_once(" AS ").map(|(_, name)| name)
+}
+
+/// The column that is used without being grouped by, if that is the complaint.
+fn ungrouped_column(message: &str) -> Option<&str> {
+    let (_, rest) = message.split_once("must be in GROUP BY or an aggregate function")?;
+    let (_, rest) = rest.split_once("column \"")?;
+    rest.split_once('"').map(|(name, _)| name)
 }
 
 /// What a message is about: a word that is called in `text`, or a literal that stands there.

@@ -74,7 +74,11 @@ impl<'a> Lowerer<'a> {
 
     fn output(&mut self, output: &BoundOutput) -> Result<()> {
         self.settings = Arc::new(output.settings.clone());
-        let node = self.plan(&output.plan)?;
+        let placed = |error: Error| match &output.place {
+            Some(place) => error.at(place.clone()),
+            None => error,
+        };
+        let node = self.plan(&output.plan).map_err(placed)?;
         let target = match &output.target {
             BoundTarget::View(name) => OutputTarget::View {
                 name: name.clone(),

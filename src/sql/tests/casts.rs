@@ -113,6 +113,11 @@ fn errors_name_their_function() {
         ("SELECT 1, UPPER(1, 2)", "function 'upper' expects 1 arguments but received 2", 11),
         ("SELECT 1 AS y, RAND()", "random values", 16),
         ("SELECT 1 AS x, 2 AS x", "two columns are named 'x'", 13),
+        (
+            "SELECT y, SUM(x) FROM (VALUES (1, 2)) AS t (x, y)",
+            "column 't.y' is neither in GROUP BY",
+            8,
+        ),
         ("SELECT ENCODE('a', 'EBCDIC')", "unknown character set 'EBCDIC'", 21),
     ] {
         let error = error(query);

@@ -216,3 +216,25 @@ fn unnamed_columns_get_flinks_names() {
         "CREATE VIEW v AS SELECT a.id, b.id FROM typed a JOIN typed b ON a.id = b.id",
     ));
 }
+
+#[test]
+fn lone_rollups_and_cubes_are_listed() {
+    for (keys, sets) in [
+        ("ROLLUP (bidder, auction)", "((bid.bidder, bid.auction), (bid.bidder), ())"),
+        ("CUBE (bidder, auction)", "((bid.bidder, bid.auction), (bid.bidder), (bid.auction), ())"),
+    ] {
+        let query =
+            format!("SELECT bidder, GROUPING_ID(bidder, auction) AS g FROM bid GROUP BY {keys}");
+        let plan = plan(&with_tables(&query));
+        assert!(
+            plan.contains(&format!("groupBy=[[GROUPING SETS ({sets})]]").replace("((", "((")),
+            "{plan}"
+        );
+    }
+}
+
+#[test]
+fn outputs_know_their_place() {
+    let output = last(&with_tables("SELECT 1 AS one;\n  SELECT bidder FROM bid"));
+    assert_eq!(output.place.map(|place| place.column), Some(3));
+}
