@@ -189,7 +189,26 @@ pub fn parse_error(source: &SourceText, error: &ParserError) -> Error {
     };
     let mut error = Error::sql(parser_wording(text));
     error.hint = hint;
-    error.at(source.word(place))
+    let found = text.rsplit_once(", found: ").map_or("", |(_, found)| found);
+    error.at(at_found(source.word(place), found))
+}
+
+/// The place of `found`, which the parser may have read past on the same line.
+fn at_found(place: Location, found: &str) -> Location {
+    let start = place.column.saturating_sub(1);
+    let starts_there = place.text.chars().skip(start).take(found.chars().count());
+    if found.is_empty() || starts_there.eq(found.chars()) {
+        return place;
+    }
+    let before: String = place.text.chars().take(start).collect();
+    match before.rfind(found) {
+        Some(at) => Location {
+            column: before[..at].chars().count() + 1,
+            width: found.chars().count(),
+            ..place
+        },
+        None => place,
+    }
 }
 
 /// Takes `at Line: 1, Column: 2` off a message.
