@@ -15,6 +15,12 @@ pub const CLOSED: EventTime = i64::MAX;
 /// The least time: where every frontier starts.
 pub const BEGINNING: EventTime = i64::MIN;
 
+/// The earliest event time of a record: the first that can be printed as a date.
+pub const EARLIEST: EventTime = -8_334_601_228_800_000;
+
+/// The latest event time of a record: the last that can be printed as a date.
+pub const LATEST: EventTime = 8_210_266_876_799_999;
+
 /// The frontier as one number: no update with a time below it will still appear.
 pub fn frontier_of(frontier: AntichainRef<'_, EventTime>) -> EventTime {
     frontier.first().copied().unwrap_or(CLOSED)

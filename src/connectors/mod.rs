@@ -57,13 +57,26 @@ pub struct Split {
 pub struct Decoded {
     /// The rows, in partition order, in the schema of [`SourceSpec::schema`].
     pub rows: Option<RecordBatch>,
-    /// The offset of each row in its partition if asked for by a dead letter of a later stage:
-    /// the offset of the split's first record.
+    /// The offset of the split's first record in its partition.
     pub offset: i64,
-    /// Records that could not be decoded.
-    pub dead_letters: Vec<DeadLetter>,
+    /// Where the rows are, for a stage that refuses one of them.
+    pub row_offsets: RowOffsets,
+    /// Records that could not be decoded, each with the number of rows before it in the split.
+    pub dead_letters: Vec<(usize, DeadLetter)>,
     /// Bytes of input that the split held.
     pub bytes: usize,
+}
+
+/// The offsets of a split's rows.
+#[derive(Clone, Debug, Default)]
+pub enum RowOffsets {
+    /// Not known.
+    #[default]
+    Unknown,
+    /// One after the other.
+    Consecutive,
+    /// So far behind the split's first record.
+    Behind(Vec<u32>),
 }
 
 /// The answer of [`Source::next_split`].
@@ -105,8 +118,11 @@ pub trait Source: Send + Sync {
         self.partitions().len()
     }
 
-    /// The next split of `partition`, in sequence. Each split is handed out once, to whoever asks
-    /// first.
+    /// The name of a partition; empty if there is none such.
+    fn partition_name(&self, partition: usize) -> String {
+        self.partitions().into_iter().nth(partition).map(|p| p.name).unwrap_or_default()
+    }
+
     /// The next split of `partition`, in sequence. Each split is handed out once, to whoever asks
     /// first.
     fn next_split(&self, partition: usize) -> NextSplit;

@@ -7,8 +7,9 @@ use arrow::array::{AsArray, RecordBatch, RecordBatchOptions, TimestampMillisecon
 use arrow::compute::prep_null_mask_filter;
 use arrow::datatypes::SchemaRef;
 
+use super::side::{DeadLetters, letter_of_row};
 use crate::batch::UpdateBatch;
-use crate::error::{DeadLetter, Result};
+use crate::error::{Error, Result};
 use crate::plan::expr::with_time_column;
 use crate::plan::node::Calc;
 
@@ -22,7 +23,7 @@ pub struct CalcLogic {
 }
 
 impl CalcLogic {
-    /// For input of schema `input`.
+    /// For input of schema `input`; dead letters are said to be of `name`.
     pub fn new(name: &str, calc: Calc, input: &SchemaRef, output: SchemaRef) -> Self {
         let width = input.fields().len();
         let reads_time = calc
@@ -35,17 +36,12 @@ impl CalcLogic {
     }
 
     /// The rows that pass, computed; failing rows are added to `dead`.
-    pub fn apply(
-        &self,
-        batch: &UpdateBatch,
-        dead: &mut Vec<DeadLetter>,
-    ) -> Result<Vec<UpdateBatch>> {
+    pub fn apply(&self, batch: &UpdateBatch, dead: &mut DeadLetters) -> Result<Vec<UpdateBatch>> {
         match self.evaluate(batch) {
             Ok(done) => Ok(done.into_iter().collect()),
             Err(error) if batch.len() == 1 => {
-                let reason = strip(&error.message);
-                let rows = batch.rows();
-                dead.extend(super::side::letters_of_rows(&self.name, &reason, rows, -1)?);
+                let letter = letter_of_row(&self.name, &reason_of(&error), batch.rows());
+                dead.push(letter, batch.times()[0]);
                 Ok(Vec::new())
             }
             // Halve until the failing rows are alone.
@@ -103,10 +99,10 @@ impl CalcLogic {
     }
 }
 
-/// The reason in an error's message, without the names of the layers that it came through.
-pub(super) fn strip(message: &str) -> String {
+/// What failed, without the layers that it came through.
+pub fn reason_of(error: &Error) -> String {
     let known = ["Arrow error: ", "Execution error: ", "Compute error: ", "External error: "];
-    let mut text = message;
+    let mut text = error.message.as_str();
     while let Some(rest) = known.iter().find_map(|p| text.strip_prefix(p)) {
         text = rest;
     }

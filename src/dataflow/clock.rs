@@ -7,7 +7,7 @@
 
 use std::collections::BTreeMap;
 
-use crate::time::{BEGINNING, CLOSED, EventTime};
+use crate::time::{BEGINNING, CLOSED, EventTime, LATEST};
 
 /// The times of one partition.
 #[derive(Debug)]
@@ -26,13 +26,13 @@ pub struct PartitionClock {
     handed: u64,
     /// Stopped holding the frontier for lack of data.
     idle: bool,
-    /// Wall time of the last split, in ms.
-    active_ms: i64,
+    /// Wall time since when it has had nothing to read, in ms.
+    pending_ms: Option<i64>,
 }
 
 impl PartitionClock {
     /// A partition that begins at `floor`.
-    pub fn new(floor: EventTime, now_ms: i64) -> Self {
+    pub fn new(floor: EventTime) -> Self {
         PartitionClock {
             frontier: floor,
             next: 0,
@@ -41,14 +41,14 @@ impl PartitionClock {
             last: None,
             handed: 0,
             idle: false,
-            active_ms: now_ms,
+            pending_ms: None,
         }
     }
 
     /// A split was handed out.
-    pub fn hand_out(&mut self, sequence: u64, last: bool, floor: EventTime, now_ms: i64) {
+    pub fn hand_out(&mut self, sequence: u64, last: bool, floor: EventTime) {
         self.handed = self.handed.max(sequence + 1);
-        self.active_ms = now_ms;
+        self.pending_ms = None;
         if last {
             self.last = Some(sequence);
         }
@@ -74,11 +74,6 @@ impl PartitionClock {
     /// `f_p` at the start of split `sequence`, once known; asked once.
     pub fn take_start(&mut self, sequence: u64) -> Option<EventTime> {
         self.starts.remove(&sequence)
-    }
-
-    /// `f_p` at the start of split `sequence`, if known; it stays known.
-    pub fn start(&self, sequence: u64) -> Option<EventTime> {
-        self.starts.get(&sequence).copied()
     }
 
     /// `f_p`.
@@ -109,11 +104,13 @@ impl PartitionClock {
         }
     }
 
-    /// Stops holding the frontier if it was silent for `timeout_ms`.
-    pub fn check_idle(&mut self, timeout_ms: i64, now_ms: i64) {
-        if self.handed == self.next && now_ms - self.active_ms >= timeout_ms {
-            self.idle = true;
-        }
+    /// It was asked and had nothing to read; after `timeout_ms` of that it holds nothing any more.
+    ///
+    /// One that is not asked, because the source must wait for others, does not become idle.
+    pub fn pending(&mut self, timeout_ms: Option<i64>, now_ms: i64) {
+        let since = *self.pending_ms.get_or_insert(now_ms);
+        let is_over = timeout_ms.is_some_and(|timeout| now_ms.saturating_sub(since) >= timeout);
+        self.idle |= is_over && self.handed == self.next;
     }
 
     /// Whether it holds the source's frontier.
@@ -122,15 +119,90 @@ impl PartitionClock {
     }
 }
 
+/// The times of all partitions of a source in this process.
+#[derive(Debug)]
+pub struct SourceClock {
+    partitions: Vec<PartitionClock>,
+    /// What has been let pass; never moves back.
+    frontier: EventTime,
+    /// Wall time of the last split, in ms.
+    active_ms: i64,
+}
+
+impl SourceClock {
+    /// A source that has no partition yet.
+    pub fn new(now_ms: i64) -> Self {
+        SourceClock { partitions: Vec::new(), frontier: BEGINNING, active_ms: now_ms }
+    }
+
+    /// There are `count` partitions now; new ones begin at the frontier.
+    pub fn grow(&mut self, count: usize) {
+        let floor = self.frontier;
+        if self.partitions.len() < count {
+            self.partitions.resize_with(count, || PartitionClock::new(floor));
+        }
+    }
+
+    /// The partitions.
+    pub fn partitions(&self) -> &[PartitionClock] {
+        &self.partitions
+    }
+
+    /// A partition that [`SourceClock::grow`] has made.
+    pub fn partition(&mut self, index: usize) -> &mut PartitionClock {
+        &mut self.partitions[index]
+    }
+
+    /// Hands out a split; what a silent partition says next comes at or after the frontier.
+    pub fn hand_out(&mut self, partition: usize, sequence: u64, last: bool, now_ms: i64) {
+        self.active_ms = now_ms;
+        let floor = self.frontier;
+        self.partition(partition).hand_out(sequence, last, floor);
+    }
+
+    /// Ingestion time: nothing will come before `now_ms` any more.
+    pub fn tick(&mut self, now_ms: i64) {
+        self.partitions.iter_mut().for_each(|p| p.tick(now_ms));
+    }
+
+    /// The frontier; [`CLOSED`] once all partitions are done and `complete`: there will be no more.
+    pub fn frontier(&mut self, complete: bool) -> EventTime {
+        self.frontier = self.frontier.max(source_frontier(&self.partitions, complete));
+        self.frontier
+    }
+
+    /// Whether no partition holds the frontier and none has spoken for `timeout_ms`.
+    pub fn is_silent(&self, timeout_ms: i64, now_ms: i64) -> bool {
+        !self.partitions.iter().any(PartitionClock::holds)
+            && now_ms.saturating_sub(self.active_ms) >= timeout_ms
+    }
+
+    /// A silent source lets pass what others have reached.
+    pub fn follow(&mut self, others: EventTime) -> EventTime {
+        self.frontier = self.frontier.max(others.min(LATEST));
+        self.frontier
+    }
+
+    /// The greatest `f_p`.
+    pub fn greatest(&self) -> EventTime {
+        self.partitions.iter().map(PartitionClock::frontier).max().unwrap_or(BEGINNING)
+    }
+}
+
 /// The frontier of a source: the least `f_p` of the partitions that hold it.
 ///
 /// When none does it stands at the greatest `f_p` reached, or is [`CLOSED`] when no more will come.
-pub fn source_frontier(clocks: &[PartitionClock], ended: bool) -> EventTime {
+fn source_frontier(clocks: &[PartitionClock], ended: bool) -> EventTime {
     match clocks.iter().filter(|c| c.holds()).map(PartitionClock::frontier).min() {
         Some(frontier) => frontier,
         None if ended && clocks.iter().all(PartitionClock::is_done) => CLOSED,
         None => clocks.iter().map(PartitionClock::frontier).max().unwrap_or(BEGINNING),
     }
+}
+
+/// What a record with this watermark does to `f_p`. An ended source alone has no more to come.
+pub fn bound_of(watermark: EventTime) -> EventTime {
+    watermark.saturating_add(1).min(LATEST)
 }
 
 /// `time(e)` for consecutive records: `times` on entry their `ts`, on return their event time.
@@ -142,7 +214,7 @@ pub fn assign_times(
     mut frontier: EventTime,
 ) -> EventTime {
     for (i, time) in times.iter_mut().enumerate() {
-        let bound = watermark(i).map_or(frontier, |w| w.saturating_add(1));
+        let bound = watermark(i).map_or(frontier, bound_of);
         *time = (*time).max(frontier);
         frontier = frontier.max(bound);
     }
@@ -175,9 +247,9 @@ mod tests {
                 splits.push(at..to);
                 at = to;
             }
-            let mut clock = PartitionClock::new(BEGINNING, 0);
+            let mut clock = PartitionClock::new(BEGINNING);
             for s in 0..splits.len() {
-                clock.hand_out(s as u64, s + 1 == splits.len(), BEGINNING, 0);
+                clock.hand_out(s as u64, s + 1 == splits.len(), BEGINNING);
             }
             let mut left: Vec<usize> = (0..splits.len()).collect();
             let mut picks = order.into_iter();
@@ -202,16 +274,49 @@ mod tests {
 
     #[test]
     fn a_done_partition_no_longer_holds_the_frontier() {
-        let mut slow = PartitionClock::new(BEGINNING, 0);
-        let mut fast = PartitionClock::new(BEGINNING, 0);
-        slow.hand_out(0, false, BEGINNING, 0);
-        fast.hand_out(0, true, BEGINNING, 0);
+        let mut slow = PartitionClock::new(BEGINNING);
+        let mut fast = PartitionClock::new(BEGINNING);
+        slow.hand_out(0, false, BEGINNING);
+        fast.hand_out(0, true, BEGINNING);
         slow.publish(0, 10);
         fast.publish(0, 50);
         assert_eq!(source_frontier(&[slow, fast], true), 10);
-        let mut done = PartitionClock::new(BEGINNING, 0);
-        done.hand_out(0, true, BEGINNING, 0);
+        let mut done = PartitionClock::new(BEGINNING);
+        done.hand_out(0, true, BEGINNING);
         done.publish(0, 7);
         assert_eq!(source_frontier(&[done], true), CLOSED);
+    }
+
+    #[test]
+    fn only_what_was_asked_and_is_silent_becomes_idle() {
+        let mut clock = SourceClock::new(0);
+        clock.grow(2);
+        clock.hand_out(0, 0, false, 10);
+        clock.hand_out(1, 0, false, 10);
+        clock.partition(0).publish(0, 100);
+        clock.partition(1).publish(0, 50);
+        assert_eq!(clock.frontier(true), 50);
+        clock.partition(1).pending(Some(5), 11);
+        clock.partition(1).pending(Some(5), 15);
+        assert_eq!(clock.frontier(true), 50);
+        clock.partition(1).pending(Some(5), 16);
+        assert_eq!(clock.frontier(true), 100);
+        assert!(!clock.is_silent(5, 1000));
+        clock.hand_out(1, 1, false, 20);
+        assert_eq!(clock.partition(1).take_start(1), Some(100));
+        clock.partition(1).publish(1, 60);
+        assert_eq!(clock.frontier(true), 100);
+        // All are silent: what others have reached may pass, and later rows come behind it.
+        clock.partition(0).pending(Some(5), 20);
+        clock.partition(0).pending(Some(5), 25);
+        clock.partition(1).pending(Some(5), 20);
+        clock.partition(1).pending(Some(5), 25);
+        assert!(!clock.is_silent(5, 24));
+        assert!(clock.is_silent(5, 25));
+        assert_eq!(clock.follow(700), 700);
+        clock.hand_out(0, 1, false, 30);
+        assert_eq!(clock.partition(0).take_start(1), Some(700));
+        clock.grow(3);
+        assert_eq!(clock.partition(2).frontier(), 700);
     }
 }

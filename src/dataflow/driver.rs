@@ -16,7 +16,7 @@ use timely::progress::frontier::MutableAntichain;
 
 use super::logic::{Emitted, StatefulLogic};
 use super::runtime::JobRuntime;
-use super::side::{Port, SideStreams, late_batch, send_dead, side_port};
+use super::side::{DeadLetters, Port, SideStreams, late_batch, send_dead, side_port};
 use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
 use crate::error::Result;
@@ -230,7 +230,8 @@ impl<L: StatefulLogic> Driver<L> {
             }
         }
         self.runtime.dead(&emitted.dead_letters);
-        send_dead(&mut self.dead, caps.last(), &emitted.dead_letters, self.applied);
+        let dead = DeadLetters::at(emitted.dead_letters, self.applied);
+        send_dead(&mut self.dead, caps.last(), dead);
         Ok(())
     }
 }

@@ -3,7 +3,7 @@
 //! * [`runtime`]: what all workers of a process share of one job
 //! * [`render`]: the match
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
-//! * [`source`], [`clock`]: reading splits and assigning event time
+//! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`sink`], [`collect`]: where rows leave the dataflow
@@ -13,6 +13,7 @@ pub mod clock;
 pub mod collect;
 pub mod driver;
 pub mod expand;
+pub mod flow;
 pub mod group_aggregate;
 pub mod logic;
 pub mod metrics;
@@ -27,6 +28,7 @@ pub mod sessions;
 pub mod side;
 pub mod sink;
 pub mod source;
+pub mod split;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

@@ -5,7 +5,7 @@
 //! same
 //! order: nothing here may depend on anything but the plan.
 
-use std::rc::Rc;
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use timely::container::NoopBuilder;
@@ -18,12 +18,13 @@ use timely::dataflow::{Scope, Stream};
 
 use super::calc::CalcLogic;
 use super::driver::{SideWants, stateful};
+use super::flow::{Budget, upstream};
 use super::logic::StatefulLogic;
 use super::outputs::output;
-use super::runtime::{Budget, JobRuntime};
-use super::side::{SideStreams, send_dead, side_port};
+use super::runtime::JobRuntime;
+use super::side::{DeadLetters, SideStreams, send_dead, side_port};
 use crate::batch::UpdateBatch;
-use crate::error::{DeadLetter, Error, Result};
+use crate::error::{Error, Result};
 use crate::plan::exchange::routes;
 use crate::plan::node::{Node, NodeId, Operator, StreamPlan};
 use crate::time::EventTime;
@@ -45,10 +46,18 @@ pub fn render<'s>(
     rows_in_flight: usize,
 ) -> Result<Probe<EventTime>> {
     let probe = Probe::new();
-    let budget = Rc::new(Budget::new(probe.clone(), rows_in_flight));
     let plan = Arc::clone(&runtime.plan);
-    let mut renderer =
-        Renderer { scope, runtime, budget, plan: &plan, streams: Vec::new(), sides: Vec::new() };
+    let reached: Vec<_> =
+        plan.outputs.iter().map(|o| (Probe::new(), upstream(&plan, o.node))).collect();
+    let mut renderer = Renderer {
+        scope,
+        runtime,
+        reached: &reached,
+        rows_in_flight,
+        plan: &plan,
+        streams: Vec::new(),
+        sides: Vec::new(),
+    };
     for id in 0..plan.nodes.len() {
         let (stream, side) = renderer.node(NodeId(id))?;
         renderer.streams.push(stream);
@@ -56,7 +65,7 @@ pub fn render<'s>(
     }
     for (index, planned) in plan.outputs.iter().enumerate() {
         let stream = renderer.streams[planned.node.0].clone();
-        output(scope, stream, index, runtime).probe_with(&probe);
+        output(scope, stream, index, runtime).probe_with(&reached[index].0).probe_with(&probe);
     }
     Ok(probe)
 }
@@ -64,7 +73,9 @@ pub fn render<'s>(
 struct Renderer<'s, 'a> {
     scope: Scope<'s, EventTime>,
     runtime: &'a Arc<JobRuntime>,
-    budget: Rc<Budget>,
+    /// A probe on each output, and the nodes that it reads.
+    reached: &'a [(Probe<EventTime>, BTreeSet<NodeId>)],
+    rows_in_flight: usize,
     plan: &'a StreamPlan,
     streams: Vec<Rows<'s>>,
     sides: Vec<SideStreams<'s>>,
@@ -80,11 +91,13 @@ impl<'s> Renderer<'s, '_> {
                 let shared = self.runtime.source(id).ok_or_else(|| {
                     Error::internal(format!("table {} was not opened", scan.table.def.name))
                 })?;
+                let reached = self.reached.iter().filter(|(_, read)| read.contains(&id));
+                let probes = reached.map(|(probe, _)| probe.clone()).collect();
                 super::source::source(
                     self.scope,
                     Arc::clone(shared),
                     Arc::clone(self.runtime),
-                    Rc::clone(&self.budget),
+                    Budget::new(probes, self.rows_in_flight),
                     wants.dead,
                 )
             }
@@ -101,7 +114,8 @@ impl<'s> Renderer<'s, '_> {
                 let input = &self.plan.node(node.inputs[0]).schema;
                 let name = format!("Calc#{}", id.0);
                 let output = Arc::clone(&node.schema);
-                let logic = CalcLogic::new(&name, calc.clone(), input, output);
+                let table = self.table_of(node.inputs[0]).unwrap_or(&name);
+                let logic = CalcLogic::new(table, calc.clone(), input, output);
                 self.stateless(&name, node, wants, move |batch, dead| logic.apply(batch, dead))
             }
             Operator::Union => {
@@ -154,13 +168,25 @@ impl<'s> Renderer<'s, '_> {
         }
     }
 
+    /// The table that the rows of a node are from, if they are a table's rows one by one.
+    fn table_of(&self, id: NodeId) -> Option<&str> {
+        let node = self.plan.node(id);
+        match &node.operator {
+            Operator::Scan(scan) => Some(&scan.table.def.name),
+            Operator::Calc(_) | Operator::Expand { .. } | Operator::WindowAssign { .. } => {
+                self.table_of(*node.inputs.first()?)
+            }
+            _ => None,
+        }
+    }
+
     /// An operator that handles each batch by itself.
     fn stateless(
         &self,
         name: &str,
         node: &Node,
         wants: SideWants,
-        logic: impl Fn(&UpdateBatch, &mut Vec<DeadLetter>) -> Result<Vec<UpdateBatch>> + 'static,
+        logic: impl Fn(&UpdateBatch, &mut DeadLetters) -> Result<Vec<UpdateBatch>> + 'static,
     ) -> (Rows<'s>, SideStreams<'s>) {
         let mut builder = OperatorBuilder::new(name.to_string(), self.scope);
         let input = self.streams[node.inputs[0].0].clone();
@@ -175,7 +201,7 @@ impl<'s> Renderer<'s, '_> {
                 input.for_each(|cap, data| {
                     let batch = std::mem::take(data);
                     let Some(&time) = cap.least() else { return };
-                    let mut dead = Vec::new();
+                    let mut dead = DeadLetters::default();
                     match logic(&batch, &mut dead) {
                         Ok(done) => {
                             let own = cap.delayed(&time, 0);
@@ -185,10 +211,10 @@ impl<'s> Renderer<'s, '_> {
                         }
                         Err(error) => runtime.metrics.fail(error),
                     }
-                    if !dead.is_empty() {
-                        runtime.dead(&dead);
+                    if !dead.letters().is_empty() {
+                        runtime.dead(dead.letters());
                         let own = dead_port.is_some().then(|| cap.delayed(&time, 1));
-                        send_dead(&mut dead_port, own.as_ref(), &dead, time);
+                        send_dead(&mut dead_port, own.as_ref(), dead);
                     }
                 });
             }

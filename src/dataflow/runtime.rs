@@ -1,23 +1,21 @@
 //! What all workers of a process share of one job: sources, outputs, counters, flow control.
 
-use std::cell::RefCell;
-use std::collections::{BTreeMap, VecDeque};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::collections::BTreeMap;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
 use arrow::datatypes::SchemaRef;
-use timely::dataflow::operators::probe::Handle as Probe;
 
 use super::collect::Collected;
+use super::flow::Alignment;
 use super::metrics::{JobMetrics, lock};
 use super::sink::SinkHandle;
 use super::source::SharedSource;
-use crate::connectors::{SinkWriter, SourceSpec, registry};
+use crate::connectors::{SinkWriter, Source, SourceSpec, registry};
 use crate::error::{DeadLetter, Result};
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
-use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// Where this process stands among its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -39,6 +37,9 @@ impl Place {
 
 /// Makes the writer of the changes of a bare query.
 pub type PrintChanges<'a> = &'a dyn Fn(&SchemaRef, Option<&[usize]>) -> Box<dyn SinkWriter>;
+
+/// Makes the source of a table.
+pub type CreateSource<'a> = &'a dyn Fn(&SourceSpec) -> Result<Arc<dyn Source>>;
 
 /// Where an output's rows go in this process.
 pub enum OutputRuntime {
@@ -75,10 +76,20 @@ impl JobRuntime {
         place: Place,
         print: Option<PrintChanges<'_>>,
     ) -> Result<Self> {
+        Self::with_sources(plan, place, print, &registry::create_source)
+    }
+
+    /// As [`JobRuntime::new`], with sources that `create` makes.
+    pub fn with_sources(
+        plan: Arc<StreamPlan>,
+        place: Place,
+        print: Option<PrintChanges<'_>>,
+        create: CreateSource<'_>,
+    ) -> Result<Self> {
         let tables = plan.scans().map(|s| s.table.def.name.clone()).collect::<Vec<_>>();
         let names = plan.outputs.iter().map(|o| name_of(&o.target)).collect();
         let metrics = Arc::new(JobMetrics::new(tables.clone(), names, place.workers));
-        let alignment = Arc::new(Alignment::new(tables.len()));
+        let alignment = Arc::new(Alignment::new(&plan));
         let mut sources = BTreeMap::new();
         for (id, node) in plan.nodes.iter().enumerate() {
             let Operator::Scan(scan) = &node.operator else { continue };
@@ -89,7 +100,7 @@ impl JobRuntime {
                 process: place.process,
                 processes: place.processes,
             };
-            let source = registry::create_source(&spec)?;
+            let source = create(&spec)?;
             let index = sources.len();
             let shared = SharedSource::new(
                 source,
@@ -228,60 +239,5 @@ fn name_of(target: &OutputTarget) -> String {
         OutputTarget::View { name, .. } => name.clone(),
         OutputTarget::Sink(table) => table.name.clone(),
         OutputTarget::Print(_) => String::new(),
-    }
-}
-
-/// Keeps the sources of a job together in event time (`max_drift`).
-#[derive(Debug)]
-pub struct Alignment {
-    frontiers: Vec<AtomicI64>,
-}
-
-impl Alignment {
-    fn new(sources: usize) -> Self {
-        Alignment { frontiers: (0..sources).map(|_| AtomicI64::new(BEGINNING)).collect() }
-    }
-
-    /// Source `index` has reached `frontier`.
-    pub fn advance(&self, index: usize, frontier: EventTime) {
-        self.frontiers[index].fetch_max(frontier, Ordering::AcqRel);
-    }
-
-    /// The least frontier of the sources other than `index`.
-    pub fn least_of_others(&self, index: usize) -> EventTime {
-        let others = self.frontiers.iter().enumerate().filter(|(i, _)| *i != index);
-        others.map(|(_, f)| f.load(Ordering::Acquire)).min().unwrap_or(CLOSED)
-    }
-}
-
-/// Flow control of one worker: rows sent and not yet finished by the dataflow.
-pub struct Budget {
-    probe: Probe<EventTime>,
-    rows_max: usize,
-    sent: RefCell<VecDeque<(EventTime, usize)>>,
-}
-
-impl Budget {
-    /// At most `rows_max` rows ahead of `probe`, which watches the outputs.
-    pub fn new(probe: Probe<EventTime>, rows_max: usize) -> Self {
-        Budget { probe, rows_max, sent: RefCell::default() }
-    }
-
-    /// `rows` were sent at `time`.
-    pub fn sent(&self, time: EventTime, rows: usize) {
-        self.sent.borrow_mut().push_back((time, rows));
-    }
-
-    /// Whether a source whose capability is at `held_back` may send more.
-    ///
-    /// When the outputs have caught up with the sources there is nothing to wait for: only more
-    /// input can move time on.
-    pub fn may_read(&self, held_back: EventTime) -> bool {
-        let mut sent = self.sent.borrow_mut();
-        while sent.front().is_some_and(|(time, _)| !self.probe.less_equal(time)) {
-            sent.pop_front();
-        }
-        let in_flight: usize = sent.iter().map(|(_, rows)| rows).sum();
-        in_flight < self.rows_max || !self.probe.less_than(&held_back)
     }
 }

@@ -3,6 +3,7 @@
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray};
+use arrow::buffer::ScalarBuffer;
 use datafusion::logical_expr::TableSource;
 use timely::container::NoopBuilder;
 use timely::dataflow::Stream;
@@ -50,31 +51,56 @@ pub fn side_port<'s>(
     (Some(OutputBuilder::from(output)), Some(stream))
 }
 
-/// Sends dead letters at `time`, if there is a port for them.
+/// Dead letters at their event times.
+#[derive(Debug, Default)]
+pub struct DeadLetters {
+    letters: Vec<DeadLetter>,
+    times: Vec<EventTime>,
+}
+
+impl DeadLetters {
+    /// All at one time.
+    pub fn at(letters: Vec<DeadLetter>, time: EventTime) -> Self {
+        DeadLetters { times: vec![time; letters.len()], letters }
+    }
+
+    /// Adds a letter.
+    pub fn push(&mut self, letter: DeadLetter, time: EventTime) {
+        self.letters.push(letter);
+        self.times.push(time);
+    }
+
+    /// The letters without their times.
+    pub fn letters(&self) -> &[DeadLetter] {
+        &self.letters
+    }
+}
+
+/// Sends dead letters, none of them earlier than `capability`, if there is a port for them.
 pub fn send_dead(
     port: &mut Option<Port>,
     capability: Option<&Capability<EventTime>>,
-    letters: &[DeadLetter],
-    time: EventTime,
+    dead: DeadLetters,
 ) {
     let (Some(port), Some(capability)) = (port, capability) else { return };
-    if let Some(mut batch) = dead_letter_batch(letters, time) {
+    if let Some(mut batch) = dead_letter_batch(dead) {
         port.activate().session_with_builder(capability).give_container(&mut batch);
     }
 }
 
 /// Dead letters as rows of `floodmark.dead_letters`.
-fn dead_letter_batch(letters: &[DeadLetter], time: EventTime) -> Option<UpdateBatch> {
+fn dead_letter_batch(dead: DeadLetters) -> Option<UpdateBatch> {
+    let DeadLetters { letters, times } = dead;
     if letters.is_empty() {
         return None;
     }
     // The beginning of time is no timestamp that could be printed.
-    let shown = if time == crate::time::BEGINNING { 0 } else { time };
+    let shown = times.iter().map(|&t| if t == crate::time::BEGINNING { 0 } else { t });
     let text = |of: fn(&DeadLetter) -> &String| -> ArrayRef {
         Arc::new(StringViewArray::from_iter_values(letters.iter().map(of)))
     };
     let columns: Vec<ArrayRef> = vec![
-        Arc::new(TimestampMillisecondArray::from(vec![shown; letters.len()])),
+        Arc::new(TimestampMillisecondArray::from_iter_values(shown)),
         text(|l| &l.source),
         text(|l| &l.partition),
         Arc::new(Int64Array::from_iter_values(letters.iter().map(|l| l.offset))),
@@ -82,13 +108,13 @@ fn dead_letter_batch(letters: &[DeadLetter], time: EventTime) -> Option<UpdateBa
         text(|l| &l.record),
     ];
     let rows = RecordBatch::try_new(SystemTable::dead_letters().schema(), columns).ok()?;
-    Some(UpdateBatch::at(rows, time))
+    Some(UpdateBatch::new(rows, ScalarBuffer::from(times), None))
 }
 
 /// Late rows as rows of `<view>$late`.
 pub fn late_batch(operator: &str, late: &LateRows) -> Result<UpdateBatch> {
     let times = late.rows.times();
-    let texts = row_texts(late.rows.rows())?;
+    let texts = row_texts(late.rows.rows());
     let by = times.iter().zip(&late.window_end).map(|(t, e)| t.saturating_sub(*e));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(TimestampMillisecondArray::new(times.clone(), None)),
@@ -101,34 +127,35 @@ pub fn late_batch(operator: &str, late: &LateRows) -> Result<UpdateBatch> {
     Ok(UpdateBatch::new(rows, times.clone(), late.rows.diffs().cloned()))
 }
 
-/// Each row as a JSON object.
-pub fn row_texts(rows: &RecordBatch) -> Result<Vec<String>> {
-    let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
-    writer.write(rows)?;
-    writer.finish()?;
-    let text = String::from_utf8_lossy(&writer.into_inner()).into_owned();
-    let mut lines: Vec<String> = text.lines().map(str::to_string).collect();
+/// Each row as a JSON object; one that cannot be written as such is empty.
+pub fn row_texts(rows: &RecordBatch) -> Vec<String> {
+    let write = |rows: &RecordBatch| {
+        let mut writer = arrow::json::LineDelimitedWriter::new(Vec::new());
+        writer.write(rows).and_then(|()| writer.finish()).ok()?;
+        Some(String::from_utf8_lossy(&writer.into_inner()).into_owned())
+    };
+    let one = |row| write(&rows.slice(row, 1)).unwrap_or_default().trim_end().to_string();
+    let mut lines: Vec<String> = match write(rows) {
+        Some(text) => text.lines().map(str::to_string).collect(),
+        None => (0..rows.num_rows()).map(one).collect(),
+    };
     lines.resize(rows.num_rows(), "{}".to_string());
-    Ok(lines)
+    lines
 }
 
-/// Dead letters for rows that were decoded and then refused.
-pub fn letters_of_rows(
-    source: &str,
-    reason: &str,
-    rows: &RecordBatch,
-    offset: i64,
-) -> Result<Vec<DeadLetter>> {
-    let letter = |mut record: String| {
-        let cut = record.floor_char_boundary(DEAD_LETTER_RECORD_BYTES_MAX);
-        record.truncate(cut);
-        DeadLetter {
-            source: source.to_string(),
-            partition: String::new(),
-            offset,
-            reason: reason.to_string(),
-            record,
-        }
-    };
-    Ok(row_texts(rows)?.into_iter().map(letter).collect())
+/// As much of a record as a dead letter keeps.
+pub fn cut_record(mut record: String) -> String {
+    record.truncate(record.floor_char_boundary(DEAD_LETTER_RECORD_BYTES_MAX));
+    record
+}
+
+/// A dead letter for the only row of `rows`, whose place in its partition is not known any more.
+pub fn letter_of_row(source: &str, reason: &str, rows: &RecordBatch) -> DeadLetter {
+    DeadLetter {
+        source: source.to_string(),
+        partition: String::new(),
+        offset: -1,
+        reason: reason.to_string(),
+        record: cut_record(row_texts(rows).pop().unwrap_or_default()),
+    }
 }

@@ -16,8 +16,8 @@ use arrow::row::{RowConverter, Rows, SortField};
 use datafusion::common::JoinType;
 use hashbrown::HashTable;
 
-use super::calc::strip;
-use super::side::letters_of_rows;
+use super::calc::reason_of;
+use super::side::letter_of_row;
 use super::windowed::{WindowFunction, Windowed, millis_of};
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::accumulate;
@@ -228,10 +228,10 @@ fn holding(
             Ok((0..count).filter(holds).map(|row| first + row).collect())
         }
         Err(error) if count == 1 => {
-            let reason = strip(&Error::from(error).message);
+            let reason = reason_of(&Error::from(error));
             // The columns that the condition does not read were not gathered.
             let read: Vec<usize> = filter.columns().into_iter().collect();
-            dead.extend(letters_of_rows("WindowJoin", &reason, &pairs.project(&read)?, -1)?);
+            dead.push(letter_of_row("WindowJoin", &reason, &pairs.project(&read)?));
             Ok(Vec::new())
         }
         // Halve until the failing pairs are alone.

@@ -51,8 +51,11 @@ pub struct FormatSpec {
 pub struct DecodedRecords {
     /// The rows in record order, in the wanted schema.
     pub rows: RecordBatch,
-    /// The records that did not become rows, and those that lost a field to an ignored error.
-    pub dead_letters: Vec<DeadLetter>,
+    /// Where in the chunk the record of each row starts, in bytes.
+    pub starts: Vec<u32>,
+    /// The records that did not become rows, and those that lost a field to an ignored error, each
+    /// with the number of rows before it.
+    pub dead_letters: Vec<(usize, DeadLetter)>,
 }
 
 /// Turns chunks of whole records into rows. Shared by all workers of a process.

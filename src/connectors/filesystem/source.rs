@@ -14,7 +14,7 @@ use super::columns::{FileFacts, RowLayout};
 use super::listing::Listing;
 use super::reader::{Content, Encoding, FileInfo, FileReader, NextPiece, Piece};
 use crate::connectors::options::Options;
-use crate::connectors::{Decoded, NextSplit, PartitionInfo, Source, SourceSpec, Split};
+use crate::connectors::{Decoded, NextSplit, PartitionInfo, RowOffsets, Source, SourceSpec, Split};
 use crate::error::{DeadLetter, Error, ErrorKind, Result};
 use crate::formats::{self, FormatSpec};
 use crate::limits;
@@ -184,6 +184,11 @@ impl Source for FilesystemSource {
 
     fn partition_count(&self) -> usize {
         self.shared.lock().partitions.len()
+    }
+
+    fn partition_name(&self, partition: usize) -> String {
+        let state = self.shared.lock();
+        state.partitions.get(partition).map(|p| p.file.name.clone()).unwrap_or_default()
     }
 
     fn next_split(&self, partition: usize) -> NextSplit {
@@ -449,23 +454,26 @@ impl Shared {
                 let Encoding::Text(decoder) = &self.encoding else { return Ok(decoded) };
                 let records = decoder.decode(text, &file.name, offset, first)?;
                 decoded.dead_letters = records.dead_letters;
+                decoded.row_offsets = RowOffsets::Behind(records.starts);
                 records.rows
             }
             Content::Rows(rows) => {
                 decoded.bytes = rows.get_array_memory_size();
+                decoded.row_offsets = RowOffsets::Consecutive;
                 rows
             }
             Content::Oversized(head) => {
                 decoded.bytes = head.len();
                 let mut record = String::from_utf8_lossy(&head).into_owned();
                 record.truncate(record.floor_char_boundary(limits::DEAD_LETTER_RECORD_BYTES_MAX));
-                decoded.dead_letters.push(DeadLetter {
+                let letter = DeadLetter {
                     source: self.table.clone(),
                     partition: file.name.clone(),
                     offset,
                     reason: format!("the record is longer than {} bytes", limits::RECORD_BYTES_MAX),
                     record,
-                });
+                };
+                decoded.dead_letters.push((0, letter));
                 return Ok(decoded);
             }
         };

@@ -70,7 +70,7 @@ impl Harness {
         assert_eq!(split.sequence, self.sequences[partition]);
         self.sequences[partition] += 1;
         let decoded = self.source.decode(split).unwrap();
-        self.dead_letters.extend(decoded.dead_letters);
+        self.dead_letters.extend(decoded.dead_letters.into_iter().map(|(_, letter)| letter));
         let state = &mut self.partitions[partition];
         assert!(!state.1, "a split after the last one");
         state.0.extend(decoded.rows.map(|rows| (decoded.offset, rows)));

@@ -244,7 +244,7 @@ impl Source for GeneratorSource {
         }
         let batch = self.inner.generator.batch(rows.range, &self.inner.wanted)?;
         let bytes = batch.get_array_memory_size();
-        Ok(Decoded { rows: Some(batch), offset, dead_letters: vec![], bytes })
+        Ok(Decoded { rows: Some(batch), offset, bytes, ..Decoded::default() })
     }
 
     fn failure(&self) -> Option<Error> {

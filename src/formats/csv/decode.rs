@@ -68,10 +68,11 @@ impl CsvDecoder {
         chunk: &[u8],
         origin: Origin<'_>,
         first: bool,
-    ) -> Result<(Records<'_>, Vec<DeadLetter>)> {
+    ) -> Result<(Records<'_>, Vec<(usize, DeadLetter)>)> {
         let columns = self.columns(chunk)?;
         let (side, scratch) = (Vec::new(), Vec::new());
-        let mut records = Records { decoder: self, columns, rows: 0, side, scratch };
+        let mut records =
+            Records { decoder: self, columns, rows: 0, starts: Vec::new(), side, scratch };
         let mut dead_letters = Vec::new();
         let valid = std::str::from_utf8(chunk).is_ok();
         let mut at = if first { self.after_header(chunk) } else { 0 };
@@ -93,13 +94,15 @@ impl CsvDecoder {
             };
             match read {
                 Ok(()) => {
-                    records.rows += 1;
                     let letters = ignored.into_iter().map(|r| origin.dead_letter(at, r, record));
-                    dead_letters.extend(letters);
+                    dead_letters.extend(letters.map(|letter| (records.rows, letter)));
+                    records.rows += 1;
+                    // The chunk's size was checked.
+                    records.starts.push(at as u32);
                 }
                 Err(reason) => {
                     records.columns.iter_mut().for_each(|c| c.truncate(records.rows));
-                    dead_letters.push(origin.dead_letter(at, reason, record));
+                    dead_letters.push((records.rows, origin.dead_letter(at, reason, record)));
                 }
             }
             at = end;
@@ -154,6 +157,7 @@ struct Records<'a> {
     decoder: &'a CsvDecoder,
     columns: Vec<Column>,
     rows: usize,
+    starts: Vec<u32>,
     side: Vec<u8>,
     scratch: Vec<u8>,
 }
@@ -349,13 +353,13 @@ impl TextDecoder for CsvDecoder {
         check_chunk_size(&chunk)?;
         let origin = Origin { table: &self.table, partition, offset };
         let (records, dead_letters) = self.decode_records(&chunk, origin, first)?;
-        let Records { columns, rows, side, .. } = records;
+        let Records { columns, rows, starts, side, .. } = records;
         let blocks = [Buffer::from_vec(chunk), Buffer::from_vec(side)];
         let columns =
             columns.into_iter().map(|column| column.finish(&blocks)).collect::<Result<Vec<_>>>()?;
         let count = RecordBatchOptions::new().with_row_count(Some(rows));
         let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &count)?;
-        Ok(DecodedRecords { rows, dead_letters })
+        Ok(DecodedRecords { rows, starts, dead_letters })
     }
 
     fn cutter(&self) -> Box<dyn RecordCutter> {

@@ -67,19 +67,23 @@ impl JsonDecoder {
         chunk: &[u8],
         origin: Origin<'_>,
         first: bool,
-    ) -> Result<(Lines, Vec<DeadLetter>)> {
+    ) -> Result<(Lines, Vec<(usize, DeadLetter)>)> {
         let style = self.options.style;
         let values = ValueReader::new(chunk, style, self.options.fail_on_missing_field);
         let columns = self.columns(chunk)?;
         let mut reader = RecordReader::new(values, columns, &self.wanted, self.plans());
         let mut dead_letters = Vec::new();
+        let mut starts = Vec::new();
         let valid = std::str::from_utf8(chunk).is_ok();
         let mut at = 0;
         if first && chunk.starts_with(BYTE_ORDER_MARK) {
             at = BYTE_ORDER_MARK.len();
         }
         while at < chunk.len() {
+            let rows = reader.rows;
             if valid && let Some(end) = reader.follow(at) {
+                // The chunk's size was checked.
+                starts.push(at as u32);
                 at = end;
                 continue;
             }
@@ -87,14 +91,18 @@ impl JsonDecoder {
             let line_end = memchr(b'\n', rest).map_or(chunk.len(), |length| at + length);
             let line = chunk.get(at..line_end).unwrap_or_default();
             if !valid && std::str::from_utf8(line).is_err() {
-                dead_letters.push(origin.dead_letter(at, "invalid UTF-8".into(), line));
+                let letter = origin.dead_letter(at, "invalid UTF-8".into(), line);
+                dead_letters.push((rows, letter));
             } else if scan::spaces(chunk, at) < line_end {
                 let reasons = match reader.read(at, line_end) {
                     Ok((_, ignored)) => ignored,
                     Err(fault) => vec![reason(*fault, at)],
                 };
                 let letters = reasons.into_iter().map(|r| origin.dead_letter(at, r, line));
-                dead_letters.extend(letters);
+                dead_letters.extend(letters.map(|letter| (rows, letter)));
+                if reader.rows > rows {
+                    starts.push(at as u32);
+                }
             }
             at = line_end + 1;
         }
@@ -103,7 +111,8 @@ impl JsonDecoder {
         {
             plans.clone_from(&reader.plans);
         }
-        let lines = Lines { columns: reader.columns, rows: reader.rows, side: reader.values.side };
+        let RecordReader { columns, rows, values, .. } = reader;
+        let lines = Lines { columns, rows, starts, side: values.side };
         Ok((lines, dead_letters))
     }
 }
@@ -112,6 +121,7 @@ impl JsonDecoder {
 struct Lines {
     columns: Vec<Column>,
     rows: usize,
+    starts: Vec<u32>,
     side: Vec<u8>,
 }
 
@@ -163,7 +173,7 @@ impl TextDecoder for JsonDecoder {
             .collect::<Result<Vec<_>>>()?;
         let count = RecordBatchOptions::new().with_row_count(Some(lines.rows));
         let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &count)?;
-        Ok(DecodedRecords { rows, dead_letters })
+        Ok(DecodedRecords { rows, starts: lines.starts, dead_letters })
     }
 
     fn cutter(&self) -> Box<dyn RecordCutter> {

@@ -187,7 +187,9 @@ fn rows_without_columns_are_counted() {
     let text = b"{\"a\":1}\n{\"a\":x}\n{\"a\":2}\n".to_vec();
     let decoded = decoder.decode(text, "p", 100, false).unwrap();
     assert_eq!(decoded.rows.num_rows(), 2);
-    let letter = &decoded.dead_letters[0];
+    assert_eq!(decoded.starts, [0, 16]);
+    let (before, letter) = &decoded.dead_letters[0];
+    assert_eq!(*before, 1);
     assert_eq!((letter.offset, letter.record.as_str()), (108, "{\"a\":x}"));
     assert_eq!((letter.source.as_str(), letter.partition.as_str()), ("t", "p"));
 }
@@ -200,7 +202,7 @@ fn a_dead_letter_keeps_a_bounded_part_of_its_record() {
     text.extend("é".repeat(limits::DEAD_LETTER_RECORD_BYTES_MAX).bytes());
     text.extend(b"\xFF\xFF\"}");
     let decoded = decoder.decode(text, "p", 0, true).unwrap();
-    let kept = decoded.dead_letters[0].record.len();
+    let kept = decoded.dead_letters[0].1.record.len();
     assert!((1000..=limits::DEAD_LETTER_RECORD_BYTES_MAX).contains(&kept), "{kept}");
 }
 

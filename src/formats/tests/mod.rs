@@ -72,7 +72,7 @@ fn shown(rows: &RecordBatch) -> String {
 /// Decodes `text` in one piece; rows as JSON lines, dead letters as `offset: reason`.
 fn decode(spec: FormatSpec, text: &[u8]) -> (String, Vec<String>) {
     let decoded = text_decoder(spec).unwrap().decode(text.to_vec(), "p", 0, true).unwrap();
-    let letters = decoded.dead_letters.iter().map(|l| format!("{}: {}", l.offset, l.reason));
+    let letters = decoded.dead_letters.iter().map(|(_, l)| format!("{}: {}", l.offset, l.reason));
     (shown(&decoded.rows), letters.collect())
 }
 
@@ -81,7 +81,8 @@ fn decode_in_pieces(spec: FormatSpec, text: &[u8], step: usize) -> DecodedRecord
     let schema = Arc::clone(&spec.wanted);
     let decoder = text_decoder(spec).unwrap();
     let mut cutter = decoder.cutter();
-    let (mut batches, mut dead_letters) = (Vec::new(), Vec::new());
+    let (mut batches, mut starts, mut dead_letters) = (Vec::new(), Vec::new(), Vec::new());
+    let mut before = 0;
     let (mut from, mut to) = (0, 0);
     while from < text.len() {
         to = (to + step).min(text.len());
@@ -92,15 +93,18 @@ fn decode_in_pieces(spec: FormatSpec, text: &[u8], step: usize) -> DecodedRecord
         };
         let chunk = text[from..end].to_vec();
         let decoded = decoder.decode(chunk, "p", from as i64, from == 0).unwrap();
+        assert_eq!(decoded.starts.len(), decoded.rows.num_rows());
+        starts.extend(decoded.starts.iter().map(|at| from as u32 + at));
+        dead_letters.extend(decoded.dead_letters.into_iter().map(|(n, l)| (before + n, l)));
+        before += decoded.rows.num_rows();
         batches.push(decoded.rows);
-        dead_letters.extend(decoded.dead_letters);
         from = end;
         if to == text.len() && from < to {
             to = from;
         }
     }
     let rows = concat_batches(&schema, &batches).unwrap();
-    DecodedRecords { rows, dead_letters }
+    DecodedRecords { rows, starts, dead_letters }
 }
 
 #[test]
