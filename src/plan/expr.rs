@@ -8,10 +8,11 @@ use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::execution_props::ExecutionProps;
 use datafusion::logical_expr::{Expr, Operator as BinaryOperator};
-use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Literal};
+use datafusion::physical_expr::{PhysicalExpr, ScalarFunctionExpr};
 
 use crate::error::{Error, Result};
+use crate::sql::functions::NOT_NULL;
 use crate::sql::proctime::is_proctime;
 
 /// The hidden column that holds a row's event time, appended behind an operator's input columns.
@@ -93,6 +94,15 @@ impl Expression {
     /// The column this expression is, if it is one.
     pub fn as_column(&self) -> Option<usize> {
         self.physical.downcast_ref::<Column>().map(Column::index)
+    }
+
+    /// The column whose values it passes on: the column it is, or checks for NULL.
+    pub fn passed_column(&self) -> Option<usize> {
+        let call = self.physical.downcast_ref::<ScalarFunctionExpr>();
+        match call.filter(|call| call.name() == NOT_NULL).and_then(|call| call.args().first()) {
+            Some(value) => value.downcast_ref::<Column>().map(Column::index),
+            None => self.as_column(),
+        }
     }
 
     /// The constant this expression is, if it is one.

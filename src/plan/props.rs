@@ -74,7 +74,7 @@ impl Props {
 
     /// Behind a projection to `columns`.
     pub fn project(&self, columns: &[Expression]) -> Props {
-        let place = |old: usize| columns.iter().position(|e| e.as_column() == Some(old));
+        let place = |old: usize| columns.iter().position(|e| e.passed_column() == Some(old));
         let all = |old: &[usize]| old.iter().map(|&c| place(c)).collect::<Option<Vec<_>>>();
         Props {
             mode: self.mode,

@@ -17,6 +17,7 @@ use datafusion::logical_expr::{
 use super::bind::BoundTarget;
 use super::catalog::TableDef;
 use super::diagnostics::hint_for;
+use super::functions::not_null;
 use super::proctime;
 use super::script::Name;
 use super::types::type_name;
@@ -208,7 +209,12 @@ pub fn for_sink(
             return Err(fail(error, place.span));
         }
         let column = column_at(&schema, index);
-        columns.push(adapted(column, source.data_type(), target.data_type())?.alias(target.name()));
+        let mut value = adapted(column, source.data_type(), target.data_type())?;
+        if source.is_nullable() && !target.is_nullable() {
+            // A row without it is a dead letter.
+            value = not_null().call(vec![value, lit(target.name().as_str())]);
+        }
+        columns.push(value.alias(target.name()));
     }
     LogicalPlanBuilder::from(plan).project(columns)?.build()
 }

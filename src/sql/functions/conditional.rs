@@ -34,6 +34,26 @@ pub(super) fn functions() -> Vec<Arc<ScalarUDF>> {
     ]
 }
 
+/// The name of [`not_null`].
+pub const NOT_NULL: &str = "not_null";
+
+/// `not_null(value, 'column')`: the value, or an error that makes the row a dead letter.
+pub fn not_null() -> Arc<ScalarUDF> {
+    let same = Returns::From(|given| match given {
+        [value, _] => Ok(value.clone()),
+        _ => plan_err!("NOT_NULL takes a value and a name"),
+    });
+    Function::new(NOT_NULL, &[Param::Any, Param::Unit], same, |call| {
+        let value = call.array(0)?;
+        if value.null_count() > 0 {
+            let column = call.arg(1)?.cast_to(&DataType::Utf8View, None)?.into_array(1)?;
+            return exec_err!("column '{}' is NOT NULL", column.as_string_view().value(0));
+        }
+        Ok(value)
+    })
+    .udf()
+}
+
 /// NULL and the empty string are not of any kind.
 fn every(call: &Call<'_>, test: impl Fn(&str) -> bool) -> Result<ArrayRef> {
     let text = call.text(0)?;

@@ -40,6 +40,7 @@ mod text;
 mod to_text;
 
 pub use clock::is_event_time_function;
+pub use conditional::{NOT_NULL, not_null};
 pub use to_text::text_cast;
 
 /// Adds the functions to a builder that has DataFusion's defaults; same names are replaced.

@@ -235,3 +235,12 @@ fn outputs_know_their_place() {
     let output = last(&with_tables("SELECT 1 AS one;\n  SELECT bidder FROM bid"));
     assert_eq!(output.place.map(|place| place.column), Some(3));
 }
+
+#[test]
+fn not_null_columns_are_checked_where_the_query_may_have_null() {
+    let sink = "CREATE TABLE out (id INT NOT NULL, name STRING NOT NULL)
+                WITH ('connector' = 'blackhole');";
+    let plan = plan(&with_tables(&format!("{sink} INSERT INTO out SELECT id, name FROM typed")));
+    assert!(plan.contains("not_null(typed.name, Utf8View(\"name\"))"), "{plan}");
+    assert!(!plan.contains("not_null(typed.id"), "{plan}");
+}
