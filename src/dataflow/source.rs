@@ -452,3 +452,6 @@ fn sleep(activator: &Activator, delay: Duration, reader: &mut Reader) {
 fn with_table(error: Error, table: &str) -> Error {
     Error { message: format!("table {table}: {}", error.message), ..error }
 }
+
+#[cfg(test)]
+mod tests;
