@@ -301,7 +301,7 @@ impl Reader {
         let metrics = &self.runtime.metrics.sources[shared.index];
         metrics.bytes.fetch_add(decoded.bytes as u64, Ordering::Relaxed);
         let split = TimedSplit::new(decoded, &shared.scan, self.origin(partition), wall_ms())?;
-        metrics.rows.fetch_add(split.len() as u64, Ordering::Relaxed);
+        metrics.rows.fetch_add(split.row_count() as u64, Ordering::Relaxed);
         if shared.max_future_skew.is_none() {
             shared.clock().partition(partition).publish(sequence, split.bound());
             shared.wake_others(self.slot);

@@ -86,7 +86,7 @@ impl TimedSplit {
     }
 
     /// Rows left.
-    pub fn len(&self) -> usize {
+    pub fn row_count(&self) -> usize {
         self.rows.num_rows()
     }
 
@@ -126,7 +126,7 @@ impl TimedSplit {
         if refused.is_empty() {
             return Ok(());
         }
-        let kept: Vec<bool> = (0..self.len()).map(|i| !refused.contains_key(&i)).collect();
+        let kept: Vec<bool> = (0..self.row_count()).map(|i| !refused.contains_key(&i)).collect();
         let mut before = Vec::with_capacity(kept.len() + 1);
         let mut count = 0;
         for &kept in &kept {
