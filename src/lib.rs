@@ -23,7 +23,7 @@
 //! * [`sql`]: text to bound logical plan: dialect, catalog, functions, diagnostics
 //! * [`batch`]: `UpdateBatch`: columns, times, diffs; hashing, partitioning, IPC
 //! * [`time`], [`error`], [`limits`]: event time arithmetic, error kinds, every bound
-//! * [`config`], [`telemetry`]: settings as plain data; counters and logs
+//! * [`telemetry`]: the clock
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 
@@ -31,7 +31,6 @@ pub mod api;
 pub mod batch;
 pub mod cli;
 pub mod cluster;
-pub mod config;
 pub mod connectors;
 pub mod dataflow;
 pub mod error;

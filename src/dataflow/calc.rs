@@ -101,7 +101,13 @@ impl CalcLogic {
 
 /// What failed, without the layers that it came through.
 pub fn reason_of(error: &Error) -> String {
-    let known = ["Arrow error: ", "Execution error: ", "Compute error: ", "External error: "];
+    let known = [
+        "Arrow error: ",
+        "Cast error: ",
+        "Compute error: ",
+        "Execution error: ",
+        "External error: ",
+    ];
     let mut text = error.message.as_str();
     while let Some(rest) = known.iter().find_map(|p| text.strip_prefix(p)) {
         text = rest;

@@ -112,7 +112,11 @@ fn properties(id: NodeId, node: &Node) -> String {
         (Operator::GroupAggregate { .. }, _) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
-        (_, Some(_)) if has_state(node) => "window_end - 1 ms".into(),
+        (_, Some(_)) if has_state(node) => match node.props.window_delay {
+            0 => "window_end - 1 ms".into(),
+            1 => "window_end".into(),
+            delay => format!("window_end + {} ms", delay - 1),
+        },
         _ => "event time".into(),
     };
     let _ = write!(text, " time={time}");

@@ -22,8 +22,6 @@ pub struct Settings {
     pub max_drift: i64,
     /// `retain_history` in ms of event time: how far back views can be read. Default 60 s.
     pub retain_history: i64,
-    /// `state_ttl` in ms; off by default.
-    pub state_ttl: Option<i64>,
     /// `source.rows_in_flight`: the flow-control budget per worker.
     pub rows_in_flight: usize,
     /// `source.split_bytes`: bytes decoded at once; small values cut inputs into small chunks.
@@ -39,7 +37,6 @@ impl Default for Settings {
             max_future_skew: None,
             max_drift: 10_000,
             retain_history: 60_000,
-            state_ttl: None,
             rows_in_flight: crate::limits::ROWS_IN_FLIGHT_MAX,
             split_bytes: crate::limits::SPLIT_BYTES,
         }
@@ -55,7 +52,6 @@ enum Target {
     MaxFutureSkew,
     MaxDrift,
     RetainHistory,
-    StateTtl,
     RowsInFlight,
     SplitBytes,
     /// Must be UTC.
@@ -65,18 +61,17 @@ enum Target {
 }
 
 /// The keys, Flink's names beside ours.
-const KEYS: [(&str, Target); 28] = [
+const KEYS: [(&str, Target); 27] = [
     ("time_resolution", Target::TimeResolution),
     ("allowed_lateness", Target::AllowedLateness),
     ("idle_timeout", Target::IdleTimeout),
     ("max_future_skew", Target::MaxFutureSkew),
     ("max_drift", Target::MaxDrift),
     ("retain_history", Target::RetainHistory),
-    ("state_ttl", Target::StateTtl),
     ("source.rows_in_flight", Target::RowsInFlight),
     ("source.split_bytes", Target::SplitBytes),
     ("table.exec.source.idle-timeout", Target::IdleTimeout),
-    ("table.exec.state.ttl", Target::StateTtl),
+    ("table.exec.state.ttl", Target::Ignored),
     ("table.exec.emit.allow-lateness", Target::AllowedLateness),
     ("table.local-time-zone", Target::TimeZone),
     ("table.exec.mini-batch.enabled", Target::Ignored),
@@ -123,7 +118,6 @@ impl Settings {
             Target::MaxFutureSkew => self.max_future_skew = Some(duration(key, value)?),
             Target::MaxDrift => self.max_drift = duration(key, value)?,
             Target::RetainHistory => self.retain_history = duration(key, value)?,
-            Target::StateTtl => self.state_ttl = positive(duration(key, value)?),
             Target::RowsInFlight => self.rows_in_flight = count(key, value)?,
             Target::SplitBytes => self.split_bytes = count(key, value)?,
             Target::TimeZone => {
