@@ -6,6 +6,7 @@ use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
 use crate::sql::catalog::TableDef;
+use crate::sql::diagnostics::edit_distance;
 
 /// The options of one table, with errors that name the table and the key.
 #[derive(Clone, Copy)]
@@ -112,33 +113,13 @@ pub fn choices(given: &str, known: &[&str]) -> String {
     sorted.sort_unstable();
     sorted.dedup();
     let list = sorted.join(", ");
-    let near = sorted.iter().map(|k| (distance(given, k), *k)).min();
+    let near = sorted.iter().map(|k| (edit_distance(given, k), *k)).min();
     match near {
         Some((d, name)) if d <= 2.max(given.chars().count() / 3) => {
             format!("did you mean '{name}'? known: {list}")
         }
         _ => format!("known: {list}"),
     }
-}
-
-/// The number of single-character edits from `a` to `b`.
-fn distance(a: &str, b: &str) -> usize {
-    let b: Vec<char> = b.chars().collect();
-    let mut row: Vec<usize> = (0..=b.len()).collect();
-    for (i, x) in a.chars().enumerate() {
-        let mut diagonal = i;
-        let mut left = i + 1;
-        for (cell, y) in row.iter_mut().skip(1).zip(&b) {
-            let best = (diagonal + usize::from(x != *y)).min(*cell + 1).min(left + 1);
-            diagonal = *cell;
-            *cell = best;
-            left = best;
-        }
-        if let Some(first) = row.first_mut() {
-            *first = i + 1;
-        }
-    }
-    row.last().copied().unwrap_or_default()
 }
 
 /// A number and its unit, in lower case; `None` if it does not begin with a number.
@@ -212,8 +193,8 @@ mod tests {
 
     #[test]
     fn the_nearest_name_is_suggested() {
-        assert_eq!(distance("kitten", "sitting"), 3);
-        assert_eq!(distance("", "abc"), 3);
+        assert_eq!(edit_distance("kitten", "sitting"), 3);
+        assert_eq!(edit_distance("", "abc"), 3);
         assert!(choices("formt", &["path", "format"]).starts_with("did you mean 'format'?"));
         assert_eq!(choices("zzzzzz", &["path", "format"]), "known: format, path");
     }

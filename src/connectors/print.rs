@@ -20,6 +20,7 @@ use chrono::{NaiveDateTime, NaiveTime, Timelike};
 use hashbrown::HashMap;
 
 use crate::batch::UpdateBatch;
+use crate::batch::changes::ChangeKind;
 use crate::connectors::SinkWriter;
 use crate::connectors::options::Options;
 use crate::error::{Error, Result};
@@ -58,26 +59,6 @@ pub fn validate(table: &TableDef) -> Result<()> {
     Options::of(table).boolean("standard-error", false).map(drop)
 }
 
-/// What happens to a row.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
-enum Change {
-    Insert,
-    Delete,
-    UpdateBefore,
-    UpdateAfter,
-}
-
-impl Change {
-    fn sign(self) -> &'static str {
-        match self {
-            Change::Insert => "+I",
-            Change::Delete => "-D",
-            Change::UpdateBefore => "-U",
-            Change::UpdateAfter => "+U",
-        }
-    }
-}
-
 impl<W: Write + Send> PrintSink<W> {
     /// A sink to `output`; `identifier` stands before each line unless it is empty.
     pub fn new(output: W, identifier: &str, key: &[usize]) -> Self {
@@ -102,7 +83,7 @@ impl<W: Write + Send> PrintSink<W> {
         Ok(())
     }
 
-    fn print(&mut self, change: Change, batch: &UpdateBatch, row: usize) -> Result<()> {
+    fn print(&mut self, change: ChangeKind, batch: &UpdateBatch, row: usize) -> Result<()> {
         self.lines.push_str(&self.prefix);
         self.lines.push_str(change.sign());
         self.lines.push('[');
@@ -136,7 +117,7 @@ impl<W: Write + Send> SinkWriter for PrintSink<W> {
         }
         for row in 0..batch.len() {
             let diff = batch.diff(row);
-            let change = if diff < 0 { Change::Delete } else { Change::Insert };
+            let change = if diff < 0 { ChangeKind::Delete } else { ChangeKind::Insert };
             for _ in 0..diff.unsigned_abs() {
                 self.print(change, batch, row)?;
             }
@@ -156,7 +137,7 @@ impl<W: Write + Send> SinkWriter for PrintSink<W> {
 }
 
 /// The changes of `batch`, whose times are whole, with updates told from deletes and inserts.
-fn keyed_changes(batch: &UpdateBatch, key: &[usize]) -> Result<Vec<(Change, usize)>> {
+fn keyed_changes(batch: &UpdateBatch, key: &[usize]) -> Result<Vec<(ChangeKind, usize)>> {
     let mut changes = Vec::with_capacity(batch.len());
     let schema = batch.schema();
     let fields = key.iter().map(|&c| SortField::new(schema.field(c).data_type().clone()));
@@ -166,7 +147,7 @@ fn keyed_changes(batch: &UpdateBatch, key: &[usize]) -> Result<Vec<(Change, usiz
     while let Some(&time) = batch.times().get(from) {
         let to = batch.times().partition_point(|&t| t <= time);
         if (from..to).all(|row| batch.diff(row) == 1) {
-            changes.extend((from..to).map(|row| (Change::Insert, row)));
+            changes.extend((from..to).map(|row| (ChangeKind::Insert, row)));
             from = to;
             continue;
         }
@@ -190,12 +171,12 @@ fn keyed_changes(batch: &UpdateBatch, key: &[usize]) -> Result<Vec<(Change, usiz
             if let Some(&(before, after, _)) = pair.filter(is_update) {
                 // Both are printed where the first of them is.
                 if row == before.min(after) {
-                    changes.push((Change::UpdateBefore, before));
-                    changes.push((Change::UpdateAfter, after));
+                    changes.push((ChangeKind::UpdateBefore, before));
+                    changes.push((ChangeKind::UpdateAfter, after));
                 }
                 continue;
             }
-            let change = if diff < 0 { Change::Delete } else { Change::Insert };
+            let change = if diff < 0 { ChangeKind::Delete } else { ChangeKind::Insert };
             changes.extend((0..diff.unsigned_abs()).map(|_| (change, row)));
         }
         from = to;

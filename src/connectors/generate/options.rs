@@ -7,6 +7,7 @@ use crate::connectors::SourceSpec;
 use crate::error::{Error, Result};
 use crate::limits::GENERATED_PARTITIONS_MAX;
 use crate::sql::catalog::{ColumnKind, TableDef};
+use crate::sql::diagnostics::edit_distance;
 
 /// Largest row or event number that times can be computed for.
 const ROWS_MAX: u64 = 1 << 50;
@@ -145,25 +146,10 @@ impl<'a> Options<'a> {
 fn nearest<'a>(name: &str, known: &[&'a str]) -> Option<&'a str> {
     known
         .iter()
-        .map(|k| (distance(&name.to_lowercase(), &k.to_lowercase()), *k))
+        .map(|k| (edit_distance(&name.to_lowercase(), &k.to_lowercase()), *k))
         .min()
         .filter(|(distance, k)| *distance <= (k.chars().count() / 2).max(1))
         .map(|(_, k)| k)
-}
-
-/// The Levenshtein distance.
-fn distance(left: &str, right: &str) -> usize {
-    let right: Vec<char> = right.chars().collect();
-    let mut row: Vec<usize> = (0..=right.len()).collect();
-    for (i, a) in left.chars().enumerate() {
-        let mut next = vec![i + 1];
-        for (j, b) in right.iter().enumerate() {
-            let replaced = row[j] + usize::from(a != *b);
-            next.push(replaced.min(row[j + 1] + 1).min(next[j] + 1));
-        }
-        row = next;
-    }
-    row.last().copied().unwrap_or(0)
 }
 
 #[cfg(test)]
