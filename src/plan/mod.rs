@@ -10,3 +10,4 @@ pub mod expr;
 pub mod lower;
 pub mod node;
 pub mod props;
+pub mod rowtime;

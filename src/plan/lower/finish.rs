@@ -127,6 +127,7 @@ impl Lowerer<'_> {
             let wanted: Vec<usize> = wanted.into_iter().collect();
             let union: SchemaRef = Arc::new(stored.project(&wanted)?);
             let scan = scan_of(&first.table, &union)?;
+            let rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
             let template = &self.nodes[ids[0]];
             ids.iter().for_each(|&id| {
                 merged.insert(id, NodeId(nodes.len()));
@@ -135,7 +136,7 @@ impl Lowerer<'_> {
                 schema: Arc::clone(&scan.columns),
                 operator: Operator::Scan(scan),
                 inputs: vec![],
-                props: Props { unique_key: None, ..template.props.clone() },
+                props: Props { unique_key: None, rowtimes, ..template.props.clone() },
                 settings: Arc::clone(&template.settings),
             });
         }
