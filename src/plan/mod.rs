@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod exchange;
 pub mod explain;
 pub mod expr;
+pub mod interval;
 pub mod lower;
 pub mod node;
 pub mod props;

@@ -23,6 +23,10 @@ impl Lowerer<'_> {
         let right_width = self.schema(right).fields().len();
         let (left, left_on) = self.key_columns(left, &on_left, join.left.schema())?;
         let (right, right_on) = self.key_columns(right, &on_right, join.right.schema())?;
+        let sides = ((left, left_width, &*left_on), (right, right_width, &*right_on));
+        if let Some(node) = self.interval_join(join, sides.0, sides.1)? {
+            return Ok(node);
+        }
         let windows = (self.nodes[left.0].props.window, self.nodes[right.0].props.window);
         let (Some(left_window), Some(right_window)) = (windows.0.pair(), windows.1.pair()) else {
             return Err(unsupported("a join of tables without equal windows")

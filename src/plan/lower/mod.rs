@@ -3,6 +3,7 @@
 mod aggregate;
 mod calc;
 mod finish;
+mod interval_join;
 mod join;
 mod rank;
 
