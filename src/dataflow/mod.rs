@@ -6,6 +6,7 @@
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
+//! * [`join`]: updating joins over shared arrangements
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
@@ -15,6 +16,7 @@ pub mod driver;
 pub mod expand;
 pub mod flow;
 pub mod group_aggregate;
+pub mod join;
 pub mod logic;
 pub mod metrics;
 #[cfg(test)]

@@ -8,6 +8,7 @@ pub mod exchange;
 pub mod explain;
 pub mod expr;
 pub mod interval;
+pub mod joins;
 pub mod lower;
 pub mod node;
 pub mod props;
