@@ -6,7 +6,9 @@
 
 use datafusion::common::JoinType;
 
+use super::explain::names;
 use super::expr::Expression;
+use super::node::{Node, StreamPlan};
 use super::props::Props;
 use super::rowtime::RowTime;
 
@@ -180,4 +182,66 @@ impl IntervalJoin {
     pub fn keeps_right(&self) -> bool {
         matches!(self.kind, JoinType::Right | JoinType::Full | JoinType::RightAnti)
     }
+}
+
+/// The operator as `EXPLAIN` shows it.
+pub(super) fn text(plan: &StreamPlan, node: &Node, join: &IntervalJoin) -> String {
+    let [left, right] = node.inputs.as_slice() else { return "IntervalJoin".into() };
+    let (left, right) = (plan.node(*left), plan.node(*right));
+    let equals = if join.null_equals_null { "IS NOT DISTINCT FROM" } else { "=" };
+    let keys = join.left_keys.iter().zip(&join.right_keys);
+    let keys: Vec<String> = keys
+        .map(|(&l, &r)| format!("{} {equals} {}", names(left, &[l]), names(right, &[r])))
+        .collect();
+    let times: Vec<String> = join
+        .times
+        .iter()
+        .map(|t| format!("left.{} {} right.{}", t.left, t.relation.symbol(), t.right))
+        .collect();
+    let mut text = format!(
+        "IntervalJoin({:?}, on=[{}], times=[{}]",
+        join.kind,
+        keys.join(", "),
+        times.join(", ")
+    );
+    if let Some(filter) = &join.filter {
+        text.push_str(&format!(", where=[{filter}]"));
+    }
+    text + ")"
+}
+
+/// What its state is keyed by and what bounds it.
+pub(super) fn state(plan: &StreamPlan, node: &Node, join: &IntervalJoin) -> String {
+    let left = node.inputs.first().map(|i| names(plan.node(*i), &join.left_keys));
+    let side = |name: &str, is_left: bool| {
+        let lifetime = if is_left { &join.left } else { &join.right };
+        let ends = lifetime.ends.iter().filter_map(|(c, lag)| {
+            let time = join.times.get(*c)?;
+            let value = if is_left { &time.left } else { &time.right };
+            Some(match *lag {
+                0 => value.to_string(),
+                lag => format!("{value} + {lag} ms"),
+            })
+        });
+        let mut ends: Vec<String> = ends.collect();
+        ends.sort();
+        ends.dedup();
+        match ends.as_slice() {
+            [] => format!(
+                "{name} rows are kept (unbounded: no predicate says when the other side's time has \
+                 passed; add an upper limit to it)"
+            ),
+            [one] => format!("{name} rows are dropped when the watermark passes {one}"),
+            many => format!(
+                "{name} rows are dropped when the watermark passes the least of {}",
+                many.join(", ")
+            ),
+        }
+    };
+    format!(
+        "state: both inputs keyed by [{}]; {}; {}",
+        left.unwrap_or_default(),
+        side("left", true),
+        side("right", false)
+    )
 }

@@ -2,12 +2,11 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::UInt32Array;
 use arrow::datatypes::SchemaRef;
 
 use super::fresh::{Fresh, NO_GROUP};
 use crate::error::Result;
-use crate::state::rows::RowStore;
+use crate::state::rows::{Picked, RowStore};
 use crate::time::{CLOSED, EventTime};
 
 /// The end of a chain.
@@ -76,12 +75,12 @@ impl Side {
         if picked.is_empty() {
             return Ok(slots);
         }
-        if picked.len() == fresh.batch.len() {
-            self.rows.insert(fresh.batch.rows(), &mut slots)?;
-        } else {
-            let taken = fresh.batch.take(&UInt32Array::from(picked.to_vec()))?;
-            self.rows.insert(taken.rows(), &mut slots)?;
-        }
+        let columns = RowStore::read(fresh.batch.rows().columns())?;
+        let rows = match picked.len() == fresh.batch.len() {
+            true => Picked::Run(0..picked.len()),
+            false => Picked::Some(picked),
+        };
+        self.rows.insert_columns(&columns, rows, &mut slots)?;
         self.grow(slots.iter().max().map_or(0, |&s| s as usize + 1));
         for (&row, &slot) in picked.iter().zip(&slots) {
             let (row, at) = (row as usize, slot as usize);

@@ -1,0 +1,1 @@
+//! Interval joins against a naive one over all rows.
