@@ -118,12 +118,7 @@ impl IntervalJoinLogic {
     }
 
     /// Applies rows below `to` and drops what is not there at `to`.
-    fn step(
-        &mut self,
-        to: EventTime,
-        batches: &[UpdateBatch; 2],
-        out: &mut Emitted,
-    ) -> Result<()> {
+    fn step(&mut self, to: EventTime, batches: &[UpdateBatch; 2], out: &mut Emitted) -> Result<()> {
         // The smaller part is put in first: rows of the other that go at once are never kept.
         let first = usize::from(batches[1].len() < batches[0].len());
         let mut touched = Vec::new();

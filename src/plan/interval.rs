@@ -196,7 +196,10 @@ pub(super) fn text(plan: &StreamPlan, node: &Node, join: &IntervalJoin) -> Strin
     let times: Vec<String> = join
         .times
         .iter()
-        .map(|t| format!("left.{} {} right.{}", t.left, t.relation.symbol(), t.right))
+        .map(|t| {
+            let (l, r) = (shown(&t.left, 0), shown(&t.right, 0));
+            format!("left.{l} {} right.{r}", t.relation.symbol())
+        })
         .collect();
     let mut text = format!(
         "IntervalJoin({:?}, on=[{}], times=[{}]",
@@ -210,6 +213,23 @@ pub(super) fn text(plan: &StreamPlan, node: &Node, join: &IntervalJoin) -> Strin
     text + ")"
 }
 
+/// A time and so many ms.
+fn shown(value: &Expression, more: i64) -> String {
+    let (text, offset) = match value.as_column_minus_millis() {
+        Some((_, ms)) if value.is_computed() => {
+            let text = value.to_string();
+            let name = text.split([' ', '(']).find(|part| !part.is_empty() && *part != "CAST");
+            (name.unwrap_or_default().to_string(), -ms)
+        }
+        _ => (value.to_string(), 0),
+    };
+    match offset.saturating_add(more) {
+        0 => text,
+        ms if ms < 0 => format!("{text} - {} ms", ms.saturating_neg()),
+        ms => format!("{text} + {ms} ms"),
+    }
+}
+
 /// What its state is keyed by and what bounds it.
 pub(super) fn state(plan: &StreamPlan, node: &Node, join: &IntervalJoin) -> String {
     let left = node.inputs.first().map(|i| names(plan.node(*i), &join.left_keys));
@@ -218,10 +238,7 @@ pub(super) fn state(plan: &StreamPlan, node: &Node, join: &IntervalJoin) -> Stri
         let ends = lifetime.ends.iter().filter_map(|(c, lag)| {
             let time = join.times.get(*c)?;
             let value = if is_left { &time.left } else { &time.right };
-            Some(match *lag {
-                0 => value.to_string(),
-                lag => format!("{value} + {lag} ms"),
-            })
+            Some(shown(value, *lag))
         });
         let mut ends: Vec<String> = ends.collect();
         ends.sort();

@@ -86,7 +86,8 @@ impl Props {
             return Some((Some(found), 0));
         }
         if let Some(cast) = expr.downcast_ref::<CastExpr>() {
-            return keeps_millis(cast.target_field().data_type()).then(|| self.find(cast.expr()))?;
+            return keeps_millis(cast.target_field().data_type())
+                .then(|| self.find(cast.expr()))?;
         }
         if let Some(call) = expr.downcast_ref::<ScalarFunctionExpr>() {
             let value = (call.name() == NOT_NULL).then(|| call.args().first())??;

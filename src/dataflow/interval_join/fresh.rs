@@ -94,8 +94,8 @@ impl Reader {
         }
         let mut fresh = Fresh { until: Vec::with_capacity(batch.len()), ..Fresh::default() };
         for (row, (&time, group)) in batch.times().iter().zip(&mut groups).enumerate() {
-            let has_null = is_null.iter().any(|n| n.is_null(row))
-                || nullable.iter().any(|c| c.is_null(row));
+            let has_null =
+                is_null.iter().any(|n| n.is_null(row)) || nullable.iter().any(|c| c.is_null(row));
             if has_null {
                 *group = NO_GROUP;
                 fresh.until.push(time);
