@@ -97,3 +97,5 @@ pub const SQL_STACK_BYTES: usize = 64 << 20;
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 /// Seconds that a connection to a process may take to say who it is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
+/// Rows that an interval or temporal join applies in one step.
+pub const JOIN_STEP_ROWS_MAX: usize = 4 * BATCH_ROWS;

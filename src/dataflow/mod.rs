@@ -5,6 +5,7 @@
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
+//! * [`interval_join`]: joins whose times bound one another
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`join`]: updating joins over shared arrangements
 //! * [`sink`], [`collect`]: where rows leave the dataflow
@@ -16,6 +17,7 @@ pub mod driver;
 pub mod expand;
 pub mod flow;
 pub mod group_aggregate;
+pub mod interval_join;
 pub mod join;
 pub mod logic;
 pub mod metrics;

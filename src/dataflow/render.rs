@@ -148,7 +148,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::WindowAggregate { .. }
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
-            | Operator::WindowJoin(_) => {
+            | Operator::WindowJoin(_)
+            | Operator::IntervalJoin(_) => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -388,6 +389,10 @@ fn logic_of(
             )
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
+        }
+        Operator::IntervalJoin(join) => {
+            let logic = super::interval_join::build(node, join, input(0), input(1));
+            ("IntervalJoin", Box::new(logic))
         }
         Operator::Scan(_)
         | Operator::Values(_)

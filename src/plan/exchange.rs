@@ -39,9 +39,17 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
             };
             vec![side(join.left_window, &join.left_keys), side(join.right_window, &join.right_keys)]
         }
+        Operator::IntervalJoin(join) => {
+            vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
+        }
         Operator::Arrange { keys } => vec![to_index(plan, node.inputs[0], keys)],
         Operator::Join(_) => vec![None, None],
     }
+}
+
+/// By the hash of the keys; on one worker when there are none.
+fn keyed(keys: &[usize]) -> Route {
+    if keys.is_empty() { Route::Single } else { Route::Hash(keys.to_vec()) }
 }
 
 /// By the hash of the keys, or of the window when there are none; forward if it is so already.

@@ -141,6 +141,7 @@ fn has_state(node: &Node) -> bool {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::IntervalJoin(_)
             | Operator::Join(_)
     )
 }
@@ -194,6 +195,7 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::WindowJoin(join) => {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
         }
+        Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
         Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
         Operator::Join(join) => super::joins::join_state(plan, node, join)?,
         _ => return None,
@@ -314,6 +316,7 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             text + ")"
         }
         Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
+        Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
         Operator::Join(join) => super::joins::join_text(plan, node, join),
     }
 }

@@ -9,6 +9,7 @@ use datafusion::common::JoinType;
 
 use super::aggregate::AggregateCall;
 use super::expr::Expression;
+use super::interval::IntervalJoin;
 use super::props::Props;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
@@ -157,6 +158,8 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
+    /// Rows of two append-only inputs whose times bound one another.
+    IntervalJoin(IntervalJoin),
     /// Its input, brought to the workers by its keys and indexed by them; every join that reads the
     /// node shares the one index. Schema and changelog mode are those of the input.
     Arrange {

@@ -23,6 +23,10 @@ impl Lowerer<'_> {
         let right_width = self.schema(right).fields().len();
         let (left, left_on) = self.key_columns(left, &on_left, join.left.schema())?;
         let (right, right_on) = self.key_columns(right, &on_right, join.right.schema())?;
+        let sides = ((left, left_width, &*left_on), (right, right_width, &*right_on));
+        if let Some(node) = self.interval_join(join, sides.0, sides.1)? {
+            return Ok(node);
+        }
         let windows = (self.nodes[left.0].props.window, self.nodes[right.0].props.window);
         let (Some(left_window), Some(right_window)) = (windows.0.pair(), windows.1.pair()) else {
             return Err(unsupported("a join of tables without equal windows")
@@ -63,7 +67,7 @@ impl Lowerer<'_> {
     }
 
     /// The ON expressions of one side as columns; computed ones are appended to the input.
-    fn key_columns(
+    pub(super) fn key_columns(
         &mut self,
         input: NodeId,
         on: &[Expr],
@@ -88,7 +92,7 @@ impl Lowerer<'_> {
         Ok((node, places))
     }
 
-    fn join_filter(
+    pub(super) fn join_filter(
         &mut self,
         join: &Join,
         (left, left_width): (NodeId, usize),
@@ -107,7 +111,7 @@ impl Lowerer<'_> {
         Ok(Some(compiled.remap(&places, &wide, width)?))
     }
 
-    fn joined_schema(&self, kind: JoinType, left: NodeId, right: NodeId) -> SchemaRef {
+    pub(super) fn joined_schema(&self, kind: JoinType, left: NodeId, right: NodeId) -> SchemaRef {
         let side = |node: NodeId, nullable: bool| {
             let schema = self.schema(node);
             let fields = schema.fields().iter().map(|f| {
@@ -126,7 +130,7 @@ impl Lowerer<'_> {
         Arc::new(Schema::new(fields))
     }
 
-    fn join_props(&self, kind: JoinType, left: NodeId, right: NodeId) -> Props {
+    pub(super) fn join_props(&self, kind: JoinType, left: NodeId, right: NodeId) -> Props {
         let (l, r) = (&self.nodes[left.0].props, &self.nodes[right.0].props);
         let offset = self.schema(left).fields().len();
         let moved = WindowColumns {
@@ -153,11 +157,12 @@ impl Lowerer<'_> {
             distribution: Distribution::Any,
             bounded: l.bounded && r.bounded,
             window_delay: l.window_delay.max(r.window_delay),
+            rowtimes: Vec::new(),
         }
     }
 
     /// Removes the key columns that were appended for the join.
-    fn drop_key_columns(
+    pub(super) fn drop_key_columns(
         &mut self,
         node: NodeId,
         join: &Join,

@@ -3,6 +3,7 @@
 mod aggregate;
 mod calc;
 mod finish;
+mod interval_join;
 mod join;
 mod rank;
 
@@ -16,6 +17,7 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan, TableSou
 use super::expr::{Expression, time_type};
 use super::node::{Node, NodeId, Operator, OutputTarget, PlanOutput, PrintOrder, Scan, StreamPlan};
 use super::props::{ChangelogMode, Distribution, Props, WindowColumns};
+use super::rowtime;
 use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
@@ -208,6 +210,7 @@ impl<'a> Lowerer<'a> {
             distribution: Distribution::Any,
             bounded: nodes.iter().all(|n| props(n).bounded),
             window_delay: nodes.iter().map(|n| props(n).window_delay).max().unwrap_or(0),
+            rowtimes: Vec::new(),
         };
         Ok(self.add(Operator::Union, nodes, schema, props))
     }
@@ -310,6 +313,10 @@ impl<'a> Lowerer<'a> {
                 && n.schema == schema
         });
         NodeId(same.unwrap_or_else(|| {
+            let mut props = props;
+            let below: Vec<&Node> = inputs.iter().map(|i| &self.nodes[i.0]).collect();
+            let width = schema.fields().len();
+            props.rowtimes = rowtime::derive(&operator, &props, &below, width);
             self.nodes.push(Node { operator, inputs, schema, props, settings });
             self.nodes.len() - 1
         }))
