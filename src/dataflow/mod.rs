@@ -7,6 +7,7 @@
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`join`]: updating joins over shared arrangements
+//! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
@@ -27,6 +28,7 @@ pub mod runtime;
 pub mod session_aggregate;
 pub mod session_assign;
 pub mod sessions;
+pub mod set_operation;
 pub mod side;
 pub mod sink;
 pub mod source;

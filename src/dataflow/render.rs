@@ -148,7 +148,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::WindowAggregate { .. }
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
-            | Operator::WindowJoin(_) => {
+            | Operator::WindowJoin(_)
+            | Operator::SetOperation { .. } => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -388,6 +389,11 @@ fn logic_of(
             )
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
+        }
+        Operator::SetOperation { kind, all } => {
+            let resolution = node.settings.time_resolution;
+            let logic = super::set_operation::SetOperation::new(*kind, *all, output, resolution);
+            ("SetOperation", Box::new(logic))
         }
         Operator::Scan(_)
         | Operator::Values(_)
