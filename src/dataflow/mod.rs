@@ -8,6 +8,7 @@
 //! * [`interval_join`]: joins whose times bound one another
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`join`]: updating joins over shared arrangements
+//! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
@@ -29,6 +30,7 @@ pub mod runtime;
 pub mod session_aggregate;
 pub mod session_assign;
 pub mod sessions;
+pub mod set_operation;
 pub mod side;
 pub mod sink;
 pub mod source;

@@ -149,7 +149,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
-            | Operator::IntervalJoin(_) => {
+            | Operator::IntervalJoin(_)
+            | Operator::SetOperation { .. } => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -393,6 +394,11 @@ fn logic_of(
         Operator::IntervalJoin(join) => {
             let logic = super::interval_join::build(node, join, input(0), input(1));
             ("IntervalJoin", Box::new(logic))
+        }
+        Operator::SetOperation { kind, all } => {
+            let resolution = node.settings.time_resolution;
+            let logic = super::set_operation::SetOperation::new(*kind, *all, output, resolution);
+            ("SetOperation", Box::new(logic))
         }
         Operator::Scan(_)
         | Operator::Values(_)

@@ -44,6 +44,10 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         }
         Operator::Arrange { keys } => vec![to_index(plan, node.inputs[0], keys)],
         Operator::Join(_) => vec![None, None],
+        Operator::SetOperation { .. } => {
+            let all: Vec<usize> = (0..node.schema.fields().len()).collect();
+            vec![Some(Route::Hash(all.clone())), Some(Route::Hash(all))]
+        }
     }
 }
 

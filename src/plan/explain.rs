@@ -109,7 +109,7 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         let _ = write!(text, " key=[{}]", names(node, key));
     }
     let time = match (&node.operator, node.props.window.pair()) {
-        (Operator::GroupAggregate { .. }, _) => {
+        (Operator::GroupAggregate { .. } | Operator::SetOperation { .. }, _) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
         (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
@@ -143,6 +143,7 @@ fn has_state(node: &Node) -> bool {
             | Operator::WindowJoin(_)
             | Operator::IntervalJoin(_)
             | Operator::Join(_)
+            | Operator::SetOperation { .. }
     )
 }
 
@@ -198,6 +199,11 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
         Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
         Operator::Join(join) => super::joins::join_state(plan, node, join)?,
+        Operator::SetOperation { .. } => {
+            "state: keyed by the whole row, unbounded: no predicate limits the distinct rows; take \
+             the rows of one window to bound it"
+                .to_string()
+        }
         _ => return None,
     })
 }
@@ -318,6 +324,9 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
         Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
         Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
         Operator::Join(join) => super::joins::join_text(plan, node, join),
+        Operator::SetOperation { kind, all } => {
+            format!("SetOperation({}{})", kind.name(), if *all { " ALL" } else { "" })
+        }
     }
 }
 

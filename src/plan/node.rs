@@ -13,6 +13,7 @@ use super::interval::IntervalJoin;
 use super::props::Props;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
+use crate::sql::set_operation::SetKind;
 use crate::sql::settings::Settings;
 use crate::sql::window::WindowSpec;
 
@@ -169,6 +170,13 @@ pub enum Operator {
     /// A join of two collections that may change at any time; both inputs are
     /// [`Operator::Arrange`] nodes by the join's keys.
     Join(Join),
+    /// `INTERSECT` or `EXCEPT` of two inputs with the same columns.
+    SetOperation {
+        /// Which.
+        kind: SetKind,
+        /// Whether duplicates count (`ALL`).
+        all: bool,
+    },
 }
 
 /// Reads a table.

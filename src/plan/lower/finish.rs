@@ -190,6 +190,9 @@ impl Lowerer<'_> {
                     | Operator::Union
                     | Operator::Expand { .. }
                     | Operator::GroupAggregate { .. }
+                    | Operator::Arrange { .. }
+                    | Operator::Join(_)
+                    | Operator::SetOperation { .. }
             );
             if seen_between[id] || !passes {
                 for input in self.nodes[id].inputs.clone() {

@@ -6,6 +6,8 @@ mod finish;
 mod interval_join;
 mod join;
 mod rank;
+mod regular_join;
+mod set_operation;
 
 use std::sync::Arc;
 
@@ -22,6 +24,7 @@ use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
+use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
 use crate::sql::window::{WindowNode, WindowSpec};
 
@@ -139,6 +142,9 @@ impl<'a> Lowerer<'a> {
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Extension(Extension { node }) => {
+                if let Some(set) = node.as_any().downcast_ref::<SetNode>() {
+                    return self.set_operation(set);
+                }
                 match node.as_any().downcast_ref::<WindowNode>() {
                     Some(window) => self.window(window),
                     None => Err(unsupported(node.name())),
@@ -199,7 +205,11 @@ impl<'a> Lowerer<'a> {
 
     fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema) -> Result<NodeId> {
         let nodes = inputs.iter().map(|i| self.plan(i)).collect::<Result<Vec<_>>>()?;
-        let schema = Arc::new(schema.as_arrow().clone());
+        Ok(self.union_of(nodes, Arc::new(schema.as_arrow().clone())))
+    }
+
+    /// All rows of `nodes`, of which there is at least one.
+    pub(super) fn union_of(&mut self, nodes: Vec<NodeId>, schema: SchemaRef) -> NodeId {
         let props = |n: &NodeId| &self.nodes[n.0].props;
         let window = props(&nodes[0]).window;
         let same_window = nodes.iter().all(|n| props(n).window == window);
@@ -212,7 +222,7 @@ impl<'a> Lowerer<'a> {
             window_delay: nodes.iter().map(|n| props(n).window_delay).max().unwrap_or(0),
             rowtimes: Vec::new(),
         };
-        Ok(self.add(Operator::Union, nodes, schema, props))
+        self.add(Operator::Union, nodes, schema, props)
     }
 
     fn values(&mut self, batch: RecordBatch) -> NodeId {
