@@ -5,6 +5,7 @@
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
+//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
@@ -13,6 +14,7 @@ pub mod clock;
 pub mod collect;
 pub mod driver;
 pub mod expand;
+pub mod first_row;
 pub mod flow;
 pub mod group_aggregate;
 pub mod logic;
@@ -20,6 +22,7 @@ pub mod metrics;
 #[cfg(test)]
 mod oracle;
 pub mod outputs;
+pub mod rank;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;
@@ -29,6 +32,7 @@ pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
+pub mod ticks;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

@@ -141,7 +141,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::WindowAggregate { .. }
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
-            | Operator::WindowJoin(_) => {
+            | Operator::WindowJoin(_)
+            | Operator::Rank(_) => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -353,6 +354,7 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
+        Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }

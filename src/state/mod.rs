@@ -10,3 +10,5 @@ pub mod column;
 pub mod exact;
 pub mod keyed;
 pub mod keys;
+pub mod ordered_rows;
+pub mod row_pool;
