@@ -6,6 +6,7 @@
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
 //! * [`interval_join`]: joins whose times bound one another
+//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`join`]: updating joins over shared arrangements
 //! * [`set_operation`]: INTERSECT and EXCEPT
@@ -16,6 +17,7 @@ pub mod clock;
 pub mod collect;
 pub mod driver;
 pub mod expand;
+pub mod first_row;
 pub mod flow;
 pub mod group_aggregate;
 pub mod interval_join;
@@ -25,6 +27,7 @@ pub mod metrics;
 #[cfg(test)]
 mod oracle;
 pub mod outputs;
+pub mod rank;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;
@@ -35,6 +38,7 @@ pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
+pub mod ticks;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

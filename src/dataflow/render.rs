@@ -150,7 +150,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
             | Operator::IntervalJoin(_)
-            | Operator::SetOperation { .. } => {
+            | Operator::SetOperation { .. }
+            | Operator::Rank(_) => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -400,6 +401,7 @@ fn logic_of(
             let logic = super::set_operation::SetOperation::new(*kind, *all, output, resolution);
             ("SetOperation", Box::new(logic))
         }
+        Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }

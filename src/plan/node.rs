@@ -177,6 +177,8 @@ pub enum Operator {
         /// Whether duplicates count (`ALL`).
         all: bool,
     },
+    /// Rows of each partition ranked; those with `from <= rank <= to` kept.
+    Rank(Rank),
 }
 
 /// Reads a table.
@@ -222,6 +224,28 @@ pub struct WindowRank {
     pub from: u64,
     /// Greatest rank kept.
     pub to: u64,
+}
+
+/// Top-N, deduplication, and `ORDER BY .. LIMIT`, which is a rank of all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rank {
+    /// Partition columns.
+    pub partition: Vec<usize>,
+    /// The order within a partition; the whole row breaks ties.
+    pub order: Vec<SortColumn>,
+    /// Which numbering.
+    pub kind: RankKind,
+    /// Least rank kept, from 1.
+    pub from: u64,
+    /// Greatest rank kept; `u64::MAX` for all.
+    pub to: u64,
+    /// Whether the rank is the last column of the output.
+    pub number: bool,
+    /// The first row of each partition by event time, of input that only grows: once a tick is
+    /// closed its first rows are final.
+    pub first_by_time: bool,
+    /// Emit once, when the input has ended: nobody reads the changes in between.
+    pub final_only: bool,
 }
 
 /// A join of two windowed inputs.

@@ -8,6 +8,7 @@ mod join;
 mod rank;
 mod regular_join;
 mod set_operation;
+mod top_n;
 
 use std::sync::Arc;
 
@@ -131,6 +132,7 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
             LogicalPlan::Window(w) => self.rank(w),
             LogicalPlan::Join(j) => self.join(j),
+            LogicalPlan::Limit(l) => self.limit(l),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
             LogicalPlan::EmptyRelation(e) => {
                 let rows = usize::from(e.produce_one_row);
@@ -417,7 +419,6 @@ pub(super) fn unsupported(what: &str) -> Error {
 
 fn describe(plan: &LogicalPlan) -> String {
     match plan {
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
         LogicalPlan::Unnest(_) => "UNNEST".into(),
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE".into(),
         other => {
