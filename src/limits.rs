@@ -97,3 +97,5 @@ pub const SQL_STACK_BYTES: usize = 64 << 20;
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 /// Seconds that a connection to a process may take to say who it is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
+/// Rows that one batch of an unnest holds; what a batch of arrays holds beyond goes into more.
+pub const UNNEST_ROWS_PER_BATCH_MAX: usize = 1 << 16;

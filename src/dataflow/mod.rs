@@ -4,7 +4,7 @@
 //! * [`render`]: the match
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
-//! * [`calc`], [`expand`], [`window_assign`]: operators without state
+//! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
@@ -29,6 +29,7 @@ pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
+pub mod unnest;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

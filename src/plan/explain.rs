@@ -306,6 +306,11 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             }
             text + ")"
         }
+        Operator::Unnest(unnest) => {
+            let outer = if unnest.outer { ", outer" } else { "" };
+            let count = if unnest.ordinality { ", with ordinality" } else { "" };
+            format!("Unnest([{}], keep=[{}]{outer}{count})", of(&unnest.lists), of(&unnest.keep))
+        }
     }
 }
 

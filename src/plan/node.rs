@@ -157,6 +157,8 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
+    /// One row an element of arrays and maps, beside columns of the row that they are of.
+    Unnest(Unnest),
 }
 
 /// Reads a table.
@@ -221,6 +223,21 @@ pub struct WindowJoin {
     pub null_equals_null: bool,
     /// A condition over left columns, then right columns.
     pub filter: Option<Expression>,
+}
+
+/// One row an element of arrays and maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unnest {
+    /// The columns passed on, first.
+    pub keep: Vec<usize>,
+    /// The columns unnested: first elements together, then second ones, and so on.
+    pub lists: Vec<usize>,
+    /// Whether a row without elements is kept, with NULLs.
+    pub outer: bool,
+    /// Whether the last column counts the elements of each row from 1.
+    pub ordinality: bool,
+    /// Whether elements that are rows become columns.
+    pub flatten: bool,
 }
 
 /// What becomes of a node's rows.

@@ -187,6 +187,7 @@ impl Lowerer<'_> {
                 Operator::Calc(_)
                     | Operator::Union
                     | Operator::Expand { .. }
+                    | Operator::Unnest(_)
                     | Operator::GroupAggregate { .. }
             );
             if seen_between[id] || !passes {

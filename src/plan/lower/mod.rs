@@ -5,6 +5,7 @@ mod calc;
 mod finish;
 mod join;
 mod rank;
+mod unnest;
 
 use std::sync::Arc;
 
@@ -21,6 +22,7 @@ use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
 use crate::sql::settings::Settings;
+use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
 /// What the caller knows and the logical plans do not say.
@@ -115,6 +117,9 @@ impl<'a> Lowerer<'a> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Projection(p) => {
+                if let Some(node) = self.projected_unnest(p)? {
+                    return Ok(node);
+                }
                 let input = self.plan(&p.input)?;
                 let columns = self.compile_all(&p.expr, p.input.schema(), input)?;
                 let names = p.schema.as_arrow().clone();
@@ -137,11 +142,15 @@ impl<'a> Lowerer<'a> {
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Extension(Extension { node }) => {
+                if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
+                    return self.unnest(unnest, None);
+                }
                 match node.as_any().downcast_ref::<WindowNode>() {
                     Some(window) => self.window(window),
                     None => Err(unsupported(node.name())),
                 }
             }
+            LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
         }
     }
@@ -401,7 +410,6 @@ pub(super) fn unsupported(what: &str) -> Error {
 fn describe(plan: &LogicalPlan) -> String {
     match plan {
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
-        LogicalPlan::Unnest(_) => "UNNEST".into(),
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE".into(),
         other => {
             let text = other.display().to_string();
