@@ -6,6 +6,8 @@
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
+//! * [`join`]: updating joins over shared arrangements
+//! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
@@ -15,6 +17,7 @@ pub mod driver;
 pub mod expand;
 pub mod flow;
 pub mod group_aggregate;
+pub mod join;
 pub mod logic;
 pub mod metrics;
 #[cfg(test)]
@@ -25,6 +28,7 @@ pub mod runtime;
 pub mod session_aggregate;
 pub mod session_assign;
 pub mod sessions;
+pub mod set_operation;
 pub mod side;
 pub mod sink;
 pub mod source;

@@ -56,6 +56,11 @@ impl Expression {
         Expression { physical: Arc::new(Column::new(TIME_COLUMN, width)) }
     }
 
+    /// A physical expression over columns by position.
+    pub fn of(physical: Arc<dyn PhysicalExpr>) -> Self {
+        Expression { physical }
+    }
+
     /// A constant.
     pub fn literal(value: ScalarValue) -> Self {
         Expression { physical: Arc::new(Literal::new(value)) }

@@ -7,6 +7,7 @@ pub mod aggregate;
 pub mod exchange;
 pub mod explain;
 pub mod expr;
+pub mod joins;
 pub mod lower;
 pub mod node;
 pub mod props;

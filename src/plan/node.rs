@@ -12,6 +12,7 @@ use super::expr::Expression;
 use super::props::Props;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
+use crate::sql::set_operation::SetKind;
 use crate::sql::settings::Settings;
 use crate::sql::window::WindowSpec;
 
@@ -159,6 +160,22 @@ pub enum Operator {
     WindowJoin(WindowJoin),
     /// One row an element of arrays and maps, beside columns of the row that they are of.
     Unnest(Unnest),
+    /// Its input, brought to the workers by its keys and indexed by them; every join that reads the
+    /// node shares the one index. Schema and changelog mode are those of the input.
+    Arrange {
+        /// The key columns; none brings all rows to one worker.
+        keys: Vec<usize>,
+    },
+    /// A join of two collections that may change at any time; both inputs are
+    /// [`Operator::Arrange`] nodes by the join's keys.
+    Join(Join),
+    /// `INTERSECT` or `EXCEPT` of two inputs with the same columns.
+    SetOperation {
+        /// Which.
+        kind: SetKind,
+        /// Whether duplicates count (`ALL`).
+        all: bool,
+    },
 }
 
 /// Reads a table.
@@ -238,6 +255,27 @@ pub struct Unnest {
     pub ordinality: bool,
     /// Whether elements that are rows become columns.
     pub flatten: bool,
+}
+
+/// An updating join.
+///
+/// Two rows match if their keys are equal and the condition is true. SQL's `NOT IN` with NULLs is
+/// not a kind of its own: it is a union of anti joins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Join {
+    /// The kind: all are supported.
+    pub kind: JoinType,
+    /// Key columns of the left input, which is arranged by them; none: every pair of rows.
+    pub left_keys: Vec<usize>,
+    /// Key columns of the right input, pair by pair of the same type.
+    pub right_keys: Vec<usize>,
+    /// Whether NULL keys match (`IS NOT DISTINCT FROM`).
+    pub null_equals_null: bool,
+    /// A condition over left columns, then right columns.
+    pub filter: Option<Expression>,
+    /// Which columns are produced, by their place in left columns, then right columns, then (for
+    /// the mark kinds) the mark: BOOLEAN, whether the row has a match, never NULL.
+    pub columns: Vec<usize>,
 }
 
 /// What becomes of a node's rows.

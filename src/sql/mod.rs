@@ -7,8 +7,9 @@
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
 //! * [`unnest`]: UNNEST and table functions as logical nodes
+//! * [`set_operation`]: INTERSECT and EXCEPT as logical nodes
 //! * [`context`]: the surroundings under which everything is planned
-//! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce` and
+//! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce`, `subquery` and
 //!   [`optimize`] are its parts
 //! * [`diagnostics`]: every error with its place and a hint
 
@@ -27,7 +28,9 @@ pub mod output;
 pub mod proctime;
 pub mod rewrite;
 pub mod script;
+pub mod set_operation;
 pub mod settings;
+mod subquery;
 #[cfg(test)]
 mod tests;
 pub mod types;

@@ -63,7 +63,11 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 pub fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
     let plan = inline_laterals(drop_sorts(plan)?)?;
     let plan = view_literals(enumerated_sets(plan)?)?;
-    let options = state.config_options();
+    let plan = super::subquery::prepare(plan)?;
+    let mut options = state.config_options().as_ref().clone();
+    // A scalar subquery is a collection like any other: it is joined, never evaluated once.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    let options = &Arc::new(options);
     let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
     let context = OptimizerContext::new_with_config_options(Arc::clone(options))
         .without_query_execution_start_time();

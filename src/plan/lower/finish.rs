@@ -189,6 +189,9 @@ impl Lowerer<'_> {
                     | Operator::Expand { .. }
                     | Operator::Unnest(_)
                     | Operator::GroupAggregate { .. }
+                    | Operator::Arrange { .. }
+                    | Operator::Join(_)
+                    | Operator::SetOperation { .. }
             );
             if seen_between[id] || !passes {
                 for input in self.nodes[id].inputs.clone() {

@@ -6,6 +6,8 @@ mod finish;
 mod join;
 mod rank;
 mod unnest;
+mod regular_join;
+mod set_operation;
 
 use std::sync::Arc;
 
@@ -21,6 +23,7 @@ use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
+use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
 use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
@@ -145,6 +148,9 @@ impl<'a> Lowerer<'a> {
                 if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
                     return self.unnest(unnest, None);
                 }
+                if let Some(set) = node.as_any().downcast_ref::<SetNode>() {
+                    return self.set_operation(set);
+                }
                 match node.as_any().downcast_ref::<WindowNode>() {
                     Some(window) => self.window(window),
                     None => Err(unsupported(node.name())),
@@ -206,7 +212,11 @@ impl<'a> Lowerer<'a> {
 
     fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema) -> Result<NodeId> {
         let nodes = inputs.iter().map(|i| self.plan(i)).collect::<Result<Vec<_>>>()?;
-        let schema = Arc::new(schema.as_arrow().clone());
+        Ok(self.union_of(nodes, Arc::new(schema.as_arrow().clone())))
+    }
+
+    /// All rows of `nodes`, of which there is at least one.
+    pub(super) fn union_of(&mut self, nodes: Vec<NodeId>, schema: SchemaRef) -> NodeId {
         let props = |n: &NodeId| &self.nodes[n.0].props;
         let window = props(&nodes[0]).window;
         let same_window = nodes.iter().all(|n| props(n).window == window);
@@ -218,7 +228,7 @@ impl<'a> Lowerer<'a> {
             bounded: nodes.iter().all(|n| props(n).bounded),
             window_delay: nodes.iter().map(|n| props(n).window_delay).max().unwrap_or(0),
         };
-        Ok(self.add(Operator::Union, nodes, schema, props))
+        self.add(Operator::Union, nodes, schema, props)
     }
 
     fn values(&mut self, batch: RecordBatch) -> NodeId {
