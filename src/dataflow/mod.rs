@@ -7,6 +7,7 @@
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
 //! * [`interval_join`]: joins whose times bound one another
 //! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
+//! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`join`]: updating joins over shared arrangements
 //! * [`set_operation`]: INTERSECT and EXCEPT
@@ -39,6 +40,7 @@ pub mod sink;
 pub mod source;
 pub mod split;
 pub mod ticks;
+pub mod unnest;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

@@ -143,6 +143,12 @@ impl<'s> Renderer<'s, '_> {
                     Ok(vec![super::window_assign::assign(batch, time, &spec, &schema)?])
                 })
             }
+            Operator::Unnest(unnest) => {
+                let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
+                self.stateless(&format!("Unnest#{}", id.0), node, wants, move |batch, _| {
+                    super::unnest::unnest(batch, &unnest, &schema)
+                })
+            }
             Operator::SessionAssign { .. }
             | Operator::GroupAggregate { .. }
             | Operator::WindowAggregate { .. }
@@ -191,7 +197,10 @@ impl<'s> Renderer<'s, '_> {
         let node = self.plan.node(id);
         match &node.operator {
             Operator::Scan(scan) => Some(&scan.table.def.name),
-            Operator::Calc(_) | Operator::Expand { .. } | Operator::WindowAssign { .. } => {
+            Operator::Calc(_)
+            | Operator::Expand { .. }
+            | Operator::WindowAssign { .. }
+            | Operator::Unnest(_) => {
                 self.table_of(*node.inputs.first()?)
             }
             _ => None,
@@ -411,6 +420,7 @@ fn logic_of(
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
         | Operator::Arrange { .. }
+        | Operator::Unnest(_)
         | Operator::Join(_) => return Ok(None),
     }))
 }

@@ -16,6 +16,7 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::Calc(_)
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
+        | Operator::Unnest(_)
         | Operator::Union => node.inputs.iter().map(|_| None).collect(),
         Operator::SessionAssign { keys, .. }
         | Operator::SessionAggregate { keys, .. }

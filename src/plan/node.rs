@@ -161,6 +161,8 @@ pub enum Operator {
     WindowJoin(WindowJoin),
     /// Rows of two append-only inputs whose times bound one another.
     IntervalJoin(IntervalJoin),
+    /// One row an element of arrays and maps, beside columns of the row that they are of.
+    Unnest(Unnest),
     /// Its input, brought to the workers by its keys and indexed by them; every join that reads the
     /// node shares the one index. Schema and changelog mode are those of the input.
     Arrange {
@@ -265,6 +267,21 @@ pub struct WindowJoin {
     pub null_equals_null: bool,
     /// A condition over left columns, then right columns.
     pub filter: Option<Expression>,
+}
+
+/// One row an element of arrays and maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unnest {
+    /// The columns passed on, first.
+    pub keep: Vec<usize>,
+    /// The columns unnested: first elements together, then second ones, and so on.
+    pub lists: Vec<usize>,
+    /// Whether a row without elements is kept, with NULLs.
+    pub outer: bool,
+    /// Whether the last column counts the elements of each row from 1.
+    pub ordinality: bool,
+    /// Whether elements that are rows become columns.
+    pub flatten: bool,
 }
 
 /// An updating join.

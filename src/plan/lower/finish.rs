@@ -193,6 +193,7 @@ impl Lowerer<'_> {
                 Operator::Calc(_)
                     | Operator::Union
                     | Operator::Expand { .. }
+                    | Operator::Unnest(_)
                     | Operator::GroupAggregate { .. }
                     | Operator::Arrange { .. }
                     | Operator::Join(_)

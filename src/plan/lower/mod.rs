@@ -6,6 +6,7 @@ mod finish;
 mod interval_join;
 mod join;
 mod rank;
+mod unnest;
 mod regular_join;
 mod set_operation;
 mod top_n;
@@ -27,6 +28,7 @@ use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
+use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
 /// What the caller knows and the logical plans do not say.
@@ -121,6 +123,9 @@ impl<'a> Lowerer<'a> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Projection(p) => {
+                if let Some(node) = self.projected_unnest(p)? {
+                    return Ok(node);
+                }
                 let input = self.plan(&p.input)?;
                 let columns = self.compile_all(&p.expr, p.input.schema(), input)?;
                 let names = p.schema.as_arrow().clone();
@@ -144,6 +149,9 @@ impl<'a> Lowerer<'a> {
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Extension(Extension { node }) => {
+                if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
+                    return self.unnest(unnest, None);
+                }
                 if let Some(set) = node.as_any().downcast_ref::<SetNode>() {
                     return self.set_operation(set);
                 }
@@ -152,6 +160,7 @@ impl<'a> Lowerer<'a> {
                     None => Err(unsupported(node.name())),
                 }
             }
+            LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
         }
     }
@@ -420,6 +429,7 @@ pub(super) fn unsupported(what: &str) -> Error {
 fn describe(plan: &LogicalPlan) -> String {
     match plan {
         LogicalPlan::Unnest(_) => "UNNEST".into(),
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE".into(),
         other => {
             let text = other.display().to_string();
