@@ -200,9 +200,7 @@ impl<'s> Renderer<'s, '_> {
             Operator::Calc(_)
             | Operator::Expand { .. }
             | Operator::WindowAssign { .. }
-            | Operator::Unnest(_) => {
-                self.table_of(*node.inputs.first()?)
-            }
+            | Operator::Unnest(_) => self.table_of(*node.inputs.first()?),
             _ => None,
         }
     }

@@ -6,10 +6,10 @@ mod finish;
 mod interval_join;
 mod join;
 mod rank;
-mod unnest;
 mod regular_join;
 mod set_operation;
 mod top_n;
+mod unnest;
 
 use std::sync::Arc;
 
