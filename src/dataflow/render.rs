@@ -141,7 +141,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::WindowAggregate { .. }
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
-            | Operator::WindowJoin(_) => {
+            | Operator::WindowJoin(_)
+            | Operator::ChangelogNormalize { .. } => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -352,6 +353,9 @@ fn logic_of(
             )
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
+        }
+        Operator::ChangelogNormalize { .. } => {
+            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
         }
         Operator::Scan(_)
         | Operator::Values(_)

@@ -102,6 +102,7 @@ fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
 fn properties(id: NodeId, node: &Node) -> String {
     let mode = match node.props.mode {
         ChangelogMode::Append => "[I]",
+        ChangelogMode::Upsert => "[I,UA,D]",
         ChangelogMode::Retract => "[I,UB,UA,D]",
     };
     let mut text = format!("#{} changelog={mode}", id.0);
@@ -109,7 +110,7 @@ fn properties(id: NodeId, node: &Node) -> String {
         let _ = write!(text, " key=[{}]", names(node, key));
     }
     let time = match (&node.operator, node.props.window.pair()) {
-        (Operator::GroupAggregate { .. }, _) => {
+        (Operator::GroupAggregate { .. } | Operator::ChangelogNormalize { .. }, _) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
         (_, Some(_)) if has_state(node) => match node.props.window_delay {
@@ -137,6 +138,7 @@ fn has_state(node: &Node) -> bool {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::ChangelogNormalize { .. }
     )
 }
 
@@ -189,6 +191,11 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::WindowJoin(join) => {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
         }
+        Operator::ChangelogNormalize { keys, .. } => format!(
+            "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
+             deletions take rows out",
+            keyed(keys)
+        ),
         _ => return None,
     })
 }
@@ -305,6 +312,9 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
                 let _ = write!(text, ", where=[{filter}]");
             }
             text + ")"
+        }
+        Operator::ChangelogNormalize { keys, .. } => {
+            format!("ChangelogNormalize(key=[{}])", of(keys))
         }
     }
 }

@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::JoinType;
 
 use super::aggregate::AggregateCall;
+use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::props::Props;
 use crate::sql::bind::BoundTable;
@@ -157,6 +158,13 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
+    /// The collection that a log of changes adds up to: at most one row a key.
+    ChangelogNormalize {
+        /// The primary key.
+        keys: Vec<usize>,
+        /// Whether the log says what a key's row is now, so that nothing is out of place in it.
+        upsert: bool,
+    },
 }
 
 /// Reads a table.
@@ -168,6 +176,8 @@ pub struct Scan {
     pub columns: SchemaRef,
     /// Rowtime and watermark over those columns; ingestion time if absent.
     pub watermark: Option<(Expression, Expression)>,
+    /// For a table whose records are changes: how.
+    pub changes: Option<ScanChanges>,
 }
 
 impl PartialEq for Scan {
