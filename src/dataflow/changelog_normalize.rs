@@ -455,3 +455,6 @@ impl Rows {
         self.rows.columns(slots)
     }
 }
+
+#[cfg(test)]
+mod tests;

@@ -11,6 +11,7 @@ use super::aggregate::AggregateCall;
 use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::props::Props;
+use crate::error::Location;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
 use crate::sql::settings::Settings;
@@ -242,6 +243,23 @@ pub struct PlanOutput {
     pub target: OutputTarget,
     /// The statement's text.
     pub text: String,
+    /// Where the statement begins.
+    pub place: Option<Location>,
+}
+
+impl PlanOutput {
+    /// The columns that tell which rows are the same row before and after a change: those of the
+    /// sink's primary key, else a key of the rows; empty if there is none.
+    pub fn key(&self, node: &Node) -> Vec<usize> {
+        if let OutputTarget::Sink(table) = &self.target {
+            let place = |name: &String| node.schema.index_of(name).ok();
+            let key: Option<Vec<usize>> = table.primary_key.iter().map(place).collect();
+            if let Some(key) = key.filter(|key| !key.is_empty()) {
+                return key;
+            }
+        }
+        node.props.unique_key.clone().unwrap_or_default()
+    }
 }
 
 /// What becomes of rows.

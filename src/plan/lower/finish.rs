@@ -102,7 +102,7 @@ impl Lowerer<'_> {
 
     fn view(&mut self, name: String, node: NodeId, retain_history: i64) {
         let target = OutputTarget::View { name, retain_history };
-        self.outputs.push(PlanOutput { node, target, text: String::new() });
+        self.outputs.push(PlanOutput { node, target, text: String::new(), place: None });
     }
 
     pub(super) fn finish(mut self) -> Result<StreamPlan> {

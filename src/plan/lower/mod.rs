@@ -109,7 +109,8 @@ impl<'a> Lowerer<'a> {
                 })
             }
         };
-        self.outputs.push(PlanOutput { node, target, text: output.text.clone() });
+        let (text, place) = (output.text.clone(), output.place.clone());
+        self.outputs.push(PlanOutput { node, target, text, place });
         Ok(())
     }
 
