@@ -157,7 +157,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::WindowJoin(_)
             | Operator::IntervalJoin(_)
             | Operator::SetOperation { .. }
-            | Operator::Rank(_) => {
+            | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. } => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -409,6 +410,9 @@ fn logic_of(
             ("SetOperation", Box::new(logic))
         }
         Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::ChangelogNormalize { .. } => {
+            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
+        }
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }
