@@ -4,6 +4,7 @@
 //! * [`render`]: the match
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
+//! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`join`]: updating joins over shared arrangements
@@ -11,6 +12,7 @@
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
+pub mod changelog_normalize;
 pub mod clock;
 pub mod collect;
 pub mod driver;

@@ -149,6 +149,7 @@ impl<'s> Renderer<'s, '_> {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::ChangelogNormalize { .. }
             | Operator::SetOperation { .. } => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
@@ -390,10 +391,11 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
+        Operator::ChangelogNormalize { .. } => {
+            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
+        }
         Operator::SetOperation { kind, all } => {
-            let resolution = node.settings.time_resolution;
-            let logic = super::set_operation::SetOperation::new(*kind, *all, output, resolution);
-            ("SetOperation", Box::new(logic))
+            ("SetOperation", super::set_operation::build(*kind, *all, node))
         }
         Operator::Scan(_)
         | Operator::Values(_)

@@ -102,6 +102,7 @@ fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
 fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
     let mode = match node.props.mode {
         ChangelogMode::Append => "[I]",
+        ChangelogMode::Upsert => "[I,UA,D]",
         ChangelogMode::Retract => "[I,UB,UA,D]",
     };
     let mut text = format!("#{} changelog={mode}", id.0);
@@ -109,7 +110,12 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         let _ = write!(text, " key=[{}]", names(node, key));
     }
     let time = match (&node.operator, node.props.window.pair()) {
-        (Operator::GroupAggregate { .. } | Operator::SetOperation { .. }, _) => {
+        (
+            Operator::GroupAggregate { .. }
+            | Operator::ChangelogNormalize { .. }
+            | Operator::SetOperation { .. },
+            _,
+        ) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
         (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
@@ -143,6 +149,7 @@ fn has_state(node: &Node) -> bool {
             | Operator::WindowJoin(_)
             | Operator::Join(_)
             | Operator::SetOperation { .. }
+            | Operator::ChangelogNormalize { .. }
     )
 }
 
@@ -202,6 +209,11 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
              the rows of one window to bound it"
                 .to_string()
         }
+        Operator::ChangelogNormalize { keys, .. } => format!(
+            "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
+             deletions take rows out",
+            keyed(keys)
+        ),
         _ => return None,
     })
 }
@@ -318,6 +330,9 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
                 let _ = write!(text, ", where=[{filter}]");
             }
             text + ")"
+        }
+        Operator::ChangelogNormalize { keys, .. } => {
+            format!("ChangelogNormalize(key=[{}])", of(keys))
         }
         Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
         Operator::Join(join) => super::joins::join_text(plan, node, join),

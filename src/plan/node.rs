@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::JoinType;
 
 use super::aggregate::AggregateCall;
+use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::props::Props;
 use crate::sql::bind::BoundTable;
@@ -174,6 +175,13 @@ pub enum Operator {
         /// Whether duplicates count (`ALL`).
         all: bool,
     },
+    /// The collection that a log of changes adds up to: at most one row a key.
+    ChangelogNormalize {
+        /// The primary key.
+        keys: Vec<usize>,
+        /// Whether the log says what a key's row is now, so that nothing is out of place in it.
+        upsert: bool,
+    },
 }
 
 /// Reads a table.
@@ -185,6 +193,8 @@ pub struct Scan {
     pub columns: SchemaRef,
     /// Rowtime and watermark over those columns; ingestion time if absent.
     pub watermark: Option<(Expression, Expression)>,
+    /// For a table whose records are changes: how.
+    pub changes: Option<ScanChanges>,
 }
 
 impl PartialEq for Scan {

@@ -109,6 +109,8 @@ impl FilesystemSource {
             options: options.with_prefix(&format!("{format}.")),
             stored: Arc::clone(&layout.stored),
             wanted: Arc::clone(&layout.wanted),
+            metadata: layout.metadata.clone(),
+            keyed: !spec.table.primary_key.is_empty(),
             table: spec.table.name.clone(),
         };
         let encoding = if format == "parquet" {
@@ -455,6 +457,7 @@ impl Shared {
                 let records = decoder.decode(text, &file.name, offset, first)?;
                 decoded.dead_letters = records.dead_letters;
                 decoded.row_offsets = RowOffsets::Behind(records.starts);
+                decoded.kinds = records.kinds;
                 records.rows
             }
             Content::Rows(rows) => {

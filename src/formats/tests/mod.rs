@@ -36,6 +36,8 @@ fn spec(format: &str, given: &[(&str, &str)], stored: &SchemaRef, wanted: &[&str
         options: options(given),
         stored: Arc::clone(stored),
         wanted: Arc::new(Schema::new(fields)),
+        metadata: IndexMap::new(),
+        keyed: false,
         table: "t".into(),
     }
 }
