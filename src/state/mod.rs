@@ -5,8 +5,12 @@
 //! above know as touched groups. Called by the stateful operators.
 
 pub mod aggregate;
+pub mod arena;
+pub mod arrangement;
 pub mod change_log;
 pub mod column;
 pub mod exact;
 pub mod keyed;
 pub mod keys;
+pub mod pages;
+pub mod rows;
