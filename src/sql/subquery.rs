@@ -380,7 +380,13 @@ struct Parts {
     nullable: bool,
 }
 
+/// One filter, not one above another: the library loses the correlation of the lower one.
 fn filtered(plan: &LogicalPlan, predicate: Expr) -> Result<LogicalPlan> {
+    if let LogicalPlan::Filter(below) = plan {
+        let both = below.predicate.clone().and(predicate);
+        let input = below.input.as_ref().clone();
+        return LogicalPlanBuilder::from(input).filter(both)?.build();
+    }
     LogicalPlanBuilder::from(plan.clone()).filter(predicate)?.build()
 }
 
