@@ -51,9 +51,19 @@ impl Expression {
         Expression { physical: Arc::new(Column::new(name, index)) }
     }
 
+    /// The column at `index`, whatever its name.
+    pub fn at(index: usize) -> Self {
+        Expression { physical: Arc::new(Column::new("", index)) }
+    }
+
     /// The hidden time column of an input of `width` columns.
     pub fn event_time(width: usize) -> Self {
         Expression { physical: Arc::new(Column::new(TIME_COLUMN, width)) }
+    }
+
+    /// A physical expression over columns by position.
+    pub fn of(physical: Arc<dyn PhysicalExpr>) -> Self {
+        Expression { physical }
     }
 
     /// A constant.
