@@ -51,7 +51,8 @@ fn source_nodes(
     nodes: &mut Vec<Node>,
 ) -> Result<()> {
     let settings = &template.settings;
-    let mut props = Props { unique_key: None, ..template.props.clone() };
+    let rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
+    let mut props = Props { unique_key: None, rowtimes, ..template.props.clone() };
     props.distribution = Distribution::Any;
     props.rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
     let columns = Arc::clone(&scan.columns);
