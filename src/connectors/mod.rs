@@ -143,8 +143,8 @@ pub trait Source: Send + Sync {
 
 /// The writing side of a connector. Called from one I/O thread of its own, in order of closed time.
 pub trait SinkWriter: Send {
-    /// Writes closed updates: `batch` is sorted by time, then row, and no later batch has an
-    /// earlier time.
+    /// Writes closed updates, ordered by [`crate::batch::consolidate::order_changes`] for the key
+    /// that the sink was made with; no later batch has an earlier time.
     fn write(&mut self, batch: &UpdateBatch) -> Result<()>;
 
     /// Everything below `frontier` has been written: make it visible as the connector's policy

@@ -79,7 +79,7 @@ const CONNECTORS: &[Connector] = &[
             changelog_mode: filesystem::changelog_mode,
         }),
         sink: Some(SinkKind {
-            create: |table, _| filesystem::create_sink(table),
+            create: filesystem::create_sink,
             validate: filesystem::validate_sink,
             changelog_mode: filesystem::changelog_mode,
         }),

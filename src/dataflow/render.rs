@@ -144,14 +144,22 @@ impl<'s> Renderer<'s, '_> {
                     Ok(vec![super::window_assign::assign(batch, time, &spec, &schema)?])
                 })
             }
+            Operator::Unnest(unnest) => {
+                let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
+                self.stateless(&format!("Unnest#{}", id.0), node, wants, move |batch, _| {
+                    super::unnest::unnest(batch, &unnest, &schema)
+                })
+            }
             Operator::SessionAssign { .. }
             | Operator::GroupAggregate { .. }
             | Operator::WindowAggregate { .. }
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
-            | Operator::ChangelogNormalize { .. }
-            | Operator::SetOperation { .. } => {
+            | Operator::IntervalJoin(_)
+            | Operator::SetOperation { .. }
+            | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. } => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -191,9 +199,10 @@ impl<'s> Renderer<'s, '_> {
         let node = self.plan.node(id);
         match &node.operator {
             Operator::Scan(scan) => Some(&scan.table.def.name),
-            Operator::Calc(_) | Operator::Expand { .. } | Operator::WindowAssign { .. } => {
-                self.table_of(*node.inputs.first()?)
-            }
+            Operator::Calc(_)
+            | Operator::Expand { .. }
+            | Operator::WindowAssign { .. }
+            | Operator::Unnest(_) => self.table_of(*node.inputs.first()?),
             _ => None,
         }
     }
@@ -394,11 +403,16 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
-        Operator::ChangelogNormalize { .. } => {
-            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
+        Operator::IntervalJoin(join) => {
+            let logic = super::interval_join::build(node, join, input(0), input(1));
+            ("IntervalJoin", Box::new(logic))
         }
         Operator::SetOperation { kind, all } => {
             ("SetOperation", super::set_operation::build(*kind, *all, node))
+        }
+        Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::ChangelogNormalize { .. } => {
+            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
         }
         Operator::Scan(_)
         | Operator::Values(_)
@@ -409,6 +423,7 @@ fn logic_of(
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
         | Operator::Arrange { .. }
+        | Operator::Unnest(_)
         | Operator::Join(_) => return Ok(None),
     }))
 }

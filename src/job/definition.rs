@@ -102,12 +102,14 @@ fn check(plan: &StreamPlan) -> Result<()> {
             let what = crate::plan::explain::updating_operator(plan, output.node);
             let message =
                 format!("sink {} takes insertions only, but {what} produces updates", table.name);
-            return Err(placed(
-                Error::sql(message).with_hint(
-                    "aggregate in windows, write to 'print' or keep a MATERIALIZED VIEW",
-                ),
-                table,
-            ));
+            let error = Error::sql(message).with_hint(
+                "write changes ('format' = 'changelog-json' or 'debezium-json'), aggregate in \
+                 windows, write to 'print' or keep a MATERIALIZED VIEW",
+            );
+            return Err(match &output.place {
+                Some(place) => error.at(place.clone()),
+                None => placed(error, table),
+            });
         }
     }
     render::check(plan)

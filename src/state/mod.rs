@@ -12,5 +12,7 @@ pub mod column;
 pub mod exact;
 pub mod keyed;
 pub mod keys;
+pub mod ordered_rows;
 pub mod pages;
+pub mod row_pool;
 pub mod rows;

@@ -62,9 +62,10 @@ pub fn create_source(spec: &SourceSpec) -> Result<Arc<dyn Source>> {
     Ok(Arc::new(source::FilesystemSource::create(spec)?))
 }
 
-/// The sink of `table`: makes its directory.
-pub fn create_sink(table: &TableDef) -> Result<Box<dyn SinkWriter>> {
-    Ok(Box::new(sink::FilesystemSink::create(table)?))
+/// The sink of `table`, of whose changes the columns `key` tell what is an update: makes its
+/// directory.
+pub fn create_sink(table: &TableDef, key: &[usize]) -> Result<Box<dyn SinkWriter>> {
+    Ok(Box::new(sink::FilesystemSink::create(table, key)?))
 }
 
 /// Whether the source ends: unless it watches for new files.

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod changelog_cases;
 mod csv_cases;
 mod json_cases;
 mod parquet_cases;
@@ -106,7 +107,7 @@ fn decode_in_pieces(spec: FormatSpec, text: &[u8], step: usize) -> DecodedRecord
         }
     }
     let rows = concat_batches(&schema, &batches).unwrap();
-    DecodedRecords { rows, starts, dead_letters }
+    DecodedRecords { rows, starts, dead_letters, kinds: None }
 }
 
 #[test]

@@ -10,7 +10,9 @@ use super::{Lowerer, scan_of};
 use crate::error::Result;
 use crate::plan::changelog::log_schema;
 use crate::plan::expr::Expression;
-use crate::plan::node::{Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, Scan, StreamPlan};
+use crate::plan::node::{
+    Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, Rank, Scan, StreamPlan,
+};
 use crate::plan::props::{ChangelogMode, Distribution, Props};
 use crate::sql::context::SystemTable;
 
@@ -32,6 +34,8 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                     | Operator::SessionAssign { .. }
                     | Operator::WindowRank(_)
                     | Operator::WindowJoin(_)
+                    | Operator::IntervalJoin(_)
+                    | Operator::Rank(Rank { first_by_time: true, .. })
             )
     };
     (0..nodes.len()).map(NodeId).filter(can_be_late).collect()
@@ -47,8 +51,10 @@ fn source_nodes(
     nodes: &mut Vec<Node>,
 ) -> Result<()> {
     let settings = &template.settings;
-    let mut props = Props { unique_key: None, ..template.props.clone() };
+    let rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
+    let mut props = Props { unique_key: None, rowtimes, ..template.props.clone() };
     props.distribution = Distribution::Any;
+    props.rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
     let columns = Arc::clone(&scan.columns);
     let keys = scan.changes.as_ref().map(|c| c.keys.clone()).unwrap_or_default();
     let upsert = scan.changes.as_ref().is_some_and(|c| c.upserts.is_some());
@@ -102,11 +108,12 @@ impl Lowerer<'_> {
 
     fn view(&mut self, name: String, node: NodeId, retain_history: i64) {
         let target = OutputTarget::View { name, retain_history };
-        self.outputs.push(PlanOutput { node, target, text: String::new() });
+        self.outputs.push(PlanOutput { node, target, text: String::new(), place: None });
     }
 
     pub(super) fn finish(mut self) -> Result<StreamPlan> {
         self.prune();
+        self.drop_rank_numbers()?;
         self.merge_scans()?;
         if !self.options.changelog {
             self.mark_final_only();
@@ -210,6 +217,8 @@ impl Lowerer<'_> {
     /// Marks updating aggregations of which only the final contents are ever seen.
     fn mark_final_only(&mut self) {
         let mut seen_between = vec![false; self.nodes.len()];
+        // Whether the times of rows can reach what is seen, as in FIRST_VALUE.
+        let mut timed = vec![false; self.nodes.len()];
         for output in &self.outputs {
             if !matches!(output.target, OutputTarget::Print(_)) {
                 seen_between[output.node.0] = true;
@@ -221,11 +230,20 @@ impl Lowerer<'_> {
                 Operator::Calc(_)
                     | Operator::Union
                     | Operator::Expand { .. }
+                    | Operator::Unnest(_)
                     | Operator::GroupAggregate { .. }
                     | Operator::Arrange { .. }
                     | Operator::Join(_)
                     | Operator::SetOperation { .. }
+                    | Operator::Rank(Rank { first_by_time: false, .. })
             );
+            let keeps_times = matches!(
+                self.nodes[id].operator,
+                Operator::Calc(_) | Operator::Union | Operator::Expand { .. } | Operator::Rank(_)
+            );
+            if timed[id] || !keeps_times {
+                self.nodes[id].inputs.iter().for_each(|input| timed[input.0] = true);
+            }
             if seen_between[id] || !passes {
                 for input in self.nodes[id].inputs.clone() {
                     seen_between[input.0] = true;
@@ -234,6 +252,9 @@ impl Lowerer<'_> {
             let bounded = self.nodes[id].props.bounded;
             if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
                 *final_only = bounded && !seen_between[id];
+            }
+            if let Operator::Rank(rank) = &mut self.nodes[id].operator {
+                rank.final_only = bounded && !seen_between[id] && !timed[id] && !rank.first_by_time;
             }
         }
     }

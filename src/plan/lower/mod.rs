@@ -3,10 +3,13 @@
 mod aggregate;
 mod calc;
 mod finish;
+mod interval_join;
 mod join;
 mod rank;
 mod regular_join;
 mod set_operation;
+mod top_n;
+mod unnest;
 
 use std::sync::Arc;
 
@@ -19,12 +22,14 @@ use super::changelog::ScanChanges;
 use super::expr::{Expression, time_type};
 use super::node::{Node, NodeId, Operator, OutputTarget, PlanOutput, PrintOrder, Scan, StreamPlan};
 use super::props::{ChangelogMode, Distribution, Props, WindowColumns};
+use super::rowtime;
 use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
+use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
 /// What the caller knows and the logical plans do not say.
@@ -112,7 +117,8 @@ impl<'a> Lowerer<'a> {
                 })
             }
         };
-        self.outputs.push(PlanOutput { node, target, text: output.text.clone() });
+        let (text, place) = (output.text.clone(), output.place.clone());
+        self.outputs.push(PlanOutput { node, target, text, place });
         Ok(())
     }
 
@@ -121,6 +127,9 @@ impl<'a> Lowerer<'a> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Projection(p) => {
+                if let Some(node) = self.projected_unnest(p)? {
+                    return Ok(node);
+                }
                 let input = self.plan(&p.input)?;
                 let columns = self.compile_all(&p.expr, p.input.schema(), input)?;
                 let names = p.schema.as_arrow().clone();
@@ -132,6 +141,7 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
             LogicalPlan::Window(w) => self.rank(w),
             LogicalPlan::Join(j) => self.join(j),
+            LogicalPlan::Limit(l) => self.limit(l),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
             LogicalPlan::EmptyRelation(e) => {
                 let rows = usize::from(e.produce_one_row);
@@ -146,6 +156,9 @@ impl<'a> Lowerer<'a> {
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Extension(Extension { node }) => {
+                if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
+                    return self.unnest(unnest, None);
+                }
                 if let Some(set) = node.as_any().downcast_ref::<SetNode>() {
                     return self.set_operation(set);
                 }
@@ -154,6 +167,7 @@ impl<'a> Lowerer<'a> {
                     None => Err(unsupported(node.name())),
                 }
             }
+            LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
         }
     }
@@ -234,6 +248,7 @@ impl<'a> Lowerer<'a> {
             distribution: Distribution::Any,
             bounded: nodes.iter().all(|n| props(n).bounded),
             window_delay: nodes.iter().map(|n| props(n).window_delay).max().unwrap_or(0),
+            rowtimes: Vec::new(),
         };
         self.add(Operator::Union, nodes, schema, props)
     }
@@ -336,6 +351,10 @@ impl<'a> Lowerer<'a> {
                 && n.schema == schema
         });
         NodeId(same.unwrap_or_else(|| {
+            let mut props = props;
+            let below: Vec<&Node> = inputs.iter().map(|i| &self.nodes[i.0]).collect();
+            let width = schema.fields().len();
+            props.rowtimes = rowtime::derive(&operator, &props, &below, width);
             self.nodes.push(Node { operator, inputs, schema, props, settings });
             self.nodes.len() - 1
         }))
@@ -433,8 +452,8 @@ pub(super) fn unsupported(what: &str) -> Error {
 
 fn describe(plan: &LogicalPlan) -> String {
     match plan {
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
         LogicalPlan::Unnest(_) => "UNNEST".into(),
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE".into(),
         other => {
             let text = other.display().to_string();
