@@ -354,7 +354,7 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
-        Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::Rank(rank) => (rank.name(), super::rank::build(plan, node, rank)?),
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }

@@ -118,10 +118,10 @@ impl Lowerer<'_> {
     pub(super) fn drop_rank_numbers(&mut self) -> Result<()> {
         for id in 0..self.nodes.len() {
             let Operator::Rank(rank) = &self.nodes[id].operator else { continue };
-            let last = self.nodes[id].schema.fields().len() - 1;
             if !rank.number || self.outputs.iter().any(|o| o.node.0 == id) {
                 continue;
             }
+            let last = self.nodes[id].schema.fields().len() - 1;
             let reads = |n: &super::Node| n.inputs.contains(&NodeId(id));
             let passes_over = |n: &super::Node| match &n.operator {
                 Operator::Calc(calc) => {
