@@ -51,6 +51,23 @@ impl Input {
         }
     }
 
+    /// Hands on what has arrived, with the right to send it.
+    pub fn pass(&mut self, mut hand: impl FnMut(Capability<EventTime>, UpdateBatch)) {
+        let mut each = |cap: Option<Capability<EventTime>>, data: &mut UpdateBatch| {
+            if let Some(cap) = cap {
+                hand(cap, std::mem::take(data));
+            }
+        };
+        match self {
+            Input::Forward(input) => {
+                input.for_each(|cap, data| each(cap.retain_least(0), data));
+            }
+            Input::Exchanged(input) => {
+                input.for_each(|cap, data| each(cap.retain_least(0), data));
+            }
+        }
+    }
+
     /// Takes what has arrived.
     pub fn drain(&mut self, mut take: impl FnMut(UpdateBatch)) {
         match self {

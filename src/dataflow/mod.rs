@@ -5,8 +5,12 @@
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
+//! * [`interval_join`]: joins whose times bound one another
 //! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
+//! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
+//! * [`join`]: updating joins over shared arrangements
+//! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
@@ -17,6 +21,8 @@ pub mod expand;
 pub mod first_row;
 pub mod flow;
 pub mod group_aggregate;
+pub mod interval_join;
+pub mod join;
 pub mod logic;
 pub mod metrics;
 #[cfg(test)]
@@ -28,11 +34,13 @@ pub mod runtime;
 pub mod session_aggregate;
 pub mod session_assign;
 pub mod sessions;
+pub mod set_operation;
 pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
 pub mod ticks;
+pub mod unnest;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

@@ -79,7 +79,7 @@ fn write_node(
         let _ = writeln!(text, "{indent}Reused(#{})", id.0);
         return;
     }
-    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties(id, node));
+    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties(plan, id, node));
     if let Some(state) = state(plan, node) {
         let _ = writeln!(text, "{indent}  | {state}");
     }
@@ -101,7 +101,7 @@ fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
     }
 }
 
-fn properties(id: NodeId, node: &Node) -> String {
+fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
     let mode = match node.props.mode {
         ChangelogMode::Append => "[I]",
         ChangelogMode::Retract => "[I,UB,UA,D]",
@@ -111,10 +111,14 @@ fn properties(id: NodeId, node: &Node) -> String {
         let _ = write!(text, " key=[{}]", names(node, key));
     }
     let time = match (&node.operator, node.props.window.pair()) {
-        (Operator::GroupAggregate { .. }, _)
+        (Operator::GroupAggregate { .. } | Operator::SetOperation { .. }, _)
         | (Operator::Rank(Rank { first_by_time: false, .. }), _) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
+        (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
+            format!("tick({} ms)", node.settings.time_resolution.tick_ms())
+        }
+        (Operator::Join(_), _) => "event time".into(),
         (_, Some(_)) if has_state(node) => match node.props.window_delay {
             0 => "window_end - 1 ms".into(),
             1 => "window_end".into(),
@@ -140,6 +144,9 @@ fn has_state(node: &Node) -> bool {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::IntervalJoin(_)
+            | Operator::Join(_)
+            | Operator::SetOperation { .. }
             | Operator::Rank(_)
     )
 }
@@ -192,6 +199,14 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         }
         Operator::WindowJoin(join) => {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
+        }
+        Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
+        Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
+        Operator::Join(join) => super::joins::join_state(plan, node, join)?,
+        Operator::SetOperation { .. } => {
+            "state: keyed by the whole row, unbounded: no predicate limits the distinct rows; take \
+             the rows of one window to bound it"
+                .to_string()
         }
         Operator::Rank(rank) => rank_state(rank, input, &keyed(&rank.partition)),
         _ => return None,
@@ -263,7 +278,7 @@ fn order_text(order: &[SortColumn], of: impl Fn(&[usize]) -> String) -> String {
     order.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
-fn names(node: &Node, columns: &[usize]) -> String {
+pub(super) fn names(node: &Node, columns: &[usize]) -> String {
     let names: Vec<_> = columns.iter().map(|&c| node.schema.field(c).name().as_str()).collect();
     names.join(", ")
 }
@@ -365,6 +380,17 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
                 let _ = write!(text, ", where=[{filter}]");
             }
             text + ")"
+        }
+        Operator::Unnest(unnest) => {
+            let outer = if unnest.outer { ", outer" } else { "" };
+            let count = if unnest.ordinality { ", with ordinality" } else { "" };
+            format!("Unnest([{}], keep=[{}]{outer}{count})", of(&unnest.lists), of(&unnest.keep))
+        }
+        Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
+        Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
+        Operator::Join(join) => super::joins::join_text(plan, node, join),
+        Operator::SetOperation { kind, all } => {
+            format!("SetOperation({}{})", kind.name(), if *all { " ALL" } else { "" })
         }
     }
 }

@@ -9,9 +9,11 @@ use datafusion::common::JoinType;
 
 use super::aggregate::AggregateCall;
 use super::expr::Expression;
+use super::interval::IntervalJoin;
 use super::props::Props;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
+use crate::sql::set_operation::SetKind;
 use crate::sql::settings::Settings;
 use crate::sql::window::WindowSpec;
 
@@ -157,6 +159,26 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
+    /// Rows of two append-only inputs whose times bound one another.
+    IntervalJoin(IntervalJoin),
+    /// One row an element of arrays and maps, beside columns of the row that they are of.
+    Unnest(Unnest),
+    /// Its input, brought to the workers by its keys and indexed by them; every join that reads the
+    /// node shares the one index. Schema and changelog mode are those of the input.
+    Arrange {
+        /// The key columns; none brings all rows to one worker.
+        keys: Vec<usize>,
+    },
+    /// A join of two collections that may change at any time; both inputs are
+    /// [`Operator::Arrange`] nodes by the join's keys.
+    Join(Join),
+    /// `INTERSECT` or `EXCEPT` of two inputs with the same columns.
+    SetOperation {
+        /// Which.
+        kind: SetKind,
+        /// Whether duplicates count (`ALL`).
+        all: bool,
+    },
     /// Rows of each partition ranked; those with `from <= rank <= to` kept.
     Rank(Rank),
 }
@@ -256,6 +278,42 @@ pub struct WindowJoin {
     pub null_equals_null: bool,
     /// A condition over left columns, then right columns.
     pub filter: Option<Expression>,
+}
+
+/// One row an element of arrays and maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unnest {
+    /// The columns passed on, first.
+    pub keep: Vec<usize>,
+    /// The columns unnested: first elements together, then second ones, and so on.
+    pub lists: Vec<usize>,
+    /// Whether a row without elements is kept, with NULLs.
+    pub outer: bool,
+    /// Whether the last column counts the elements of each row from 1.
+    pub ordinality: bool,
+    /// Whether elements that are rows become columns.
+    pub flatten: bool,
+}
+
+/// An updating join.
+///
+/// Two rows match if their keys are equal and the condition is true. SQL's `NOT IN` with NULLs is
+/// not a kind of its own: it is a union of anti joins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Join {
+    /// The kind: all are supported.
+    pub kind: JoinType,
+    /// Key columns of the left input, which is arranged by them; none: every pair of rows.
+    pub left_keys: Vec<usize>,
+    /// Key columns of the right input, pair by pair of the same type.
+    pub right_keys: Vec<usize>,
+    /// Whether NULL keys match (`IS NOT DISTINCT FROM`).
+    pub null_equals_null: bool,
+    /// A condition over left columns, then right columns.
+    pub filter: Option<Expression>,
+    /// Which columns are produced, by their place in left columns, then right columns, then (for
+    /// the mark kinds) the mark: BOOLEAN, whether the row has a match, never NULL.
+    pub columns: Vec<usize>,
 }
 
 /// What becomes of a node's rows.

@@ -31,6 +31,7 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                     | Operator::SessionAssign { .. }
                     | Operator::WindowRank(_)
                     | Operator::WindowJoin(_)
+                    | Operator::IntervalJoin(_)
                     | Operator::Rank(Rank { first_by_time: true, .. })
             )
     };
@@ -129,6 +130,7 @@ impl Lowerer<'_> {
             let wanted: Vec<usize> = wanted.into_iter().collect();
             let union: SchemaRef = Arc::new(stored.project(&wanted)?);
             let scan = scan_of(&first.table, &union)?;
+            let rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
             let template = &self.nodes[ids[0]];
             ids.iter().for_each(|&id| {
                 merged.insert(id, NodeId(nodes.len()));
@@ -137,7 +139,7 @@ impl Lowerer<'_> {
                 schema: Arc::clone(&scan.columns),
                 operator: Operator::Scan(scan),
                 inputs: vec![],
-                props: Props { unique_key: None, ..template.props.clone() },
+                props: Props { unique_key: None, rowtimes, ..template.props.clone() },
                 settings: Arc::clone(&template.settings),
             });
         }
@@ -191,7 +193,11 @@ impl Lowerer<'_> {
                 Operator::Calc(_)
                     | Operator::Union
                     | Operator::Expand { .. }
+                    | Operator::Unnest(_)
                     | Operator::GroupAggregate { .. }
+                    | Operator::Arrange { .. }
+                    | Operator::Join(_)
+                    | Operator::SetOperation { .. }
                     | Operator::Rank(Rank { first_by_time: false, .. })
             );
             let keeps_times = matches!(

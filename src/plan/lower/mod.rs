@@ -3,9 +3,13 @@
 mod aggregate;
 mod calc;
 mod finish;
+mod interval_join;
 mod join;
 mod rank;
+mod regular_join;
+mod set_operation;
 mod top_n;
+mod unnest;
 
 use std::sync::Arc;
 
@@ -17,11 +21,14 @@ use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan, TableSou
 use super::expr::{Expression, time_type};
 use super::node::{Node, NodeId, Operator, OutputTarget, PlanOutput, PrintOrder, Scan, StreamPlan};
 use super::props::{ChangelogMode, Distribution, Props, WindowColumns};
+use super::rowtime;
 use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
+use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
+use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
 /// What the caller knows and the logical plans do not say.
@@ -116,6 +123,9 @@ impl<'a> Lowerer<'a> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Projection(p) => {
+                if let Some(node) = self.projected_unnest(p)? {
+                    return Ok(node);
+                }
                 let input = self.plan(&p.input)?;
                 let columns = self.compile_all(&p.expr, p.input.schema(), input)?;
                 let names = p.schema.as_arrow().clone();
@@ -139,11 +149,18 @@ impl<'a> Lowerer<'a> {
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Extension(Extension { node }) => {
+                if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
+                    return self.unnest(unnest, None);
+                }
+                if let Some(set) = node.as_any().downcast_ref::<SetNode>() {
+                    return self.set_operation(set);
+                }
                 match node.as_any().downcast_ref::<WindowNode>() {
                     Some(window) => self.window(window),
                     None => Err(unsupported(node.name())),
                 }
             }
+            LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
         }
     }
@@ -199,7 +216,11 @@ impl<'a> Lowerer<'a> {
 
     fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema) -> Result<NodeId> {
         let nodes = inputs.iter().map(|i| self.plan(i)).collect::<Result<Vec<_>>>()?;
-        let schema = Arc::new(schema.as_arrow().clone());
+        Ok(self.union_of(nodes, Arc::new(schema.as_arrow().clone())))
+    }
+
+    /// All rows of `nodes`, of which there is at least one.
+    pub(super) fn union_of(&mut self, nodes: Vec<NodeId>, schema: SchemaRef) -> NodeId {
         let props = |n: &NodeId| &self.nodes[n.0].props;
         let window = props(&nodes[0]).window;
         let same_window = nodes.iter().all(|n| props(n).window == window);
@@ -210,8 +231,9 @@ impl<'a> Lowerer<'a> {
             distribution: Distribution::Any,
             bounded: nodes.iter().all(|n| props(n).bounded),
             window_delay: nodes.iter().map(|n| props(n).window_delay).max().unwrap_or(0),
+            rowtimes: Vec::new(),
         };
-        Ok(self.add(Operator::Union, nodes, schema, props))
+        self.add(Operator::Union, nodes, schema, props)
     }
 
     fn values(&mut self, batch: RecordBatch) -> NodeId {
@@ -312,6 +334,10 @@ impl<'a> Lowerer<'a> {
                 && n.schema == schema
         });
         NodeId(same.unwrap_or_else(|| {
+            let mut props = props;
+            let below: Vec<&Node> = inputs.iter().map(|i| &self.nodes[i.0]).collect();
+            let width = schema.fields().len();
+            props.rowtimes = rowtime::derive(&operator, &props, &below, width);
             self.nodes.push(Node { operator, inputs, schema, props, settings });
             self.nodes.len() - 1
         }))
@@ -403,6 +429,7 @@ pub(super) fn unsupported(what: &str) -> Error {
 fn describe(plan: &LogicalPlan) -> String {
     match plan {
         LogicalPlan::Unnest(_) => "UNNEST".into(),
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE".into(),
         other => {
             let text = other.display().to_string();
