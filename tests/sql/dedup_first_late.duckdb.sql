@@ -5,5 +5,5 @@ WITH ticked AS (
 ), firsts AS (SELECT * FROM ranked WHERE rn = 1)
 SELECT 'first' AS kind, k, id FROM firsts
 UNION ALL
-SELECT 'late', 'OPERATOR', COUNT(*) FROM ticked AS t JOIN firsts AS f
-ON t.k IS NOT DISTINCT FROM f.k AND t.tick > f.tick AND t.ts < f.ts HAVING COUNT(*) > 0
+SELECT 'late', 'rows', COUNT(*) FROM ticked AS t JOIN firsts AS f
+ON t.k IS NOT DISTINCT FROM f.k AND t.tick > f.tick AND t.ts < f.ts
