@@ -4,6 +4,7 @@
 //! * [`render`]: the match
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
+//! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
 //! * [`interval_join`]: joins whose times bound one another
 //! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
@@ -14,6 +15,7 @@
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
+pub mod changelog_normalize;
 pub mod clock;
 pub mod collect;
 pub mod driver;

@@ -104,6 +104,7 @@ fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
 fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
     let mode = match node.props.mode {
         ChangelogMode::Append => "[I]",
+        ChangelogMode::Upsert => "[I,UA,D]",
         ChangelogMode::Retract => "[I,UB,UA,D]",
     };
     let mut text = format!("#{} changelog={mode}", id.0);
@@ -111,8 +112,13 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         let _ = write!(text, " key=[{}]", names(node, key));
     }
     let time = match (&node.operator, node.props.window.pair()) {
-        (Operator::GroupAggregate { .. } | Operator::SetOperation { .. }, _)
-        | (Operator::Rank(Rank { first_by_time: false, .. }), _) => {
+        (
+            Operator::GroupAggregate { .. }
+            | Operator::SetOperation { .. }
+            | Operator::ChangelogNormalize { .. }
+            | Operator::Rank(Rank { first_by_time: false, .. }),
+            _,
+        ) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
         (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
@@ -148,6 +154,7 @@ fn has_state(node: &Node) -> bool {
             | Operator::Join(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. }
     )
 }
 
@@ -209,6 +216,11 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
                 .to_string()
         }
         Operator::Rank(rank) => rank_state(rank, input, &keyed(&rank.partition)),
+        Operator::ChangelogNormalize { keys, .. } => format!(
+            "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
+             deletions take rows out",
+            keyed(keys)
+        ),
         _ => return None,
     })
 }
@@ -391,6 +403,9 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
         Operator::Join(join) => super::joins::join_text(plan, node, join),
         Operator::SetOperation { kind, all } => {
             format!("SetOperation({}{})", kind.name(), if *all { " ALL" } else { "" })
+        }
+        Operator::ChangelogNormalize { keys, .. } => {
+            format!("ChangelogNormalize(key=[{}])", of(keys))
         }
     }
 }

@@ -8,9 +8,11 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::JoinType;
 
 use super::aggregate::AggregateCall;
+use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::interval::IntervalJoin;
 use super::props::Props;
+use crate::error::Location;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
 use crate::sql::set_operation::SetKind;
@@ -181,6 +183,13 @@ pub enum Operator {
     },
     /// Rows of each partition ranked; those with `from <= rank <= to` kept.
     Rank(Rank),
+    /// The collection that a log of changes adds up to: at most one row a key.
+    ChangelogNormalize {
+        /// The primary key.
+        keys: Vec<usize>,
+        /// Whether the log says what a key's row is now, so that nothing is out of place in it.
+        upsert: bool,
+    },
 }
 
 /// Reads a table.
@@ -192,6 +201,8 @@ pub struct Scan {
     pub columns: SchemaRef,
     /// Rowtime and watermark over those columns; ingestion time if absent.
     pub watermark: Option<(Expression, Expression)>,
+    /// For a table whose records are changes: how.
+    pub changes: Option<ScanChanges>,
 }
 
 impl PartialEq for Scan {
@@ -325,6 +336,23 @@ pub struct PlanOutput {
     pub target: OutputTarget,
     /// The statement's text.
     pub text: String,
+    /// Where the statement begins.
+    pub place: Option<Location>,
+}
+
+impl PlanOutput {
+    /// The columns that tell which rows are the same row before and after a change: those of the
+    /// sink's primary key, else a key of the rows; empty if there is none.
+    pub fn key(&self, node: &Node) -> Vec<usize> {
+        if let OutputTarget::Sink(table) = &self.target {
+            let place = |name: &String| node.schema.index_of(name).ok();
+            let key: Option<Vec<usize>> = table.primary_key.iter().map(place).collect();
+            if let Some(key) = key.filter(|key| !key.is_empty()) {
+                return key;
+            }
+        }
+        node.props.unique_key.clone().unwrap_or_default()
+    }
 }
 
 /// What becomes of rows.

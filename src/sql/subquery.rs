@@ -18,7 +18,7 @@ use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::split_conjunction;
 use datafusion::logical_expr::{
     BinaryExpr, Expr, ExprSchemable, FetchType, LogicalPlan, LogicalPlanBuilder, Operator,
-    Subquery, lit, not, when,
+    Subquery, lit, not,
 };
 
 use super::context::stream_table;
@@ -312,11 +312,32 @@ impl Rewriter<'_> {
             true => {
                 let null = exists(filtered(&parts.plan, parts.value.is_null())?);
                 let unknown = null.or(of.expr.is_null().and(exists(parts.plan)));
+                // Each subquery once: every mention becomes a join.
                 let nothing = Expr::Literal(ScalarValue::Boolean(None), None);
-                when(found, lit(true)).when(unknown, nothing).otherwise(lit(false))?
+                found.or(unknown.and(nothing))
             }
         };
         Ok(if of.negated { not(found) } else { found })
+    }
+
+    /// The rows below the last projection of a correlated subquery, and what is projected: what
+    /// they are compared with is pulled up from there, as the correlation is. Names of columns that
+    /// the outer query has as well would be taken for its own.
+    fn under_projection(&self, of: &InSubquery) -> Option<(LogicalPlan, Expr)> {
+        if of.subquery.outer_ref_columns.is_empty() {
+            return None;
+        }
+        let mut plan = of.subquery.subquery.as_ref();
+        while let LogicalPlan::Distinct(distinct) = plan {
+            plan = distinct.input();
+        }
+        let LogicalPlan::Projection(projection) = plan else { return None };
+        let taken = |c: &&Column| projection.input.schema().has_column(c);
+        if of.expr.column_refs().iter().any(taken) {
+            return None;
+        }
+        let value = projection.expr.first()?.clone().unalias();
+        Some((projection.input.as_ref().clone(), value))
     }
 
     /// What an `IN` compares; `None` if the left side is itself of an outer query.
@@ -324,11 +345,18 @@ impl Rewriter<'_> {
         if of.expr.contains_outer() || has_subquery(&of.expr) {
             return Ok(None);
         }
-        *self.aliases += 1;
-        let plan = LogicalPlanBuilder::from(of.subquery.subquery.as_ref().clone())
-            .alias(format!("__in_{}", self.aliases))?
-            .build()?;
-        let value = Expr::Column(Column::from(plan.schema().qualified_field(0)));
+        let plan = of.subquery.subquery.as_ref();
+        let (plan, value) = match self.under_projection(of) {
+            Some(found) => found,
+            None => {
+                *self.aliases += 1;
+                let plan = LogicalPlanBuilder::from(plan.clone())
+                    .alias(format!("__in_{}", self.aliases))?
+                    .build()?;
+                let value = Expr::Column(Column::from(plan.schema().qualified_field(0)));
+                (plan, value)
+            }
+        };
         let outer = of.expr.as_ref().clone().transform_up(|expr| match expr {
             Expr::Column(column) => {
                 let field = Arc::clone(self.schema.qualified_field_from_column(&column)?.1);
@@ -342,9 +370,9 @@ impl Rewriter<'_> {
 }
 
 struct Parts {
-    /// The subquery under a name of its own.
+    /// The rows of the subquery.
     plan: LogicalPlan,
-    /// Its column.
+    /// Its value.
     value: Expr,
     /// The left side, seen from the subquery.
     outer: Expr,
@@ -352,7 +380,13 @@ struct Parts {
     nullable: bool,
 }
 
+/// One filter, not one above another: the library loses the correlation of the lower one.
 fn filtered(plan: &LogicalPlan, predicate: Expr) -> Result<LogicalPlan> {
+    if let LogicalPlan::Filter(below) = plan {
+        let both = below.predicate.clone().and(predicate);
+        let input = below.input.as_ref().clone();
+        return LogicalPlanBuilder::from(input).filter(both)?.build();
+    }
     LogicalPlanBuilder::from(plan.clone()).filter(predicate)?.build()
 }
 

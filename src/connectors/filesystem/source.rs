@@ -113,6 +113,8 @@ impl FilesystemSource {
             options: options.with_prefix(&format!("{format}.")),
             stored: Arc::clone(&layout.stored),
             wanted: Arc::clone(&layout.wanted),
+            metadata: layout.metadata.clone(),
+            keyed: !spec.table.primary_key.is_empty(),
             table: spec.table.name.clone(),
         };
         let encoding = if format == "parquet" {
@@ -511,6 +513,7 @@ impl Shared {
                 let records = decoder.decode(text, &file.name, offset, first)?;
                 decoded.dead_letters = records.dead_letters;
                 decoded.row_offsets = RowOffsets::Behind(records.starts);
+                decoded.kinds = records.kinds;
                 records.rows
             }
             Content::Rows(rows) => {
