@@ -410,7 +410,7 @@ fn logic_of(
         Operator::SetOperation { kind, all } => {
             ("SetOperation", super::set_operation::build(*kind, *all, node))
         }
-        Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::Rank(rank) => (rank.name(), super::rank::build(plan, node, rank)?),
         Operator::ChangelogNormalize { .. } => {
             ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
         }

@@ -3,7 +3,7 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::aggregate::{AggregateCall, AggregateFunction};
+use super::aggregate::{AggregateCall, AggregateFunction, QuantileKind};
 use super::exchange::routes;
 use super::node::{
     Node, NodeId, Operator, OutputTarget, Rank, RankKind, SortColumn, StreamPlan, WindowInput,
@@ -442,6 +442,12 @@ fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> String {
             AggregateFunction::FirstValue => "FIRST_VALUE".into(),
             AggregateFunction::LastValue => "LAST_VALUE".into(),
             AggregateFunction::ListAgg { .. } => "LISTAGG".into(),
+            AggregateFunction::Quantile(quantile) => match quantile.kind {
+                QuantileKind::Continuous => format!("PERCENTILE_CONT {}", quantile.fraction()),
+                QuantileKind::Discrete => format!("PERCENTILE_DISC {}", quantile.fraction()),
+                QuantileKind::Median => "MEDIAN".into(),
+            },
+            AggregateFunction::Bits(operation) => format!("BIT_{operation:?}").to_uppercase(),
             AggregateFunction::Other(udaf) => udaf.name().to_uppercase(),
         };
         let args = match (input, call.args.is_empty()) {

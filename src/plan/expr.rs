@@ -115,6 +115,18 @@ impl Expression {
         }
     }
 
+    /// The integer column that is cast to another integer type, if that is all this expression
+    /// does; else itself.
+    pub fn uncast(&self, schema: &Schema) -> Self {
+        let cast = self.physical.downcast_ref::<CastExpr>();
+        let integer = cast.filter(|c| c.target_field().data_type().is_integer());
+        let column = integer.and_then(|c| c.expr().downcast_ref::<Column>()).map(Column::index);
+        match column.filter(|&c| c < schema.fields().len()) {
+            Some(c) if schema.field(c).data_type().is_integer() => Expression::column(schema, c),
+            _ => self.clone(),
+        }
+    }
+
     /// The constant this expression is, if it is one.
     pub fn as_literal(&self) -> Option<&ScalarValue> {
         self.physical.downcast_ref::<Literal>().map(Literal::value)

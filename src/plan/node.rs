@@ -261,6 +261,17 @@ pub struct Rank {
     pub final_only: bool,
 }
 
+impl Rank {
+    /// What the operator is called.
+    pub fn name(&self) -> &'static str {
+        match (self.first_by_time, self.partition.is_empty() && !self.number) {
+            (true, _) => "Deduplicate",
+            (false, true) if self.kind == RankKind::RowNumber => "Limit",
+            (false, _) => "Rank",
+        }
+    }
+}
+
 /// A join of two windowed inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowJoin {
