@@ -11,3 +11,4 @@ pub mod joins;
 pub mod lower;
 pub mod node;
 pub mod props;
+mod recursion;

@@ -188,6 +188,7 @@ impl Lowerer<'_> {
                     | Operator::Union
                     | Operator::Expand { .. }
                     | Operator::Unnest(_)
+                    | Operator::Recursive(_)
                     | Operator::GroupAggregate { .. }
                     | Operator::Arrange { .. }
                     | Operator::Join(_)
@@ -201,6 +202,9 @@ impl Lowerer<'_> {
             let bounded = self.nodes[id].props.bounded;
             if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
                 *final_only = bounded && !seen_between[id];
+            }
+            if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
+                recursive.final_only = bounded && !seen_between[id];
             }
         }
     }
