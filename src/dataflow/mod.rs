@@ -4,6 +4,10 @@
 //! * [`render`]: the match
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
+//! * [`changelog_normalize`]: the collection that a log of changes adds up to
+//! * [`calc`], [`expand`], [`window_assign`]: operators without state
+//! * [`interval_join`]: joins whose times bound one another
+//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`join`]: updating joins over shared arrangements
@@ -11,12 +15,15 @@
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
+pub mod changelog_normalize;
 pub mod clock;
 pub mod collect;
 pub mod driver;
 pub mod expand;
+pub mod first_row;
 pub mod flow;
 pub mod group_aggregate;
+pub mod interval_join;
 pub mod join;
 pub mod logic;
 pub mod metrics;
@@ -24,6 +31,7 @@ pub mod metrics;
 mod oracle;
 pub mod outputs;
 pub mod recursive;
+pub mod rank;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;
@@ -34,6 +42,7 @@ pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
+pub mod ticks;
 pub mod unnest;
 pub mod window_aggregate;
 pub mod window_assign;

@@ -165,7 +165,10 @@ impl<'s> Renderer<'s, '_> {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
-            | Operator::SetOperation { .. } => {
+            | Operator::IntervalJoin(_)
+            | Operator::SetOperation { .. }
+            | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. } => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -208,9 +211,7 @@ impl<'s> Renderer<'s, '_> {
             Operator::Calc(_)
             | Operator::Expand { .. }
             | Operator::WindowAssign { .. }
-            | Operator::Unnest(_) => {
-                self.table_of(*node.inputs.first()?)
-            }
+            | Operator::Unnest(_) => self.table_of(*node.inputs.first()?),
             _ => None,
         }
     }
@@ -409,10 +410,18 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
+        Operator::IntervalJoin(join) => {
+            let logic = super::interval_join::build(node, join, input(0), input(1));
+            ("IntervalJoin", Box::new(logic))
+        }
         Operator::SetOperation { kind, all } => {
             let resolution = node.settings.time_resolution;
             let logic = super::set_operation::SetOperation::new(*kind, *all, output, resolution);
             ("SetOperation", Box::new(logic))
+        }
+        Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::ChangelogNormalize { .. } => {
+            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
         }
         Operator::Scan(_)
         | Operator::Values(_)

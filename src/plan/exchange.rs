@@ -35,6 +35,8 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::WindowRank(rank) => {
             vec![by_keys(plan, node, &rank.partition, &[rank.start, rank.end])]
         }
+        Operator::Rank(rank) => vec![by_keys(plan, node, &rank.partition, &[])],
+        Operator::ChangelogNormalize { keys, .. } => vec![Some(Route::Hash(keys.clone()))],
         Operator::WindowJoin(join) => {
             let side = |window: (usize, usize), keys: &[usize]| {
                 let columns =
@@ -43,6 +45,9 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
             };
             vec![side(join.left_window, &join.left_keys), side(join.right_window, &join.right_keys)]
         }
+        Operator::IntervalJoin(join) => {
+            vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
+        }
         Operator::Arrange { keys } => vec![to_index(plan, node.inputs[0], keys)],
         Operator::Join(_) => vec![None, None],
         Operator::SetOperation { .. } => {
@@ -50,6 +55,11 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
             vec![Some(Route::Hash(all.clone())), Some(Route::Hash(all))]
         }
     }
+}
+
+/// By the hash of the keys; on one worker when there are none.
+fn keyed(keys: &[usize]) -> Route {
+    if keys.is_empty() { Route::Single } else { Route::Hash(keys.to_vec()) }
 }
 
 /// By the hash of the keys, or of the window when there are none; forward if it is so already.

@@ -51,6 +51,11 @@ impl Expression {
         Expression { physical: Arc::new(Column::new(name, index)) }
     }
 
+    /// The column at `index`, whatever its name.
+    pub fn at(index: usize) -> Self {
+        Expression { physical: Arc::new(Column::new("", index)) }
+    }
+
     /// The hidden time column of an input of `width` columns.
     pub fn event_time(width: usize) -> Self {
         Expression { physical: Arc::new(Column::new(TIME_COLUMN, width)) }

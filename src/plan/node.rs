@@ -8,8 +8,11 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::JoinType;
 
 use super::aggregate::AggregateCall;
+use super::changelog::ScanChanges;
 use super::expr::Expression;
+use super::interval::IntervalJoin;
 use super::props::Props;
+use crate::error::Location;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
 use crate::sql::set_operation::SetKind;
@@ -158,6 +161,8 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
+    /// Rows of two append-only inputs whose times bound one another.
+    IntervalJoin(IntervalJoin),
     /// One row an element of arrays and maps, beside columns of the row that they are of.
     Unnest(Unnest),
     /// Names defined by one another, to their fixed point.
@@ -189,6 +194,15 @@ pub enum Operator {
         /// Whether duplicates count (`ALL`).
         all: bool,
     },
+    /// Rows of each partition ranked; those with `from <= rank <= to` kept.
+    Rank(Rank),
+    /// The collection that a log of changes adds up to: at most one row a key.
+    ChangelogNormalize {
+        /// The primary key.
+        keys: Vec<usize>,
+        /// Whether the log says what a key's row is now, so that nothing is out of place in it.
+        upsert: bool,
+    },
 }
 
 /// Reads a table.
@@ -200,6 +214,8 @@ pub struct Scan {
     pub columns: SchemaRef,
     /// Rowtime and watermark over those columns; ingestion time if absent.
     pub watermark: Option<(Expression, Expression)>,
+    /// For a table whose records are changes: how.
+    pub changes: Option<ScanChanges>,
 }
 
 impl PartialEq for Scan {
@@ -234,6 +250,28 @@ pub struct WindowRank {
     pub from: u64,
     /// Greatest rank kept.
     pub to: u64,
+}
+
+/// Top-N, deduplication, and `ORDER BY .. LIMIT`, which is a rank of all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rank {
+    /// Partition columns.
+    pub partition: Vec<usize>,
+    /// The order within a partition; the whole row breaks ties.
+    pub order: Vec<SortColumn>,
+    /// Which numbering.
+    pub kind: RankKind,
+    /// Least rank kept, from 1.
+    pub from: u64,
+    /// Greatest rank kept; `u64::MAX` for all.
+    pub to: u64,
+    /// Whether the rank is the last column of the output.
+    pub number: bool,
+    /// The first row of each partition by event time, of input that only grows: once a tick is
+    /// closed its first rows are final.
+    pub first_by_time: bool,
+    /// Emit once, when the input has ended: nobody reads the changes in between.
+    pub final_only: bool,
 }
 
 /// A join of two windowed inputs.
@@ -331,6 +369,23 @@ pub struct PlanOutput {
     pub target: OutputTarget,
     /// The statement's text.
     pub text: String,
+    /// Where the statement begins.
+    pub place: Option<Location>,
+}
+
+impl PlanOutput {
+    /// The columns that tell which rows are the same row before and after a change: those of the
+    /// sink's primary key, else a key of the rows; empty if there is none.
+    pub fn key(&self, node: &Node) -> Vec<usize> {
+        if let OutputTarget::Sink(table) = &self.target {
+            let place = |name: &String| node.schema.index_of(name).ok();
+            let key: Option<Vec<usize>> = table.primary_key.iter().map(place).collect();
+            if let Some(key) = key.filter(|key| !key.is_empty()) {
+                return key;
+            }
+        }
+        node.props.unique_key.clone().unwrap_or_default()
+    }
 }
 
 /// What becomes of rows.

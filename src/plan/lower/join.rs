@@ -26,7 +26,11 @@ impl Lowerer<'_> {
         let (right, right_on) = self.key_columns(right, &on_right, join.right.schema())?;
         let left = Side { node: left, width: left_width, keys: left_on };
         let right = Side { node: right, width: right_width, keys: right_on };
-        match self.window_join(join, &left, &right)? {
+        if let Some(node) = self.window_join(join, &left, &right)? {
+            return Ok(node);
+        }
+        let sides = ((left.node, left.width, &*left.keys), (right.node, right.width, &*right.keys));
+        match self.interval_join(join, sides.0, sides.1)? {
             Some(node) => Ok(node),
             None => self.regular_join(join, left, right),
         }
@@ -73,7 +77,7 @@ impl Lowerer<'_> {
     }
 
     /// The join's own columns, without keys that were computed for it.
-    fn without_appended_keys(
+    pub(super) fn without_appended_keys(
         &mut self,
         node: NodeId,
         join: &Join,
@@ -155,7 +159,7 @@ impl Lowerer<'_> {
         Arc::new(Schema::new(fields))
     }
 
-    fn join_props(&self, kind: JoinType, left: NodeId, right: NodeId) -> Props {
+    pub(super) fn join_props(&self, kind: JoinType, left: NodeId, right: NodeId) -> Props {
         let (l, r) = (&self.nodes[left.0].props, &self.nodes[right.0].props);
         let offset = self.schema(left).fields().len();
         let moved = WindowColumns {
@@ -182,6 +186,7 @@ impl Lowerer<'_> {
             distribution: Distribution::Any,
             bounded: l.bounded && r.bounded,
             window_delay: l.window_delay.max(r.window_delay),
+            rowtimes: Vec::new(),
         }
     }
 }

@@ -3,12 +3,14 @@
 mod aggregate;
 mod calc;
 mod finish;
+mod interval_join;
 mod join;
 mod rank;
 mod recursion;
-mod unnest;
 mod regular_join;
 mod set_operation;
+mod top_n;
+mod unnest;
 
 use std::sync::Arc;
 
@@ -17,16 +19,18 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan, TableSource};
 
+use super::changelog::ScanChanges;
 use super::expr::{Expression, time_type};
 use super::node::{Node, NodeId, Operator, OutputTarget, PlanOutput, PrintOrder, Scan, StreamPlan};
 use super::props::{ChangelogMode, Distribution, Props, WindowColumns};
+use super::rowtime;
 use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
+use crate::sql::recursion::{RecursiveNode, WorkTable};
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
-use crate::sql::recursion::{RecursiveNode, WorkTable};
 use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
@@ -38,6 +42,8 @@ pub struct LowerOptions<'a> {
     pub changelog: bool,
     /// Whether late rows and dead letters are kept as views beside the job's own.
     pub side_views: bool,
+    /// What the records of a table's source are.
+    pub source_mode: &'a dyn Fn(&TableDef) -> ChangelogMode,
 }
 
 /// The stream plan of a job.
@@ -113,7 +119,8 @@ impl<'a> Lowerer<'a> {
                 })
             }
         };
-        self.outputs.push(PlanOutput { node, target, text: output.text.clone() });
+        let (text, place) = (output.text.clone(), output.place.clone());
+        self.outputs.push(PlanOutput { node, target, text, place });
         Ok(())
     }
 
@@ -136,6 +143,7 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
             LogicalPlan::Window(w) => self.rank(w),
             LogicalPlan::Join(j) => self.join(j),
+            LogicalPlan::Limit(l) => self.limit(l),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
             LogicalPlan::EmptyRelation(e) => {
                 let rows = usize::from(e.produce_one_row);
@@ -179,13 +187,23 @@ impl<'a> Lowerer<'a> {
             return Err(Error::internal(format!("table {} has no source", scan.table_name)));
         };
         let bounded = (self.options.is_bounded)(&table.table.def);
-        let operator = Operator::Scan(scan_of(&table.table, &schema)?);
+        let mode = (self.options.source_mode)(&table.table.def);
+        let scan = scan_of(&table.table, &schema, mode)?;
         let mut props = Props::source(bounded);
+        let is_log = scan.changes.as_ref().is_some_and(ScanChanges::is_log);
+        if scan.changes.is_some() {
+            props.mode = ChangelogMode::Retract;
+        }
         let key = &table.table.def.primary_key;
         let place = |name: &String| schema.fields().iter().position(|f| f.name() == name);
         props.unique_key = key.iter().map(place).collect::<Option<Vec<_>>>();
-        props.unique_key = props.unique_key.filter(|k| !k.is_empty());
-        Ok(self.add(operator, vec![], schema, props))
+        // Only a key that is kept to can be relied on; rows that are only added are believed.
+        let is_kept = is_log || props.mode == ChangelogMode::Append;
+        props.unique_key = props.unique_key.filter(|k| !k.is_empty() && is_kept);
+        if let (true, Some(key)) = (is_log, &props.unique_key) {
+            props.distribution = Distribution::Hash(key.clone());
+        }
+        Ok(self.add(Operator::Scan(scan), vec![], schema, props))
     }
 
     fn system_table(
@@ -235,6 +253,7 @@ impl<'a> Lowerer<'a> {
             distribution: Distribution::Any,
             bounded: nodes.iter().all(|n| props(n).bounded),
             window_delay: nodes.iter().map(|n| props(n).window_delay).max().unwrap_or(0),
+            rowtimes: Vec::new(),
         };
         self.add(Operator::Union, nodes, schema, props)
     }
@@ -337,6 +356,10 @@ impl<'a> Lowerer<'a> {
                 && n.schema == schema
         });
         NodeId(same.unwrap_or_else(|| {
+            let mut props = props;
+            let below: Vec<&Node> = inputs.iter().map(|i| &self.nodes[i.0]).collect();
+            let width = schema.fields().len();
+            props.rowtimes = rowtime::derive(&operator, &props, &below, width);
             self.nodes.push(Node { operator, inputs, schema, props, settings });
             self.nodes.len() - 1
         }))
@@ -363,21 +386,21 @@ impl<'a> Lowerer<'a> {
     }
 }
 
-/// The scan of `columns` of `table`, with its time expressions over those columns.
-pub(super) fn scan_of(table: &Arc<BoundTable>, columns: &SchemaRef) -> Result<Scan> {
-    let Some(watermark) = &table.watermark else {
-        return Ok(Scan {
-            table: Arc::clone(table),
-            columns: Arc::clone(columns),
-            watermark: None,
-        });
-    };
+/// The scan of `columns` of `table`, whose records are changes of `mode`, with its time expressions
+/// over those columns.
+pub(super) fn scan_of(
+    table: &Arc<BoundTable>,
+    columns: &SchemaRef,
+    mode: ChangelogMode,
+) -> Result<Scan> {
     let stored = table.def.stored_schema();
-    let mut wanted: Vec<_> =
-        columns.fields().iter().filter_map(|f| stored.index_of(f.name()).ok()).collect();
-    for column in watermark.time.column_refs().iter().chain(&watermark.watermark.column_refs()) {
-        wanted.extend(stored.index_of(&column.name).ok());
-    }
+    let place = |name: &String| stored.index_of(name).ok();
+    let mut wanted: Vec<_> = columns.fields().iter().filter_map(|f| place(f.name())).collect();
+    let times = table.watermark.iter().flat_map(|w| [&w.time, &w.watermark]);
+    let rowtime: Vec<String> =
+        times.flat_map(|e| e.column_refs()).map(|column| column.name.clone()).collect();
+    wanted.extend(rowtime.iter().filter_map(place));
+    wanted.extend(ScanChanges::needed(&table.def, mode).iter().filter_map(place));
     // What the query reads comes first and in its order: the scan is re-cut when scans are merged.
     let mut seen = Vec::new();
     wanted.retain(|c| {
@@ -386,14 +409,21 @@ pub(super) fn scan_of(table: &Arc<BoundTable>, columns: &SchemaRef) -> Result<Sc
             true
         }
     });
-    let columns: SchemaRef = Arc::new(stored.project(&wanted)?);
+    let mut columns: SchemaRef = Arc::new(stored.project(&wanted)?);
+    let changes = ScanChanges::new(&table.def, mode, &columns, &rowtime);
+    if let Some(changes) = &changes {
+        columns = changes.relaxed(&columns);
+    }
     let logical = DFSchema::try_from(columns.as_ref().clone())?;
     let compile = |e: &Expr| {
         let e = unqualified(e)?;
         Expression::compile(&e, &logical, &columns)
     };
-    let times = (compile(&watermark.time)?, compile(&watermark.watermark)?);
-    Ok(Scan { table: Arc::clone(table), columns, watermark: Some(times) })
+    let watermark = match &table.watermark {
+        Some(watermark) => Some((compile(&watermark.time)?, compile(&watermark.watermark)?)),
+        None => None,
+    };
+    Ok(Scan { table: Arc::clone(table), columns, watermark, changes })
 }
 
 fn unqualified(expr: &Expr) -> Result<Expr> {
@@ -427,6 +457,7 @@ pub(super) fn unsupported(what: &str) -> Error {
 
 fn describe(plan: &LogicalPlan) -> String {
     match plan {
+        LogicalPlan::Unnest(_) => "UNNEST".into(),
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
         other => {
             let text = other.display().to_string();

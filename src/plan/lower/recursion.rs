@@ -16,7 +16,7 @@ use crate::plan::aggregate::AggregateFunction;
 use crate::plan::explain;
 use crate::plan::expr::Expression;
 use crate::plan::node::{Node, NodeId, Operator, Recursive, StreamPlan};
-use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
+use crate::plan::props::{ChangelogMode, Props};
 use crate::sql::recursion::{RecursiveNode, Variable, WorkTable};
 
 /// The column that says which name a row of a recursion of several names is of.
@@ -131,11 +131,8 @@ impl Lowerer<'_> {
             && inner.nodes.iter().all(is_monotone);
         Props {
             mode: if only_grows { ChangelogMode::Append } else { ChangelogMode::Retract },
-            unique_key: None,
-            window: WindowColumns::default(),
-            distribution: Distribution::Any,
             bounded: inputs.iter().all(|id| of(id).bounded),
-            window_delay: 0,
+            ..Props::source(true)
         }
     }
 }

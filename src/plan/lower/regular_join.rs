@@ -232,6 +232,7 @@ impl Lowerer<'_> {
             },
             bounded: l.bounded && r.bounded,
             window_delay: l.window_delay.max(r.window_delay),
+            rowtimes: Vec::new(),
         }
     }
 

@@ -34,6 +34,7 @@ impl Lowerer<'_> {
             distribution: Distribution::Hash(all),
             bounded: l.bounded && r.bounded,
             window_delay: l.window_delay.max(r.window_delay),
+            rowtimes: Vec::new(),
         };
         let operator = Operator::SetOperation { kind: set.kind, all: set.all };
         Ok(self.add(operator, vec![left, right], schema, props))
