@@ -30,6 +30,7 @@ pub mod metrics;
 #[cfg(test)]
 mod oracle;
 pub mod outputs;
+pub mod recursive;
 pub mod rank;
 pub mod render;
 pub mod runtime;

@@ -96,6 +96,11 @@ impl Expression {
         Ok(Expression { physical: renamed.data })
     }
 
+    /// An expression that is compiled already.
+    pub fn new(physical: Arc<dyn PhysicalExpr>) -> Self {
+        Expression { physical }
+    }
+
     /// The compiled expression.
     pub fn physical(&self) -> &Arc<dyn PhysicalExpr> {
         &self.physical
