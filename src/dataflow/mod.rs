@@ -30,8 +30,8 @@ pub mod metrics;
 #[cfg(test)]
 mod oracle;
 pub mod outputs;
-pub mod recursive;
 pub mod rank;
+pub mod recursive;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;

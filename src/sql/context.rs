@@ -254,11 +254,7 @@ impl ContextProvider for Catalog {
         self.resolve(&name).ok_or_else(|| plan_datafusion_err!("table '{name}' not found"))
     }
 
-    fn create_cte_work_table(
-        &self,
-        name: &str,
-        schema: SchemaRef,
-    ) -> Result<Arc<dyn TableSource>> {
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
         Ok(Arc::new(WorkTable::alone(name, &schema)))
     }
 
