@@ -97,3 +97,5 @@ pub const SQL_STACK_BYTES: usize = 64 << 20;
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 /// Seconds that a connection to a process may take to say who it is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
+/// Rows of one side that a join applies before it emits and lets go of what has left.
+pub const JOIN_STEP_ROWS: usize = 2048;

@@ -151,6 +151,11 @@ impl Arrangement {
         self.counts.as_ref().map_or(1, |counts| counts.get(slot as usize))
     }
 
+    /// Whether a row may be there other than once.
+    pub fn has_counts(&self) -> bool {
+        self.counts.is_some()
+    }
+
     /// The slot behind `slot` in its chain, or [`NONE`].
     #[inline]
     pub fn next(&self, slot: u32) -> u32 {
@@ -187,9 +192,8 @@ impl Arrangement {
         let arrays = self.spec.keys.iter().map(|&key| batch.column(key));
         let keys = KeyColumns::read(arrays, batch.len())?;
         let times = batch.times();
-        let is_new = |row: usize| {
-            times[row] >= self.upper && (self.spec.keeps_nulls || !keys.is_null(row))
-        };
+        let is_new =
+            |row: usize| times[row] >= self.upper && (self.spec.keeps_nulls || !keys.is_null(row));
         let picked: Option<Vec<u32>> = (0..batch.len())
             .any(|row| !is_new(row))
             .then(|| (0..batch.len() as u32).filter(|&row| is_new(row as usize)).collect());
