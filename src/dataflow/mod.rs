@@ -6,6 +6,7 @@
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
+//! * [`over`]: functions over frames; [`temporal_filter`]: filters on `NOW()`
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
@@ -20,6 +21,7 @@ pub mod metrics;
 #[cfg(test)]
 mod oracle;
 pub mod outputs;
+pub mod over;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;
@@ -29,6 +31,7 @@ pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
+pub mod temporal_filter;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

@@ -136,12 +136,20 @@ impl<'s> Renderer<'s, '_> {
                     Ok(vec![super::window_assign::assign(batch, time, &spec, &schema)?])
                 })
             }
+            Operator::Clock => {
+                let schema = Arc::clone(&node.schema);
+                self.stateless(&format!("Clock#{}", id.0), node, wants, move |batch, _| {
+                    Ok(vec![super::temporal_filter::clock(batch, &schema)?])
+                })
+            }
             Operator::SessionAssign { .. }
             | Operator::GroupAggregate { .. }
             | Operator::WindowAggregate { .. }
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
-            | Operator::WindowJoin(_) => {
+            | Operator::WindowJoin(_)
+            | Operator::OverAggregate(_)
+            | Operator::TemporalFilter(_) => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -353,6 +361,8 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
+        Operator::OverAggregate(_) => super::over::build(plan, node)?,
+        Operator::TemporalFilter(_) => super::temporal_filter::build(plan, node)?,
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }
@@ -360,6 +370,7 @@ fn logic_of(
         | Operator::Calc(_)
         | Operator::Union
         | Operator::Expand { .. }
-        | Operator::WindowAssign { .. } => return Ok(None),
+        | Operator::WindowAssign { .. }
+        | Operator::Clock => return Ok(None),
     }))
 }

@@ -6,6 +6,7 @@ use std::fmt::Write;
 use super::aggregate::{AggregateCall, AggregateFunction};
 use super::exchange::routes;
 use super::node::{Node, NodeId, Operator, OutputTarget, RankKind, StreamPlan, WindowInput};
+use super::over::{OverAggregate, OverCall, OverFunction, OverRegime};
 use super::props::{ChangelogMode, Distribution};
 use crate::batch::partition::Route;
 use crate::sql::window::WindowSpec;
@@ -112,6 +113,14 @@ fn properties(id: NodeId, node: &Node) -> String {
         (Operator::GroupAggregate { .. }, _) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
+        (Operator::OverAggregate(over), _) if over.regime == OverRegime::Updating => {
+            format!("tick({} ms)", node.settings.time_resolution.tick_ms())
+        }
+        (Operator::OverAggregate(over), _)
+            if matches!(over.regime, OverRegime::Appending { .. }) =>
+        {
+            "row-time".into()
+        }
         (_, Some(_)) if has_state(node) => match node.props.window_delay {
             0 => "window_end - 1 ms".into(),
             1 => "window_end".into(),
@@ -137,6 +146,8 @@ fn has_state(node: &Node) -> bool {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::OverAggregate(_)
+            | Operator::TemporalFilter(_)
     )
 }
 
@@ -189,8 +200,71 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::WindowJoin(join) => {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
         }
+        Operator::OverAggregate(over) => {
+            let bound = match over.regime {
+                OverRegime::Windowed { .. } => until,
+                _ => over_bound(over),
+            };
+            let emits = if over.final_only { ", emits once when the input has ended" } else { "" };
+            format!("state: keyed by {}, {bound}{emits}", keyed(&over.partition))
+        }
+        Operator::TemporalFilter(filter) => {
+            let what = match (filter.from.is_empty(), filter.until.is_empty()) {
+                (true, _) => "present rows until NOW() lets them leave",
+                (false, true) => "rows until NOW() lets them appear",
+                (false, false) => "rows until NOW() lets them appear and leave",
+            };
+            format!("state: {what}, bounded: a row is dropped when the watermark passes its time")
+        }
         _ => return None,
     })
+}
+
+/// What bounds the state of an OVER outside of windows.
+fn over_bound(over: &OverAggregate) -> String {
+    if over.regime == OverRegime::Updating {
+        return "unbounded: rows of any place may come and go; over a table that only grows, order \
+                by its row-time and end frames at the current row to bound it"
+            .into();
+    }
+    let framed = |call: &&OverCall| call.function.reads_frame() && call.frame.start.is_some();
+    let rows = over.calls.iter().filter_map(|call| match &call.function {
+        OverFunction::Shift { back, .. } => Some(back.unsigned_abs()),
+        _ => None,
+    });
+    let of_frames = over.calls.iter().filter(framed).filter(|call| call.frame.rows);
+    let of_frames = of_frames.filter_map(|call| Some(call.frame.start?.unsigned_abs() + 1));
+    let rows = rows.chain(of_frames).max();
+    let ranged = over.calls.iter().filter(framed).any(|call| !call.frame.rows);
+    let by_keys = over.calls.iter().any(|call| !framed(&call));
+    let mut bounds = Vec::new();
+    bounds.extend(rows.map(|rows| format!("{rows} rows a key")));
+    if ranged {
+        bounds.push("rows until the watermark passes them by their RANGE".into());
+    }
+    if by_keys {
+        bounds.push("one result a key".into());
+    }
+    format!("bounded: {}", bounds.join(", "))
+}
+
+/// The calls of an OVER, with their frames.
+fn over_calls(input: Option<&Node>, calls: &[OverCall]) -> String {
+    let text = |call: &OverCall| {
+        let columns = call.columns();
+        let args = input.filter(|_| !columns.is_empty()).map(|input| names(input, &columns));
+        let name = match &call.function {
+            OverFunction::Aggregate(aggregate) => {
+                calls_text(input, std::slice::from_ref(aggregate))
+            }
+            function => format!("{}({})", function.name(), args.unwrap_or_default()),
+        };
+        match call.function.reads_frame() {
+            true => format!("{name} {}", call.frame),
+            false => name,
+        }
+    };
+    calls.iter().map(text).collect::<Vec<_>>().join(", ")
 }
 
 fn names(node: &Node, columns: &[usize]) -> String {
@@ -306,6 +380,24 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             }
             text + ")"
         }
+        Operator::OverAggregate(over) => {
+            let order: Vec<_> = over
+                .order
+                .iter()
+                .map(|by| {
+                    let down = if by.options.descending { " DESC" } else { "" };
+                    format!("{}{down}", of(&[by.column]))
+                })
+                .collect();
+            format!(
+                "OverAggregate(partitionBy=[{}], orderBy=[{}], select=[{}])",
+                of(&over.partition),
+                order.join(", "),
+                over_calls(input, &over.calls)
+            )
+        }
+        Operator::TemporalFilter(filter) => format!("TemporalFilter(where=[{}])", filter.text),
+        Operator::Clock => "Clock".into(),
     }
 }
 

@@ -9,4 +9,7 @@ pub mod explain;
 pub mod expr;
 pub mod lower;
 pub mod node;
+pub mod over;
 pub mod props;
+pub mod rowtime;
+pub mod temporal;

@@ -9,7 +9,9 @@ use datafusion::common::JoinType;
 
 use super::aggregate::AggregateCall;
 use super::expr::Expression;
+use super::over::OverAggregate;
 use super::props::Props;
+use super::temporal::TemporalFilter;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
 use crate::sql::settings::Settings;
@@ -157,6 +159,13 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
+    /// Functions over frames of ordered partitions.
+    OverAggregate(OverAggregate),
+    /// Rows while a comparison of theirs with `NOW()` holds. The inputs behind the first are
+    /// clocks.
+    TemporalFilter(TemporalFilter),
+    /// The latest event time of each batch, as a row without columns.
+    Clock,
 }
 
 /// Reads a table.

@@ -10,6 +10,7 @@ use super::{Lowerer, scan_of};
 use crate::error::Result;
 use crate::plan::expr::Expression;
 use crate::plan::node::{Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
+use crate::plan::over::OverRegime;
 use crate::plan::props::Props;
 use crate::sql::context::SystemTable;
 
@@ -24,16 +25,24 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
     }
     let can_be_late = |id: &NodeId| {
         reached[id.0]
-            && matches!(
-                nodes[id.0].operator,
+            && (matches!(
+                &nodes[id.0].operator,
                 Operator::WindowAggregate { .. }
                     | Operator::SessionAggregate { .. }
                     | Operator::SessionAssign { .. }
                     | Operator::WindowRank(_)
                     | Operator::WindowJoin(_)
-            )
+            ) || over_drops_late(&nodes[id.0].operator))
     };
     (0..nodes.len()).map(NodeId).filter(can_be_late).collect()
+}
+
+fn is_updating_over(operator: &Operator) -> bool {
+    matches!(operator, Operator::OverAggregate(over) if over.regime == OverRegime::Updating)
+}
+
+fn over_drops_late(operator: &Operator) -> bool {
+    matches!(operator, Operator::OverAggregate(over) if over.regime != OverRegime::Updating)
 }
 
 impl Lowerer<'_> {
@@ -188,7 +197,7 @@ impl Lowerer<'_> {
                     | Operator::Union
                     | Operator::Expand { .. }
                     | Operator::GroupAggregate { .. }
-            );
+            ) || is_updating_over(&self.nodes[id].operator);
             if seen_between[id] || !passes {
                 for input in self.nodes[id].inputs.clone() {
                     seen_between[input.0] = true;
@@ -197,6 +206,10 @@ impl Lowerer<'_> {
             let bounded = self.nodes[id].props.bounded;
             if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
                 *final_only = bounded && !seen_between[id];
+            }
+            if let Operator::OverAggregate(over) = &mut self.nodes[id].operator {
+                let updating = over.regime == OverRegime::Updating;
+                over.final_only = updating && bounded && !seen_between[id];
             }
         }
     }

@@ -4,7 +4,9 @@ mod aggregate;
 mod calc;
 mod finish;
 mod join;
+mod over;
 mod rank;
+mod temporal_filter;
 
 use std::sync::Arc;
 
@@ -64,12 +66,14 @@ pub(super) struct Lowerer<'a> {
     outputs: Vec<PlanOutput>,
     settings: Arc<Settings>,
     options: &'a LowerOptions<'a>,
+    /// The logical window, by its place in memory, that the filter being lowered ranks by.
+    ranked: Option<usize>,
 }
 
 impl<'a> Lowerer<'a> {
     fn new(options: &'a LowerOptions<'a>) -> Self {
         let settings = Arc::new(Settings::default());
-        Lowerer { nodes: Vec::new(), outputs: Vec::new(), settings, options }
+        Lowerer { nodes: Vec::new(), outputs: Vec::new(), settings, options, ranked: None }
     }
 
     fn output(&mut self, output: &BoundOutput) -> Result<()> {
@@ -124,7 +128,7 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::SubqueryAlias(a) => self.plan(&a.input),
             LogicalPlan::Aggregate(a) => self.aggregate(a),
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
-            LogicalPlan::Window(w) => self.rank(w),
+            LogicalPlan::Window(w) => self.over(w),
             LogicalPlan::Join(j) => self.join(j),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
             LogicalPlan::EmptyRelation(e) => {
