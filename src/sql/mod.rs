@@ -20,6 +20,7 @@ pub mod diagnostics;
 pub mod dialect;
 pub mod functions;
 pub mod interval;
+pub mod named_windows;
 pub mod optimize;
 pub mod output;
 pub mod proctime;

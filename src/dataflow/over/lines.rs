@@ -58,6 +58,11 @@ pub fn bounds(line: &Line, sheet: &Sheet, frame: &OverFrame) -> Vec<(u32, u32)> 
     let length = line.rows.len();
     let peer = |at: usize| sheet.peers[line.rows[at] as usize];
     let value = |at: usize| i128::from(sheet.values[line.rows[at] as usize]);
+    // What is near NULL is NULL.
+    let near = |at: usize, units: i64| match sheet.values[line.rows[at] as usize] {
+        null @ (i64::MIN | i64::MAX) => i128::from(null),
+        value => i128::from(value) + i128::from(units),
+    };
     let mut found = Vec::with_capacity(line.evaluated.len());
     let (mut start, mut end) = (0, 0);
     for at in line.evaluated.clone() {
@@ -76,7 +81,7 @@ pub fn bounds(line: &Line, sheet: &Sheet, frame: &OverFrame) -> Vec<(u32, u32)> 
                 start
             }
             Some(units) => {
-                let least = value(at) + i128::from(units);
+                let least = near(at, units);
                 while start < length && value(start) < least {
                     start += 1;
                 }
@@ -94,7 +99,7 @@ pub fn bounds(line: &Line, sheet: &Sheet, frame: &OverFrame) -> Vec<(u32, u32)> 
                 end
             }
             Some(units) => {
-                let most = value(at) + i128::from(units);
+                let most = near(at, units);
                 while end < length && value(end) <= most {
                     end += 1;
                 }
