@@ -217,3 +217,6 @@ pub fn clock(batch: &UpdateBatch, schema: &SchemaRef) -> Result<UpdateBatch> {
     };
     Ok(UpdateBatch::at(crate::batch::rows_without_columns(schema.clone(), 1)?, last))
 }
+
+#[cfg(test)]
+mod tests;
