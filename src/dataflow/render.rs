@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -33,8 +34,12 @@ type Rows<'s> = Stream<'s, EventTime, UpdateBatch>;
 
 /// Checks that every operator of `plan` can be built, before anything is.
 pub fn check(plan: &StreamPlan) -> Result<()> {
-    for node in &plan.nodes {
+    let mut shelf = super::join::Shelf::default();
+    for (id, node) in plan.nodes.iter().enumerate() {
         logic_of(plan, node, true)?;
+        if let Operator::Join(join) = &node.operator {
+            super::join::build(plan, NodeId(id), join, &mut shelf)?;
+        }
     }
     Ok(())
 }
@@ -57,6 +62,7 @@ pub fn render<'s>(
         plan: &plan,
         streams: Vec::new(),
         sides: Vec::new(),
+        shelf: super::join::Shelf::default(),
     };
     for id in 0..plan.nodes.len() {
         let (stream, side) = renderer.node(NodeId(id))?;
@@ -79,6 +85,8 @@ struct Renderer<'s, 'a> {
     plan: &'a StreamPlan,
     streams: Vec<Rows<'s>>,
     sides: Vec<SideStreams<'s>>,
+    /// The arrangements that this worker's joins share.
+    shelf: super::join::Shelf,
 }
 
 impl<'s> Renderer<'s, '_> {
@@ -142,6 +150,12 @@ impl<'s> Renderer<'s, '_> {
                     Ok(vec![super::temporal_filter::clock(batch, &schema)?])
                 })
             }
+            Operator::Unnest(unnest) => {
+                let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
+                self.stateless(&format!("Unnest#{}", id.0), node, wants, move |batch, _| {
+                    super::unnest::unnest(batch, &unnest, &schema)
+                })
+            }
             Operator::SessionAssign { .. }
             | Operator::GroupAggregate { .. }
             | Operator::WindowAggregate { .. }
@@ -149,7 +163,11 @@ impl<'s> Renderer<'s, '_> {
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
             | Operator::OverAggregate(_)
-            | Operator::TemporalFilter(_) => {
+            | Operator::TemporalFilter(_)
+            | Operator::IntervalJoin(_)
+            | Operator::SetOperation { .. }
+            | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. } => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -161,6 +179,14 @@ impl<'s> Renderer<'s, '_> {
                     .zip(routes(self.plan, node))
                     .collect();
                 let name = format!("{kind}#{}", id.0);
+                stateful(self.scope, &name, inputs, logic, wants, Arc::clone(self.runtime))
+            }
+            Operator::Arrange { .. } => plain(self.arrange(id, node)),
+            Operator::Join(join) => {
+                let logic = super::join::build(self.plan, id, join, &mut self.shelf)?;
+                let streams = node.inputs.iter().map(|n| (self.streams[n.0].clone(), None));
+                let inputs = streams.collect();
+                let name = format!("Join#{}", id.0);
                 stateful(self.scope, &name, inputs, logic, wants, Arc::clone(self.runtime))
             }
         })
@@ -181,9 +207,10 @@ impl<'s> Renderer<'s, '_> {
         let node = self.plan.node(id);
         match &node.operator {
             Operator::Scan(scan) => Some(&scan.table.def.name),
-            Operator::Calc(_) | Operator::Expand { .. } | Operator::WindowAssign { .. } => {
-                self.table_of(*node.inputs.first()?)
-            }
+            Operator::Calc(_)
+            | Operator::Expand { .. }
+            | Operator::WindowAssign { .. }
+            | Operator::Unnest(_) => self.table_of(*node.inputs.first()?),
             _ => None,
         }
     }
@@ -240,7 +267,9 @@ impl<'s> Renderer<'s, '_> {
                 input.for_each(|cap, data| {
                     let batch = std::mem::take(data);
                     let Some(time) = cap.retain_least(0) else { return };
-                    match batch.rows().clone().with_schema(Arc::clone(&schema)) {
+                    let count = RecordBatchOptions::new().with_row_count(Some(batch.len()));
+                    let columns = batch.rows().columns().to_vec();
+                    match RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &count) {
                         Ok(rows) => {
                             let mut batch = batch.with_rows(rows);
                             output.session_with_builder(&time).give_container(&mut batch);
@@ -252,8 +281,29 @@ impl<'s> Renderer<'s, '_> {
         })
     }
 
+    /// The input of an arrangement where its joins read it: the joins keep the rows themselves,
+    /// together, as each of them is at a frontier of its own.
+    fn arrange(&self, id: NodeId, node: &Node) -> Rows<'s> {
+        let input = self.streams[node.inputs[0].0].clone();
+        let Some(route) = routes(self.plan, node).pop().flatten() else { return input };
+        let mut builder = OperatorBuilder::new(format!("Arrange#{}", id.0), self.scope);
+        let worker = self.scope.index();
+        let mut input = super::driver::Input::new(&mut builder, input, Some(route), worker);
+        let (output, stream) = builder.new_output::<UpdateBatch>();
+        let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
+        builder.build(move |_capabilities| {
+            move |_frontiers| {
+                let mut port = output.activate();
+                input.pass(|cap, mut batch| {
+                    port.session_with_builder(&cap).give_container(&mut batch);
+                });
+            }
+        });
+        stream
+    }
+
     /// Constant rows, at the epoch, from the first worker.
-    fn values(&self, rows: arrow::array::RecordBatch) -> Rows<'s> {
+    fn values(&self, rows: RecordBatch) -> Rows<'s> {
         let mut builder = OperatorBuilder::new("Values".to_string(), self.scope);
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
@@ -363,6 +413,17 @@ fn logic_of(
         }
         Operator::OverAggregate(_) => super::over::build(plan, node)?,
         Operator::TemporalFilter(_) => super::temporal_filter::build(plan, node)?,
+        Operator::IntervalJoin(join) => {
+            let logic = super::interval_join::build(node, join, input(0), input(1));
+            ("IntervalJoin", Box::new(logic))
+        }
+        Operator::SetOperation { kind, all } => {
+            ("SetOperation", super::set_operation::build(*kind, *all, node))
+        }
+        Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::ChangelogNormalize { .. } => {
+            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
+        }
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }
@@ -371,6 +432,9 @@ fn logic_of(
         | Operator::Union
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
-        | Operator::Clock => return Ok(None),
+        | Operator::Clock
+        | Operator::Arrange { .. }
+        | Operator::Unnest(_)
+        | Operator::Join(_) => return Ok(None),
     }))
 }

@@ -5,8 +5,10 @@ use std::fmt::Write;
 
 use super::aggregate::{AggregateCall, AggregateFunction};
 use super::exchange::routes;
-use super::node::{Node, NodeId, Operator, OutputTarget, RankKind, StreamPlan, WindowInput};
-use super::over::{OverAggregate, OverCall, OverFunction, OverRegime};
+use super::node::{
+    Node, NodeId, Operator, OutputTarget, Rank, RankKind, SortColumn, StreamPlan, WindowInput,
+};
+use super::over::OverRegime;
 use super::props::{ChangelogMode, Distribution};
 use crate::batch::partition::Route;
 use crate::sql::window::WindowSpec;
@@ -78,7 +80,7 @@ fn write_node(
         let _ = writeln!(text, "{indent}Reused(#{})", id.0);
         return;
     }
-    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties(id, node));
+    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties(plan, id, node));
     if let Some(state) = state(plan, node) {
         let _ = writeln!(text, "{indent}  | {state}");
     }
@@ -100,9 +102,10 @@ fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
     }
 }
 
-fn properties(id: NodeId, node: &Node) -> String {
+fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
     let mode = match node.props.mode {
         ChangelogMode::Append => "[I]",
+        ChangelogMode::Upsert => "[I,UA,D]",
         ChangelogMode::Retract => "[I,UB,UA,D]",
     };
     let mut text = format!("#{} changelog={mode}", id.0);
@@ -110,7 +113,13 @@ fn properties(id: NodeId, node: &Node) -> String {
         let _ = write!(text, " key=[{}]", names(node, key));
     }
     let time = match (&node.operator, node.props.window.pair()) {
-        (Operator::GroupAggregate { .. }, _) => {
+        (
+            Operator::GroupAggregate { .. }
+            | Operator::SetOperation { .. }
+            | Operator::ChangelogNormalize { .. }
+            | Operator::Rank(Rank { first_by_time: false, .. }),
+            _,
+        ) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
         (Operator::OverAggregate(over), _) if over.regime == OverRegime::Updating => {
@@ -121,6 +130,10 @@ fn properties(id: NodeId, node: &Node) -> String {
         {
             "row-time".into()
         }
+        (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
+            format!("tick({} ms)", node.settings.time_resolution.tick_ms())
+        }
+        (Operator::Join(_), _) => "event time".into(),
         (_, Some(_)) if has_state(node) => match node.props.window_delay {
             0 => "window_end - 1 ms".into(),
             1 => "window_end".into(),
@@ -148,6 +161,11 @@ fn has_state(node: &Node) -> bool {
             | Operator::WindowJoin(_)
             | Operator::OverAggregate(_)
             | Operator::TemporalFilter(_)
+            | Operator::IntervalJoin(_)
+            | Operator::Join(_)
+            | Operator::SetOperation { .. }
+            | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. }
     )
 }
 
@@ -201,73 +219,93 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
         }
         Operator::OverAggregate(over) => {
-            let bound = match over.regime {
-                OverRegime::Windowed { .. } => until,
-                _ => over_bound(over),
-            };
-            let emits = if over.final_only { ", emits once when the input has ended" } else { "" };
-            format!("state: keyed by {}, {bound}{emits}", keyed(&over.partition))
+            super::over_text::state(over, &keyed(&over.partition), until)
         }
-        Operator::TemporalFilter(filter) => {
-            let what = match (filter.from.is_empty(), filter.until.is_empty()) {
-                (true, _) => "present rows until NOW() lets them leave",
-                (false, true) => "rows until NOW() lets them appear",
-                (false, false) => "rows until NOW() lets them appear and leave",
-            };
-            format!("state: {what}, bounded: a row is dropped when the watermark passes its time")
+        Operator::TemporalFilter(filter) => super::over_text::filter_state(filter),
+        Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
+        Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
+        Operator::Join(join) => super::joins::join_state(plan, node, join)?,
+        Operator::SetOperation { .. } => {
+            "state: keyed by the whole row, unbounded: no predicate limits the distinct rows; take \
+             the rows of one window to bound it"
+                .to_string()
         }
+        Operator::Rank(rank) => rank_state(rank, input, &keyed(&rank.partition)),
+        Operator::ChangelogNormalize { keys, .. } => format!(
+            "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
+             deletions take rows out",
+            keyed(keys)
+        ),
         _ => return None,
     })
 }
 
-/// What bounds the state of an OVER outside of windows.
-fn over_bound(over: &OverAggregate) -> String {
-    if over.regime == OverRegime::Updating {
-        return "unbounded: rows of any place may come and go; over a table that only grows, order \
-                by its row-time and end frames at the current row to bound it"
-            .into();
-    }
-    let framed = |call: &&OverCall| call.function.reads_frame() && call.frame.start.is_some();
-    let rows = over.calls.iter().filter_map(|call| match &call.function {
-        OverFunction::Shift { back, .. } => Some(back.unsigned_abs()),
-        _ => None,
-    });
-    let of_frames = over.calls.iter().filter(framed).filter(|call| call.frame.rows);
-    let of_frames = of_frames.filter_map(|call| Some(call.frame.start?.unsigned_abs() + 1));
-    let rows = rows.chain(of_frames).max();
-    let ranged = over.calls.iter().filter(framed).any(|call| !call.frame.rows);
-    let by_keys = over.calls.iter().any(|call| !framed(&call));
-    let mut bounds = Vec::new();
-    bounds.extend(rows.map(|rows| format!("{rows} rows a key")));
-    if ranged {
-        bounds.push("rows until the watermark passes them by their RANGE".into());
-    }
-    if by_keys {
-        bounds.push("one result a key".into());
-    }
-    format!("bounded: {}", bounds.join(", "))
-}
-
-/// The calls of an OVER, with their frames.
-fn over_calls(input: Option<&Node>, calls: &[OverCall]) -> String {
-    let text = |call: &OverCall| {
-        let columns = call.columns();
-        let args = input.filter(|_| !columns.is_empty()).map(|input| names(input, &columns));
-        let name = match &call.function {
-            OverFunction::Aggregate(aggregate) => {
-                calls_text(input, std::slice::from_ref(aggregate))
-            }
-            function => format!("{}({})", function.name(), args.unwrap_or_default()),
-        };
-        match call.function.reads_frame() {
-            true => format!("{name} {}", call.frame),
-            false => name,
+/// What a rank keeps: of input that only grows what is shown, of other input all.
+fn rank_state(rank: &Rank, input: Option<&Node>, keyed: &str) -> String {
+    let append = input.is_some_and(|i| i.props.mode == ChangelogMode::Append);
+    let kept = match (rank.first_by_time, append, rank.to) {
+        (true, ..) => "no rows, one time a key".to_string(),
+        (_, true, 1) => "one row a key".into(),
+        (_, true, to) if to < u64::MAX && rank.kind == RankKind::RowNumber => {
+            format!("at most {to} rows a key")
+        }
+        (_, true, to) if to < u64::MAX => format!("the rows of rank 1 to {to} of a key"),
+        (_, true, _) => "all rows of its input; limit the rank to bound a key's".into(),
+        (_, false, _) => "all rows of its input, as any of them may be taken back".into(),
+    };
+    let bounded = append && rank.to < u64::MAX;
+    let keys = match (rank.partition.is_empty(), bounded) {
+        (true, true) => "bounded".to_string(),
+        (true, false) => "unbounded: no predicate limits the rows".into(),
+        (false, _) => {
+            format!("unbounded: no predicate limits {keyed}; partition by a window to bound it")
         }
     };
-    calls.iter().map(text).collect::<Vec<_>>().join(", ")
+    let emits = if rank.final_only { ", emits once when the input has ended" } else { "" };
+    format!("state: keyed by {keyed}, {kept}, {keys}{emits}")
 }
 
-fn names(node: &Node, columns: &[usize]) -> String {
+fn describe_rank(rank: &Rank, of: impl Fn(&[usize]) -> String) -> String {
+    let order = order_text(&rank.order, &of);
+    let keep = match (rank.from, rank.to) {
+        (1, u64::MAX) => "all".to_string(),
+        (from, u64::MAX) => format!("{from}.."),
+        (from, to) => format!("{from}..{to}"),
+    };
+    if rank.first_by_time {
+        return format!(
+            "Deduplicate(keep=first, key=[{}], orderBy=[{order}])",
+            of(&rank.partition)
+        );
+    }
+    if rank.partition.is_empty() && !rank.number && rank.kind == RankKind::RowNumber {
+        return format!("Limit(keep={keep}, orderBy=[{order}])");
+    }
+    let number = if rank.number { "" } else { ", number=no" };
+    format!(
+        "Rank({}, keep={keep}, partitionBy=[{}], orderBy=[{order}]{number})",
+        kind_text(rank.kind),
+        of(&rank.partition)
+    )
+}
+
+fn kind_text(kind: RankKind) -> &'static str {
+    match kind {
+        RankKind::RowNumber => "ROW_NUMBER",
+        RankKind::Rank => "RANK",
+        RankKind::DenseRank => "DENSE_RANK",
+    }
+}
+
+fn order_text(order: &[SortColumn], of: impl Fn(&[usize]) -> String) -> String {
+    let one = |s: &SortColumn| {
+        let down = if s.options.descending { " DESC" } else { "" };
+        format!("{}{down}", of(&[s.column]))
+    };
+    order.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
+pub(super) fn names(node: &Node, columns: &[usize]) -> String {
     let names: Vec<_> = columns.iter().map(|&c| node.schema.field(c).name().as_str()).collect();
     names.join(", ")
 }
@@ -345,19 +383,8 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             calls_text(input, calls)
         ),
         Operator::WindowRank(rank) => {
-            let kind = match rank.kind {
-                RankKind::RowNumber => "ROW_NUMBER",
-                RankKind::Rank => "RANK",
-                RankKind::DenseRank => "DENSE_RANK",
-            };
-            let order: Vec<_> = rank
-                .order
-                .iter()
-                .map(|s| {
-                    let down = if s.options.descending { " DESC" } else { "" };
-                    format!("{}{down}", of(&[s.column]))
-                })
-                .collect();
+            let kind = kind_text(rank.kind);
+            let order = order_text(&rank.order, of);
             let to = match rank.to {
                 u64::MAX => "all".to_string(),
                 to => format!("{}..{to}", rank.from),
@@ -365,9 +392,10 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             format!(
                 "WindowRank({kind}, keep={to}, partitionBy=[{}], orderBy=[{}])",
                 of(&rank.partition),
-                order.join(", ")
+                order
             )
         }
+        Operator::Rank(rank) => describe_rank(rank, of),
         Operator::WindowJoin(join) => {
             let right = plan.node(node.inputs[1]);
             let on = join.left_keys.iter().zip(&join.right_keys);
@@ -381,23 +409,24 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             text + ")"
         }
         Operator::OverAggregate(over) => {
-            let order: Vec<_> = over
-                .order
-                .iter()
-                .map(|by| {
-                    let down = if by.options.descending { " DESC" } else { "" };
-                    format!("{}{down}", of(&[by.column]))
-                })
-                .collect();
-            format!(
-                "OverAggregate(partitionBy=[{}], orderBy=[{}], select=[{}])",
-                of(&over.partition),
-                order.join(", "),
-                over_calls(input, &over.calls)
-            )
+            super::over_text::text(over, &order_text(&over.order, of), input, of(&over.partition))
         }
         Operator::TemporalFilter(filter) => format!("TemporalFilter(where=[{}])", filter.text),
         Operator::Clock => "Clock".into(),
+        Operator::Unnest(unnest) => {
+            let outer = if unnest.outer { ", outer" } else { "" };
+            let count = if unnest.ordinality { ", with ordinality" } else { "" };
+            format!("Unnest([{}], keep=[{}]{outer}{count})", of(&unnest.lists), of(&unnest.keep))
+        }
+        Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
+        Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
+        Operator::Join(join) => super::joins::join_text(plan, node, join),
+        Operator::SetOperation { kind, all } => {
+            format!("SetOperation({}{})", kind.name(), if *all { " ALL" } else { "" })
+        }
+        Operator::ChangelogNormalize { keys, .. } => {
+            format!("ChangelogNormalize(key=[{}])", of(keys))
+        }
     }
 }
 
@@ -418,7 +447,7 @@ fn shape(spec: &WindowSpec) -> String {
     }
 }
 
-fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> String {
+pub(super) fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> String {
     let text = |call: &AggregateCall| {
         let name = match &call.function {
             AggregateFunction::Count => "COUNT".to_string(),

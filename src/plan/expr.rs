@@ -51,9 +51,19 @@ impl Expression {
         Expression { physical: Arc::new(Column::new(name, index)) }
     }
 
+    /// The column at `index`, whatever its name.
+    pub fn at(index: usize) -> Self {
+        Expression { physical: Arc::new(Column::new("", index)) }
+    }
+
     /// The hidden time column of an input of `width` columns.
     pub fn event_time(width: usize) -> Self {
         Expression { physical: Arc::new(Column::new(TIME_COLUMN, width)) }
+    }
+
+    /// A physical expression over columns by position.
+    pub fn of(physical: Arc<dyn PhysicalExpr>) -> Self {
+        Expression { physical }
     }
 
     /// A constant.
@@ -232,7 +242,7 @@ pub fn reject_subqueries(expr: &Expr) -> Result<()> {
     });
     if found {
         return Err(Error::sql("this subquery cannot be maintained incrementally yet")
-            .with_hint("write it as a window join, or as a view that the query joins"));
+            .with_hint("correlate it by equal columns, or write it as a join"));
     }
     Ok(())
 }

@@ -4,12 +4,16 @@
 //! [`node::StreamPlan`], which [`crate::dataflow`] builds on every worker.
 
 pub mod aggregate;
+pub mod changelog;
 pub mod exchange;
 pub mod explain;
 pub mod expr;
+pub mod interval;
+pub mod joins;
 pub mod lower;
 pub mod node;
 pub mod over;
+mod over_text;
 pub mod props;
 pub mod rowtime;
 pub mod temporal;

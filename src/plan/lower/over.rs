@@ -26,7 +26,7 @@ use crate::plan::expr::Expression;
 use crate::plan::node::{NodeId, Operator, SortColumn};
 use crate::plan::over::{OverAggregate, OverCall, OverFrame, OverFunction, OverRegime};
 use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
-use crate::plan::rowtime::row_times;
+use crate::plan::rowtime::RowTime;
 
 /// The input's columns and, behind them, those that OVER clauses compute.
 struct Computed<'a> {
@@ -113,17 +113,21 @@ impl Lowerer<'_> {
         };
         let mut props = Props { distribution, ..below };
         match regime {
-            OverRegime::Appending { .. } => {
-                // Rows in the order of their window's end come 1 ms behind their window.
-                let by = group.order.first().map(|s| s.column);
-                if by.is_some() && by == props.window.end {
+            OverRegime::Appending { lag } => {
+                let by = group.order.first().map(|by| by.column);
+                // Rows that come early wait for their row-time.
+                let exact = |r: &&RowTime| r.column() == by && r.min_lag == r.max_lag;
+                if !props.rowtimes.iter().any(|r| exact(&r)) {
                     props.window = WindowColumns::default();
+                    props.rowtimes.retain(|r| r.column() == by);
+                    props.rowtimes.iter_mut().for_each(|r| r.min_lag = lag);
                 }
             }
             OverRegime::Updating => {
                 props.mode = ChangelogMode::Retract;
                 props.window = WindowColumns::default();
                 props.window_delay = 0;
+                props.rowtimes = Vec::new();
             }
             OverRegime::Windowed { .. } if self.settings.allowed_lateness > 0 => {
                 props.mode = ChangelogMode::Retract;
@@ -145,15 +149,15 @@ impl Lowerer<'_> {
             }
         }
         let by_time = group.order.first().filter(|first| !first.options.descending);
-        let known = row_times(&self.nodes, input);
         let schema = &self.nodes[input.0].schema;
         let is_timestamp =
             |column: usize| matches!(schema.field(column).data_type(), DataType::Timestamp(..));
         let lag = by_time
             .filter(|first| is_timestamp(first.column))
-            .and_then(|first| known.iter().find(|(c, _)| *c == first.column));
+            .and_then(|first| props.rowtime(first.column))
+            .map(|rowtime| rowtime.max_lag);
         match lag {
-            Some(&(_, lag))
+            Some(lag)
                 if props.mode == ChangelogMode::Append
                     && group.calls.iter().all(OverCall::is_past) =>
             {

@@ -104,6 +104,7 @@ impl Lowerer<'_> {
                 },
             },
             bounded: below.bounded,
+            rowtimes: Vec::new(),
         };
         Ok(self.add(Operator::TemporalFilter(filter), inputs, schema, props))
     }
