@@ -10,6 +10,7 @@
 //! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
+//! * [`over`]: functions over frames; [`temporal_filter`]: filters on `NOW()`
 //! * [`join`]: updating joins over shared arrangements
 //! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
@@ -30,6 +31,7 @@ pub mod metrics;
 #[cfg(test)]
 mod oracle;
 pub mod outputs;
+pub mod over;
 pub mod rank;
 pub mod recursive;
 pub mod render;
@@ -42,6 +44,7 @@ pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
+pub mod temporal_filter;
 pub mod ticks;
 pub mod unnest;
 pub mod window_aggregate;

@@ -24,6 +24,7 @@ pub mod dialect;
 pub mod functions;
 pub mod interval;
 mod json_forms;
+pub mod named_windows;
 pub mod optimize;
 pub mod output;
 pub mod proctime;

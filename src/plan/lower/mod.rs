@@ -5,10 +5,12 @@ mod calc;
 mod finish;
 mod interval_join;
 mod join;
+mod over;
 mod rank;
 mod recursion;
 mod regular_join;
 mod set_operation;
+mod temporal_filter;
 mod top_n;
 mod unnest;
 
@@ -77,12 +79,14 @@ pub(super) struct Lowerer<'a> {
     outputs: Vec<PlanOutput>,
     settings: Arc<Settings>,
     options: &'a LowerOptions<'a>,
+    /// The logical window, by its place in memory, that the filter being lowered ranks by.
+    ranked: Option<usize>,
 }
 
 impl<'a> Lowerer<'a> {
     fn new(options: &'a LowerOptions<'a>) -> Self {
         let settings = Arc::new(Settings::default());
-        Lowerer { nodes: Vec::new(), outputs: Vec::new(), settings, options }
+        Lowerer { nodes: Vec::new(), outputs: Vec::new(), settings, options, ranked: None }
     }
 
     fn output(&mut self, output: &BoundOutput) -> Result<()> {
@@ -141,7 +145,7 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::SubqueryAlias(a) => self.plan(&a.input),
             LogicalPlan::Aggregate(a) => self.aggregate(a),
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
-            LogicalPlan::Window(w) => self.rank(w),
+            LogicalPlan::Window(w) => self.over(w),
             LogicalPlan::Join(j) => self.join(j),
             LogicalPlan::Limit(l) => self.limit(l),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
