@@ -6,6 +6,7 @@
 //! * [`settings`]: `SET 'key' = 'value'`
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
+//! * [`temporal`]: `FOR SYSTEM_TIME AS OF`
 //! * [`context`]: the surroundings under which everything is planned
 //! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce` and
 //!   [`optimize`] are its parts
@@ -26,6 +27,7 @@ pub mod proctime;
 pub mod rewrite;
 pub mod script;
 pub mod settings;
+pub mod temporal;
 #[cfg(test)]
 mod tests;
 pub mod types;

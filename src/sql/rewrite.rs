@@ -35,6 +35,7 @@ impl VisitorMut for Rewriter {
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         name_columns(select);
+        super::temporal::rewrite(select);
         ControlFlow::Continue(())
     }
 

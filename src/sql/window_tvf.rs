@@ -50,6 +50,9 @@ impl RelationPlanner for WindowFunctions {
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
         let span = relation.span();
+        if matches!(&relation, TableFactor::Table { version: Some(_), .. }) {
+            return super::temporal::plan_versioned(relation, context);
+        }
         match relation {
             TableFactor::TableFunction { expr, alias } => {
                 let AstExpr::Function(function) = expr else {
@@ -68,10 +71,6 @@ impl RelationPlanner for WindowFunctions {
             {
                 let plan = plan_window(&name, args.args, context)?;
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
-            }
-            TableFactor::Table { version: Some(_), .. } => {
-                let message = "FOR SYSTEM_TIME AS OF is not supported yet";
-                Err(fail(Error::sql(message), span))
             }
             TableFactor::MatchRecognize { .. } => {
                 Err(fail(Error::sql("MATCH_RECOGNIZE is not supported yet"), span))
