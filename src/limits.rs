@@ -99,3 +99,13 @@ pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
 /// Rows that an interval or temporal join applies in one step.
 pub const JOIN_STEP_ROWS_MAX: usize = 4 * BATCH_ROWS;
+/// Rows of one chunk of kept rows.
+pub const POOL_CHUNK_ROWS: usize = 1 << 16;
+/// Chunks of kept rows that are small, or half dead, before they are merged.
+pub const POOL_CHUNKS_MERGED: usize = 16;
+/// Rows of input batches that kept rows may hold alive before they are copied.
+pub const POOL_ROWS_OPEN_MAX: usize = 1 << 17;
+/// How often rows are merged into chunks of their own level before levels are told apart no more.
+pub const POOL_LEVELS_MAX: usize = 8;
+/// Entries of one block of a sorted list of rows.
+pub const ORDERED_BLOCK_ROWS_MAX: usize = 512;

@@ -22,13 +22,14 @@ use arrow::datatypes::SchemaRef;
 
 use self::emit::{Emit, Second};
 use self::fresh::{Fresh, NO_GROUP, Reader};
-use self::side::{NONE, Side};
+use self::side::Side;
 use super::logic::{Emitted, LateRows, StatefulLogic};
 use crate::batch::UpdateBatch;
 use crate::error::Result;
 use crate::limits::{BATCH_ROWS, JOIN_STEP_ROWS_MAX};
 use crate::plan::interval::{IntervalJoin, Relation};
 use crate::plan::node::Node;
+use crate::state::chains::NONE;
 use crate::state::keys::GroupKeys;
 use crate::time::{CLOSED, EventTime};
 
@@ -127,7 +128,7 @@ impl IntervalJoinLogic {
             read[side] = self.readers[side].read(batch, &mut self.keys, &mut out.dead_letters)?;
             touched.extend_from_slice(&read[side].interned);
         }
-        self.sides.iter_mut().for_each(|side| side.resize(self.keys.bound()));
+        self.sides.iter_mut().for_each(|side| side.chains.resize(self.keys.bound()));
         let [left, right] = &read;
         let (one, two) = if first == 0 { (left, right) } else { (right, left) };
 
@@ -161,13 +162,13 @@ impl IntervalJoinLogic {
             let at = slot as usize;
             let relations = &self.relations[first];
             let (time, until) = (own.times[at], own.until[at]);
-            let mut partner = other.head(own.group(slot));
+            let mut partner = other.chains.head(own.chains.group(slot));
             while partner != NONE {
                 let value = |c: &Compared| own.values[c.own][at];
                 if is_pair(other, partner, time, until, relations, value) {
                     pairs.push((slot, partner));
                 }
-                partner = other.next(partner);
+                partner = other.chains.next(partner);
             }
             if pairs.len() >= BATCH_ROWS {
                 self.emit.pairs(&mut self.sides, first, &mut pairs, Second::Kept, out)?;
@@ -192,13 +193,13 @@ impl IntervalJoinLogic {
             }
             let kept = &self.sides[first];
             let relations = &self.relations[1 - first];
-            let mut partner = kept.head(group);
+            let mut partner = kept.chains.head(group);
             while partner != NONE {
                 let value = |c: &Compared| rows.values[c.own][row];
                 if is_pair(kept, partner, time, until, relations, value) {
                     pairs.push((partner, row as u32));
                 }
-                partner = kept.next(partner);
+                partner = kept.chains.next(partner);
             }
             if pairs.len() >= BATCH_ROWS {
                 let second = Second::Fresh(rows, matched);
@@ -269,7 +270,7 @@ impl IntervalJoinLogic {
         touched.sort_unstable();
         touched.dedup();
         for group in touched {
-            if self.sides.iter().all(|side| side.head(group) == NONE) {
+            if self.sides.iter().all(|side| side.chains.head(group) == NONE) {
                 self.keys.remove(group);
             }
         }

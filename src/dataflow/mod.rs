@@ -5,7 +5,9 @@
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
-//! * [`interval_join`]: joins whose times bound one another
+//! * [`interval_join`]: joins whose times bound one another; [`temporal_join`]: with a collection
+//!   as of each row's time; [`lookup_join`]: with a table that never changes
+//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`join`]: updating joins over shared arrangements
 //! * [`sink`], [`collect`]: where rows leave the dataflow
@@ -15,15 +17,18 @@ pub mod clock;
 pub mod collect;
 pub mod driver;
 pub mod expand;
+pub mod first_row;
 pub mod flow;
 pub mod group_aggregate;
 pub mod interval_join;
 pub mod join;
 pub mod logic;
+pub mod lookup_join;
 pub mod metrics;
 #[cfg(test)]
 mod oracle;
 pub mod outputs;
+pub mod rank;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;
@@ -33,6 +38,8 @@ pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
+pub mod ticks;
+pub mod temporal_join;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

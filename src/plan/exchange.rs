@@ -31,6 +31,7 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::WindowRank(rank) => {
             vec![by_keys(plan, node, &rank.partition, &[rank.start, rank.end])]
         }
+        Operator::Rank(rank) => vec![by_keys(plan, node, &rank.partition, &[])],
         Operator::WindowJoin(join) => {
             let side = |window: (usize, usize), keys: &[usize]| {
                 let columns =
@@ -38,6 +39,12 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
                 Some(Route::Hash(columns))
             };
             vec![side(join.left_window, &join.left_keys), side(join.right_window, &join.right_keys)]
+        }
+        Operator::TemporalJoin(join) => {
+            vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
+        }
+        Operator::LookupJoin(join) => {
+            vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
         }
         Operator::IntervalJoin(join) => {
             vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]

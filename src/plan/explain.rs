@@ -5,7 +5,9 @@ use std::fmt::Write;
 
 use super::aggregate::{AggregateCall, AggregateFunction};
 use super::exchange::routes;
-use super::node::{Node, NodeId, Operator, OutputTarget, RankKind, StreamPlan, WindowInput};
+use super::node::{
+    Node, NodeId, Operator, OutputTarget, Rank, RankKind, SortColumn, StreamPlan, WindowInput,
+};
 use super::props::{ChangelogMode, Distribution};
 use crate::batch::partition::Route;
 use crate::sql::window::WindowSpec;
@@ -109,7 +111,8 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         let _ = write!(text, " key=[{}]", names(node, key));
     }
     let time = match (&node.operator, node.props.window.pair()) {
-        (Operator::GroupAggregate { .. }, _) => {
+        (Operator::GroupAggregate { .. }, _)
+        | (Operator::Rank(Rank { first_by_time: false, .. }), _) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
         (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
@@ -142,7 +145,10 @@ fn has_state(node: &Node) -> bool {
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
             | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
             | Operator::Join(_)
+            | Operator::Rank(_)
     )
 }
 
@@ -196,10 +202,78 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
         }
         Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
+        Operator::TemporalJoin(join) => super::temporal::state(plan, node, join),
+        Operator::LookupJoin(join) => super::temporal::lookup_state(plan, node, join),
         Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
         Operator::Join(join) => super::joins::join_state(plan, node, join)?,
+        Operator::Rank(rank) => rank_state(rank, input, &keyed(&rank.partition)),
         _ => return None,
     })
+}
+
+/// What a rank keeps: of input that only grows what is shown, of other input all.
+fn rank_state(rank: &Rank, input: Option<&Node>, keyed: &str) -> String {
+    let append = input.is_some_and(|i| i.props.mode == ChangelogMode::Append);
+    let kept = match (rank.first_by_time, append, rank.to) {
+        (true, ..) => "no rows, one time a key".to_string(),
+        (_, true, 1) => "one row a key".into(),
+        (_, true, to) if to < u64::MAX && rank.kind == RankKind::RowNumber => {
+            format!("at most {to} rows a key")
+        }
+        (_, true, to) if to < u64::MAX => format!("the rows of rank 1 to {to} of a key"),
+        (_, true, _) => "all rows of its input; limit the rank to bound a key's".into(),
+        (_, false, _) => "all rows of its input, as any of them may be taken back".into(),
+    };
+    let bounded = append && rank.to < u64::MAX;
+    let keys = match (rank.partition.is_empty(), bounded) {
+        (true, true) => "bounded".to_string(),
+        (true, false) => "unbounded: no predicate limits the rows".into(),
+        (false, _) => {
+            format!("unbounded: no predicate limits {keyed}; partition by a window to bound it")
+        }
+    };
+    let emits = if rank.final_only { ", emits once when the input has ended" } else { "" };
+    format!("state: keyed by {keyed}, {kept}, {keys}{emits}")
+}
+
+fn describe_rank(rank: &Rank, of: impl Fn(&[usize]) -> String) -> String {
+    let order = order_text(&rank.order, &of);
+    let keep = match (rank.from, rank.to) {
+        (1, u64::MAX) => "all".to_string(),
+        (from, u64::MAX) => format!("{from}.."),
+        (from, to) => format!("{from}..{to}"),
+    };
+    if rank.first_by_time {
+        return format!(
+            "Deduplicate(keep=first, key=[{}], orderBy=[{order}])",
+            of(&rank.partition)
+        );
+    }
+    if rank.partition.is_empty() && !rank.number && rank.kind == RankKind::RowNumber {
+        return format!("Limit(keep={keep}, orderBy=[{order}])");
+    }
+    let number = if rank.number { "" } else { ", number=no" };
+    format!(
+        "Rank({}, keep={keep}, partitionBy=[{}], orderBy=[{order}]{number})",
+        kind_text(rank.kind),
+        of(&rank.partition)
+    )
+}
+
+fn kind_text(kind: RankKind) -> &'static str {
+    match kind {
+        RankKind::RowNumber => "ROW_NUMBER",
+        RankKind::Rank => "RANK",
+        RankKind::DenseRank => "DENSE_RANK",
+    }
+}
+
+fn order_text(order: &[SortColumn], of: impl Fn(&[usize]) -> String) -> String {
+    let one = |s: &SortColumn| {
+        let down = if s.options.descending { " DESC" } else { "" };
+        format!("{}{down}", of(&[s.column]))
+    };
+    order.iter().map(one).collect::<Vec<_>>().join(", ")
 }
 
 pub(super) fn names(node: &Node, columns: &[usize]) -> String {
@@ -280,19 +354,8 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             calls_text(input, calls)
         ),
         Operator::WindowRank(rank) => {
-            let kind = match rank.kind {
-                RankKind::RowNumber => "ROW_NUMBER",
-                RankKind::Rank => "RANK",
-                RankKind::DenseRank => "DENSE_RANK",
-            };
-            let order: Vec<_> = rank
-                .order
-                .iter()
-                .map(|s| {
-                    let down = if s.options.descending { " DESC" } else { "" };
-                    format!("{}{down}", of(&[s.column]))
-                })
-                .collect();
+            let kind = kind_text(rank.kind);
+            let order = order_text(&rank.order, of);
             let to = match rank.to {
                 u64::MAX => "all".to_string(),
                 to => format!("{}..{to}", rank.from),
@@ -300,9 +363,10 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             format!(
                 "WindowRank({kind}, keep={to}, partitionBy=[{}], orderBy=[{}])",
                 of(&rank.partition),
-                order.join(", ")
+                order
             )
         }
+        Operator::Rank(rank) => describe_rank(rank, of),
         Operator::WindowJoin(join) => {
             let right = plan.node(node.inputs[1]);
             let on = join.left_keys.iter().zip(&join.right_keys);
@@ -317,6 +381,8 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
         }
         Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
         Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
+        Operator::TemporalJoin(join) => super::temporal::text(plan, node, join),
+        Operator::LookupJoin(join) => super::temporal::lookup_text(plan, node, join),
         Operator::Join(join) => super::joins::join_text(plan, node, join),
     }
 }

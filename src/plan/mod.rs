@@ -13,3 +13,4 @@ pub mod lower;
 pub mod node;
 pub mod props;
 pub mod rowtime;
+pub mod temporal;

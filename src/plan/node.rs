@@ -11,6 +11,7 @@ use super::aggregate::AggregateCall;
 use super::expr::Expression;
 use super::interval::IntervalJoin;
 use super::props::Props;
+use super::temporal::{LookupJoin, TemporalJoin};
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
 use crate::sql::settings::Settings;
@@ -160,6 +161,10 @@ pub enum Operator {
     WindowJoin(WindowJoin),
     /// Rows of two append-only inputs whose times bound one another.
     IntervalJoin(IntervalJoin),
+    /// Rows of an append-only input with another as of each row's time.
+    TemporalJoin(TemporalJoin),
+    /// Rows of an input with a table that is read to its end before.
+    LookupJoin(LookupJoin),
     /// Its input, brought to the workers by its keys and indexed by them; every join that reads the
     /// node shares the one index. Schema and changelog mode are those of the input.
     Arrange {
@@ -169,6 +174,8 @@ pub enum Operator {
     /// A join of two collections that may change at any time; both inputs are
     /// [`Operator::Arrange`] nodes by the join's keys.
     Join(Join),
+    /// Rows of each partition ranked; those with `from <= rank <= to` kept.
+    Rank(Rank),
 }
 
 /// Reads a table.
@@ -214,6 +221,28 @@ pub struct WindowRank {
     pub from: u64,
     /// Greatest rank kept.
     pub to: u64,
+}
+
+/// Top-N, deduplication, and `ORDER BY .. LIMIT`, which is a rank of all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rank {
+    /// Partition columns.
+    pub partition: Vec<usize>,
+    /// The order within a partition; the whole row breaks ties.
+    pub order: Vec<SortColumn>,
+    /// Which numbering.
+    pub kind: RankKind,
+    /// Least rank kept, from 1.
+    pub from: u64,
+    /// Greatest rank kept; `u64::MAX` for all.
+    pub to: u64,
+    /// Whether the rank is the last column of the output.
+    pub number: bool,
+    /// The first row of each partition by event time, of input that only grows: once a tick is
+    /// closed its first rows are final.
+    pub first_by_time: bool,
+    /// Emit once, when the input has ended: nobody reads the changes in between.
+    pub final_only: bool,
 }
 
 /// A join of two windowed inputs.

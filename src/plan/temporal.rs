@@ -60,6 +60,18 @@ pub struct LookupJoin {
     pub filter: Option<Expression>,
 }
 
+impl LookupJoin {
+    /// The key columns of the table.
+    pub fn table_keys(&self) -> &[usize] {
+        if self.table == 0 { &self.left_keys } else { &self.right_keys }
+    }
+
+    /// The key columns of the streamed input.
+    pub fn stream_keys(&self) -> &[usize] {
+        if self.table == 0 { &self.right_keys } else { &self.left_keys }
+    }
+}
+
 fn keys_text(plan: &StreamPlan, node: &Node, left_keys: &[usize], right_keys: &[usize]) -> String {
     let [left, right] = node.inputs.as_slice() else { return String::new() };
     let (left, right) = (plan.node(*left), plan.node(*right));

@@ -6,6 +6,7 @@
 
 pub mod aggregate;
 pub mod arena;
+pub mod chains;
 pub mod change_log;
 pub mod column;
 pub mod exact;
@@ -13,3 +14,5 @@ pub mod keyed;
 pub mod keys;
 pub mod pages;
 pub mod rows;
+pub mod ordered_rows;
+pub mod row_pool;

@@ -9,7 +9,7 @@ use datafusion::logical_expr::TableSource;
 use super::{Lowerer, scan_of};
 use crate::error::Result;
 use crate::plan::expr::Expression;
-use crate::plan::node::{Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
+use crate::plan::node::{Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, Rank, StreamPlan};
 use crate::plan::props::Props;
 use crate::sql::context::SystemTable;
 
@@ -32,6 +32,8 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                     | Operator::WindowRank(_)
                     | Operator::WindowJoin(_)
                     | Operator::IntervalJoin(_)
+                    | Operator::TemporalJoin(_)
+                    | Operator::Rank(Rank { first_by_time: true, .. })
             )
     };
     (0..nodes.len()).map(NodeId).filter(can_be_late).collect()
@@ -69,6 +71,7 @@ impl Lowerer<'_> {
 
     pub(super) fn finish(mut self) -> Result<StreamPlan> {
         self.prune();
+        self.drop_rank_numbers()?;
         self.merge_scans()?;
         if !self.options.changelog {
             self.mark_final_only();
@@ -178,6 +181,8 @@ impl Lowerer<'_> {
     /// Marks updating aggregations of which only the final contents are ever seen.
     fn mark_final_only(&mut self) {
         let mut seen_between = vec![false; self.nodes.len()];
+        // Whether the times of rows can reach what is seen, as in FIRST_VALUE.
+        let mut timed = vec![false; self.nodes.len()];
         for output in &self.outputs {
             if !matches!(output.target, OutputTarget::Print(_)) {
                 seen_between[output.node.0] = true;
@@ -190,7 +195,15 @@ impl Lowerer<'_> {
                     | Operator::Union
                     | Operator::Expand { .. }
                     | Operator::GroupAggregate { .. }
+                    | Operator::Rank(Rank { first_by_time: false, .. })
             );
+            let keeps_times = matches!(
+                self.nodes[id].operator,
+                Operator::Calc(_) | Operator::Union | Operator::Expand { .. } | Operator::Rank(_)
+            );
+            if timed[id] || !keeps_times {
+                self.nodes[id].inputs.iter().for_each(|input| timed[input.0] = true);
+            }
             if seen_between[id] || !passes {
                 for input in self.nodes[id].inputs.clone() {
                     seen_between[input.0] = true;
@@ -199,6 +212,9 @@ impl Lowerer<'_> {
             let bounded = self.nodes[id].props.bounded;
             if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
                 *final_only = bounded && !seen_between[id];
+            }
+            if let Operator::Rank(rank) = &mut self.nodes[id].operator {
+                rank.final_only = bounded && !seen_between[id] && !timed[id] && !rank.first_by_time;
             }
         }
     }

@@ -16,6 +16,9 @@ use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
 
 impl Lowerer<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<NodeId> {
+        if let Some(node) = self.temporal_join(join)? {
+            return Ok(node);
+        }
         let left = self.plan(&join.left)?;
         let right = self.plan(&join.right)?;
         let (on_left, on_right): (Vec<_>, Vec<_>) = join.on.iter().cloned().unzip();
@@ -24,6 +27,9 @@ impl Lowerer<'_> {
         let (left, left_on) = self.key_columns(left, &on_left, join.left.schema())?;
         let (right, right_on) = self.key_columns(right, &on_right, join.right.schema())?;
         let sides = ((left, left_width, &*left_on), (right, right_width, &*right_on));
+        if let Some(node) = self.table_join(join, sides.0, sides.1)? {
+            return Ok(node);
+        }
         if let Some(node) = self.interval_join(join, sides.0, sides.1)? {
             return Ok(node);
         }

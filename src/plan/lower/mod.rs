@@ -6,6 +6,8 @@ mod finish;
 mod interval_join;
 mod join;
 mod rank;
+mod temporal_join;
+mod top_n;
 
 use std::sync::Arc;
 
@@ -23,6 +25,7 @@ use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
 use crate::sql::settings::Settings;
+use crate::sql::temporal::VersionedNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
 /// What the caller knows and the logical plans do not say.
@@ -128,6 +131,7 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
             LogicalPlan::Window(w) => self.rank(w),
             LogicalPlan::Join(j) => self.join(j),
+            LogicalPlan::Limit(l) => self.limit(l),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
             LogicalPlan::EmptyRelation(e) => {
                 let rows = usize::from(e.produce_one_row);
@@ -139,6 +143,10 @@ impl<'a> Lowerer<'a> {
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Extension(Extension { node }) => {
+                if node.as_any().is::<VersionedNode>() {
+                    return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
+                        .with_hint("write [LEFT] JOIN t FOR SYSTEM_TIME AS OF o.ts AS t ON .."));
+                }
                 match node.as_any().downcast_ref::<WindowNode>() {
                     Some(window) => self.window(window),
                     None => Err(unsupported(node.name())),
@@ -407,7 +415,6 @@ pub(super) fn unsupported(what: &str) -> Error {
 
 fn describe(plan: &LogicalPlan) -> String {
     match plan {
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
         LogicalPlan::Unnest(_) => "UNNEST".into(),
         LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE".into(),
         other => {

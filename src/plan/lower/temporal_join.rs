@@ -5,9 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::{DataType, Field, Schema};
 use datafusion::common::{JoinType, NullEquality, ScalarValue};
 use datafusion::logical_expr::utils::{conjunction, split_conjunction_owned};
-use datafusion::logical_expr::{
-    Expr, Extension, Join, LogicalPlan, Operator as BinaryOperator, TableSource,
-};
+use datafusion::logical_expr::{Expr, Extension, Join, LogicalPlan, Operator as BinaryOperator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::BinaryExpr;
 
@@ -62,6 +60,11 @@ impl Lowerer<'_> {
             return Err(Error::sql("FOR SYSTEM_TIME AS OF takes the left side's event time")
                 .with_hint("use its WATERMARK column, or a column computed by PROCTIME()"));
         };
+        let width = self.schema(left).fields().len();
+        if moment.columns().iter().any(|&c| c >= width) && !moment.is_event_time() {
+            return Err(Error::sql("FOR SYSTEM_TIME AS OF takes a column")
+                .with_hint("compute it in a view, or use PROCTIME() as it is"));
+        }
         self.as_of_join(join, l, r, &side, &rowtime).map(Some)
     }
 
