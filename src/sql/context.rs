@@ -52,8 +52,8 @@ pub fn session_state() -> SessionState {
     let scalars = builder.scalar_functions().get_or_insert_with(Vec::new);
     if !scalars.iter().any(|function| function.name() == proctime::NAME) {
         scalars.push(Arc::new(proctime::udf()));
-        scalars.push(Arc::new(super::temporal::udf()));
     }
+    scalars.push(Arc::new(super::temporal::udf()));
     builder.build()
 }
 

@@ -31,8 +31,8 @@ use super::dialect::call;
 use super::window_tvf::fail;
 use crate::error::Error;
 
-/// The function that carries the time in a join's condition.
-pub const NAME: &str = "system_time_as_of";
+/// The function that carries the time in a join's condition; nobody can write this name.
+pub const NAME: &str = "$system_time_as_of";
 
 #[derive(Debug, PartialEq, Eq, Hash)]
 struct AsOf {
