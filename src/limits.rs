@@ -109,3 +109,5 @@ pub const POOL_ROWS_OPEN_MAX: usize = 1 << 17;
 pub const POOL_LEVELS_MAX: usize = 8;
 /// Entries of one block of a sorted list of rows.
 pub const ORDERED_BLOCK_ROWS_MAX: usize = 512;
+/// Rows that one batch of an unnest holds; what a batch of arrays holds beyond goes into more.
+pub const UNNEST_ROWS_PER_BATCH_MAX: usize = 1 << 16;

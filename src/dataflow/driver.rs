@@ -258,8 +258,11 @@ impl<L: StatefulLogic> Driver<L> {
                 port.activate().session_with_builder(cap).give_container(&mut batch);
             }
         }
+        self.runtime.metrics.record_irregular(emitted.irregular);
         self.runtime.dead(&emitted.dead_letters);
-        let dead = DeadLetters::at(emitted.dead_letters, self.applied);
+        self.runtime.dead(emitted.dead.letters());
+        let mut dead = DeadLetters::at(emitted.dead_letters, self.applied);
+        dead.append(emitted.dead);
         send_dead(&mut self.dead, caps.last(), dead);
         Ok(())
     }

@@ -4,15 +4,21 @@
 //! * [`render`]: the match
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
+//! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
 //! * [`interval_join`]: joins whose times bound one another; [`temporal_join`]: with a collection
 //!   as of each row's time; [`lookup_join`]: with a table that never changes
 //! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
+//! * [`interval_join`]: joins whose times bound one another
+//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
+//! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`join`]: updating joins over shared arrangements
+//! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
+pub mod changelog_normalize;
 pub mod clock;
 pub mod collect;
 pub mod driver;
@@ -34,12 +40,14 @@ pub mod runtime;
 pub mod session_aggregate;
 pub mod session_assign;
 pub mod sessions;
+pub mod set_operation;
 pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
 pub mod ticks;
 pub mod temporal_join;
+pub mod unnest;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

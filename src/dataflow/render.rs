@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -143,6 +144,12 @@ impl<'s> Renderer<'s, '_> {
                     Ok(vec![super::window_assign::assign(batch, time, &spec, &schema)?])
                 })
             }
+            Operator::Unnest(unnest) => {
+                let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
+                self.stateless(&format!("Unnest#{}", id.0), node, wants, move |batch, _| {
+                    super::unnest::unnest(batch, &unnest, &schema)
+                })
+            }
             Operator::SessionAssign { .. }
             | Operator::GroupAggregate { .. }
             | Operator::WindowAggregate { .. }
@@ -152,7 +159,9 @@ impl<'s> Renderer<'s, '_> {
             | Operator::IntervalJoin(_)
             | Operator::TemporalJoin(_)
             | Operator::LookupJoin(_)
-            | Operator::Rank(_) => {
+            | Operator::SetOperation { .. }
+            | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. } => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -192,9 +201,10 @@ impl<'s> Renderer<'s, '_> {
         let node = self.plan.node(id);
         match &node.operator {
             Operator::Scan(scan) => Some(&scan.table.def.name),
-            Operator::Calc(_) | Operator::Expand { .. } | Operator::WindowAssign { .. } => {
-                self.table_of(*node.inputs.first()?)
-            }
+            Operator::Calc(_)
+            | Operator::Expand { .. }
+            | Operator::WindowAssign { .. }
+            | Operator::Unnest(_) => self.table_of(*node.inputs.first()?),
             _ => None,
         }
     }
@@ -251,7 +261,9 @@ impl<'s> Renderer<'s, '_> {
                 input.for_each(|cap, data| {
                     let batch = std::mem::take(data);
                     let Some(time) = cap.retain_least(0) else { return };
-                    match batch.rows().clone().with_schema(Arc::clone(&schema)) {
+                    let count = RecordBatchOptions::new().with_row_count(Some(batch.len()));
+                    let columns = batch.rows().columns().to_vec();
+                    match RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &count) {
                         Ok(rows) => {
                             let mut batch = batch.with_rows(rows);
                             output.session_with_builder(&time).give_container(&mut batch);
@@ -285,7 +297,7 @@ impl<'s> Renderer<'s, '_> {
     }
 
     /// Constant rows, at the epoch, from the first worker.
-    fn values(&self, rows: arrow::array::RecordBatch) -> Rows<'s> {
+    fn values(&self, rows: RecordBatch) -> Rows<'s> {
         let mut builder = OperatorBuilder::new("Values".to_string(), self.scope);
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
@@ -405,7 +417,13 @@ fn logic_of(
             let logic = super::interval_join::build(node, join, input(0), input(1));
             ("IntervalJoin", Box::new(logic))
         }
+        Operator::SetOperation { kind, all } => {
+            ("SetOperation", super::set_operation::build(*kind, *all, node))
+        }
         Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::ChangelogNormalize { .. } => {
+            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
+        }
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }
@@ -415,6 +433,7 @@ fn logic_of(
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
         | Operator::Arrange { .. }
+        | Operator::Unnest(_)
         | Operator::Join(_) => return Ok(None),
     }))
 }

@@ -16,6 +16,7 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::Calc(_)
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
+        | Operator::Unnest(_)
         | Operator::Union => node.inputs.iter().map(|_| None).collect(),
         Operator::SessionAssign { keys, .. }
         | Operator::SessionAggregate { keys, .. }
@@ -32,6 +33,7 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
             vec![by_keys(plan, node, &rank.partition, &[rank.start, rank.end])]
         }
         Operator::Rank(rank) => vec![by_keys(plan, node, &rank.partition, &[])],
+        Operator::ChangelogNormalize { keys, .. } => vec![Some(Route::Hash(keys.clone()))],
         Operator::WindowJoin(join) => {
             let side = |window: (usize, usize), keys: &[usize]| {
                 let columns =
@@ -51,6 +53,10 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         }
         Operator::Arrange { keys } => vec![to_index(plan, node.inputs[0], keys)],
         Operator::Join(_) => vec![None, None],
+        Operator::SetOperation { .. } => {
+            let all: Vec<usize> = (0..node.schema.fields().len()).collect();
+            vec![Some(Route::Hash(all.clone())), Some(Route::Hash(all))]
+        }
     }
 }
 

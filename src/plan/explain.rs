@@ -104,6 +104,7 @@ fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
 fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
     let mode = match node.props.mode {
         ChangelogMode::Append => "[I]",
+        ChangelogMode::Upsert => "[I,UA,D]",
         ChangelogMode::Retract => "[I,UB,UA,D]",
     };
     let mut text = format!("#{} changelog={mode}", id.0);
@@ -111,8 +112,13 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         let _ = write!(text, " key=[{}]", names(node, key));
     }
     let time = match (&node.operator, node.props.window.pair()) {
-        (Operator::GroupAggregate { .. }, _)
-        | (Operator::Rank(Rank { first_by_time: false, .. }), _) => {
+        (
+            Operator::GroupAggregate { .. }
+            | Operator::SetOperation { .. }
+            | Operator::ChangelogNormalize { .. }
+            | Operator::Rank(Rank { first_by_time: false, .. }),
+            _,
+        ) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
         (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
@@ -148,7 +154,9 @@ fn has_state(node: &Node) -> bool {
             | Operator::TemporalJoin(_)
             | Operator::LookupJoin(_)
             | Operator::Join(_)
+            | Operator::SetOperation { .. }
             | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. }
     )
 }
 
@@ -206,7 +214,17 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::LookupJoin(join) => super::temporal::lookup_state(plan, node, join),
         Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
         Operator::Join(join) => super::joins::join_state(plan, node, join)?,
+        Operator::SetOperation { .. } => {
+            "state: keyed by the whole row, unbounded: no predicate limits the distinct rows; take \
+             the rows of one window to bound it"
+                .to_string()
+        }
         Operator::Rank(rank) => rank_state(rank, input, &keyed(&rank.partition)),
+        Operator::ChangelogNormalize { keys, .. } => format!(
+            "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
+             deletions take rows out",
+            keyed(keys)
+        ),
         _ => return None,
     })
 }
@@ -379,11 +397,22 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             }
             text + ")"
         }
+        Operator::Unnest(unnest) => {
+            let outer = if unnest.outer { ", outer" } else { "" };
+            let count = if unnest.ordinality { ", with ordinality" } else { "" };
+            format!("Unnest([{}], keep=[{}]{outer}{count})", of(&unnest.lists), of(&unnest.keep))
+        }
         Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
         Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
         Operator::TemporalJoin(join) => super::temporal::text(plan, node, join),
         Operator::LookupJoin(join) => super::temporal::lookup_text(plan, node, join),
         Operator::Join(join) => super::joins::join_text(plan, node, join),
+        Operator::SetOperation { kind, all } => {
+            format!("SetOperation({}{})", kind.name(), if *all { " ALL" } else { "" })
+        }
+        Operator::ChangelogNormalize { keys, .. } => {
+            format!("ChangelogNormalize(key=[{}])", of(keys))
+        }
     }
 }
 

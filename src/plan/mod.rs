@@ -4,6 +4,7 @@
 //! [`node::StreamPlan`], which [`crate::dataflow`] builds on every worker.
 
 pub mod aggregate;
+pub mod changelog;
 pub mod exchange;
 pub mod explain;
 pub mod expr;

@@ -8,12 +8,15 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::JoinType;
 
 use super::aggregate::AggregateCall;
+use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::interval::IntervalJoin;
 use super::props::Props;
 use super::temporal::{LookupJoin, TemporalJoin};
+use crate::error::Location;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
+use crate::sql::set_operation::SetKind;
 use crate::sql::settings::Settings;
 use crate::sql::window::WindowSpec;
 
@@ -165,6 +168,8 @@ pub enum Operator {
     TemporalJoin(TemporalJoin),
     /// Rows of an input with a table that is read to its end before.
     LookupJoin(LookupJoin),
+    /// One row an element of arrays and maps, beside columns of the row that they are of.
+    Unnest(Unnest),
     /// Its input, brought to the workers by its keys and indexed by them; every join that reads the
     /// node shares the one index. Schema and changelog mode are those of the input.
     Arrange {
@@ -174,8 +179,22 @@ pub enum Operator {
     /// A join of two collections that may change at any time; both inputs are
     /// [`Operator::Arrange`] nodes by the join's keys.
     Join(Join),
+    /// `INTERSECT` or `EXCEPT` of two inputs with the same columns.
+    SetOperation {
+        /// Which.
+        kind: SetKind,
+        /// Whether duplicates count (`ALL`).
+        all: bool,
+    },
     /// Rows of each partition ranked; those with `from <= rank <= to` kept.
     Rank(Rank),
+    /// The collection that a log of changes adds up to: at most one row a key.
+    ChangelogNormalize {
+        /// The primary key.
+        keys: Vec<usize>,
+        /// Whether the log says what a key's row is now, so that nothing is out of place in it.
+        upsert: bool,
+    },
 }
 
 /// Reads a table.
@@ -187,6 +206,8 @@ pub struct Scan {
     pub columns: SchemaRef,
     /// Rowtime and watermark over those columns; ingestion time if absent.
     pub watermark: Option<(Expression, Expression)>,
+    /// For a table whose records are changes: how.
+    pub changes: Option<ScanChanges>,
 }
 
 impl PartialEq for Scan {
@@ -264,6 +285,21 @@ pub struct WindowJoin {
     pub filter: Option<Expression>,
 }
 
+/// One row an element of arrays and maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unnest {
+    /// The columns passed on, first.
+    pub keep: Vec<usize>,
+    /// The columns unnested: first elements together, then second ones, and so on.
+    pub lists: Vec<usize>,
+    /// Whether a row without elements is kept, with NULLs.
+    pub outer: bool,
+    /// Whether the last column counts the elements of each row from 1.
+    pub ordinality: bool,
+    /// Whether elements that are rows become columns.
+    pub flatten: bool,
+}
+
 /// An updating join.
 ///
 /// Two rows match if their keys are equal and the condition is true. SQL's `NOT IN` with NULLs is
@@ -294,6 +330,23 @@ pub struct PlanOutput {
     pub target: OutputTarget,
     /// The statement's text.
     pub text: String,
+    /// Where the statement begins.
+    pub place: Option<Location>,
+}
+
+impl PlanOutput {
+    /// The columns that tell which rows are the same row before and after a change: those of the
+    /// sink's primary key, else a key of the rows; empty if there is none.
+    pub fn key(&self, node: &Node) -> Vec<usize> {
+        if let OutputTarget::Sink(table) = &self.target {
+            let place = |name: &String| node.schema.index_of(name).ok();
+            let key: Option<Vec<usize>> = table.primary_key.iter().map(place).collect();
+            if let Some(key) = key.filter(|key| !key.is_empty()) {
+                return key;
+            }
+        }
+        node.props.unique_key.clone().unwrap_or_default()
+    }
 }
 
 /// What becomes of rows.

@@ -8,6 +8,9 @@ use super::rowtime::RowTime;
 pub enum ChangelogMode {
     /// Only insertions (`+I`).
     Append,
+    /// Rows that take the place of the one with their key, and deletions (`+I +U -D`): what comes
+    /// from outside before it is made consistent.
+    Upsert,
     /// Insertions and retractions (`+I -U +U -D`).
     Retract,
 }

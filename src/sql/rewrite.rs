@@ -15,6 +15,7 @@ use datafusion::sql::sqlparser::ast::{
 use super::dialect::{call, cast, string};
 use super::interval::{interval_months, interval_ms};
 use super::proctime;
+use super::window_tvf::window_name;
 
 /// Rewrites every expression and table factor of `tree`.
 pub fn rewrite<V: VisitMut>(tree: &mut V) {
@@ -39,14 +40,16 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
-    /// `CROSS JOIN UNNEST(array) AS t (x)`.
+    /// `CROSS JOIN UNNEST(array) AS t (x)`, `TABLE(f(x))` and `f(x)` in `FROM`: lateral calls.
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        let TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } = factor
-        else {
+        if let Some(lateral) = lateral_call(factor) {
+            *factor = lateral;
+        }
+        let TableFactor::Function { name, alias, args, with_ordinality, .. } = factor else {
             return ControlFlow::Continue(());
         };
         if name.to_string().eq_ignore_ascii_case("UNNEST") {
-            let array_exprs = args.args.iter().filter_map(|arg| match arg {
+            let array_exprs = args.iter().filter_map(|arg| match arg {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
                 _ => None,
             });
@@ -60,6 +63,38 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// A call of a table function other than a window's, wherever it is written; `None` for the others.
+fn lateral_call(factor: &mut TableFactor) -> Option<TableFactor> {
+    let unwrapped = |function: &Function| match &function.args {
+        FunctionArguments::List(list) if window_name(&function.name).is_none() => {
+            Some((function.name.clone(), list.args.clone()))
+        }
+        _ => None,
+    };
+    let ((name, args), alias, with_ordinality) = match factor {
+        TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. }
+            if window_name(name).is_none() =>
+        {
+            ((name.clone(), std::mem::take(&mut args.args)), alias.take(), *with_ordinality)
+        }
+        TableFactor::TableFunction { expr: Expr::Function(function), alias } => {
+            (unwrapped(function)?, alias.take(), false)
+        }
+        TableFactor::Function { name, args, alias, with_ordinality, .. }
+            if name.to_string().eq_ignore_ascii_case("TABLE") =>
+        {
+            match args.as_slice() {
+                [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(function)))] => {
+                    (unwrapped(function)?, alias.take(), *with_ordinality)
+                }
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    Some(TableFactor::Function { lateral: true, name, args, with_ordinality, alias })
 }
 
 /// What the tables of a `FROM` are called in its query.

@@ -6,13 +6,14 @@
 
 pub mod aggregate;
 pub mod arena;
+pub mod arrangement;
 pub mod chains;
 pub mod change_log;
 pub mod column;
 pub mod exact;
 pub mod keyed;
 pub mod keys;
-pub mod pages;
-pub mod rows;
 pub mod ordered_rows;
+pub mod pages;
 pub mod row_pool;
+pub mod rows;

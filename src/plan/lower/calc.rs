@@ -28,10 +28,11 @@ impl Lowerer<'_> {
     pub(super) fn calc(
         &mut self,
         input: NodeId,
-        filter: Option<Expression>,
-        columns: Vec<Expression>,
+        mut filter: Option<Expression>,
+        mut columns: Vec<Expression>,
         schema: SchemaRef,
     ) -> Result<NodeId> {
+        let input = self.narrowed_join(input, &mut filter, &mut columns)?;
         let below = &self.nodes[input.0];
         let unchanged = filter.is_none() && columns == all_columns(&below.schema);
         if unchanged && below.schema == schema {

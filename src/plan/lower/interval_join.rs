@@ -10,6 +10,7 @@ use datafusion::physical_expr::expressions::BinaryExpr;
 use datafusion::physical_expr::{PhysicalExpr, split_conjunction};
 
 use super::Lowerer;
+use super::regular_join::Side;
 use crate::error::Result;
 use crate::plan::expr::Expression;
 use crate::plan::interval::{IntervalJoin, Relation, TimeComparison, lifetimes};
@@ -27,7 +28,8 @@ impl Lowerer<'_> {
         left: JoinInput<'_>,
         right: JoinInput<'_>,
     ) -> Result<Option<NodeId>> {
-        if self.is_window_join(left, right) || !self.is_timed(join, left.0, right.0) {
+        let is_mark = matches!(join.join_type, JoinType::LeftMark | JoinType::RightMark);
+        if is_mark || join.null_aware || !self.is_timed(join, left.0, right.0) {
             return Ok(None);
         }
         let filter = self.join_filter(join, (left.0, left.1), (right.0, right.1))?;
@@ -53,16 +55,8 @@ impl Lowerer<'_> {
         let props = self.interval_props(&operator, left, right);
         let inputs = vec![left.0, right.0];
         let node = self.add(Operator::IntervalJoin(operator), inputs, wide, props);
-        self.drop_key_columns(node, join, (left.0, left.1), right.1).map(Some)
-    }
-
-    /// Whether both sides have windows that are compared: a join of whole windows.
-    fn is_window_join(&self, left: JoinInput<'_>, right: JoinInput<'_>) -> bool {
-        let l = self.nodes[left.0.0].props.window;
-        let r = self.nodes[right.0.0].props.window;
-        let (Some(l), Some(r)) = (l.pair(), r.pair()) else { return false };
-        let mut pairs = left.2.iter().zip(right.2);
-        pairs.any(|(&a, &b)| (a == l.0 && b == r.0) || (a == l.1 && b == r.1))
+        let left = Side { node: left.0, width: left.1, keys: left.2.to_vec() };
+        self.without_appended_keys(node, join, &left, right.1).map(Some)
     }
 
     /// Whether the join could be one of times at all.

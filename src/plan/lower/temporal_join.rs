@@ -11,6 +11,7 @@ use datafusion::physical_expr::expressions::BinaryExpr;
 
 use super::calc::all_columns;
 use super::interval_join::JoinInput;
+use super::regular_join::Side;
 use super::{Lowerer, unsupported};
 use crate::error::{Error, Result};
 use crate::plan::expr::Expression;
@@ -121,7 +122,8 @@ impl Lowerer<'_> {
         let wide = self.joined_schema(join.join_type, left.0, right.0);
         let inputs = vec![left.0, right.0];
         let node = self.add(Operator::TemporalJoin(operator), inputs, wide, props);
-        self.drop_key_columns(node, join, (left.0, left.1), right.1)
+        let left = Side { node: left.0, width: left.1, keys: left.2.to_vec() };
+        self.without_appended_keys(node, join, &left, right.1)
     }
 
     /// `filter` and that further columns are equal.
@@ -361,7 +363,8 @@ impl Lowerer<'_> {
         let wide = self.joined_schema(join.join_type, left.0, right.0);
         let inputs = vec![left.0, right.0];
         let node = self.add(Operator::LookupJoin(operator), inputs, wide, props);
-        self.drop_key_columns(node, join, (left.0, left.1), right.1)
+        let left = Side { node: left.0, width: left.1, keys: left.2.to_vec() };
+        self.without_appended_keys(node, join, &left, right.1)
     }
 
     /// Whether a node is computed of constants and of tables that end and have no event time: it is
