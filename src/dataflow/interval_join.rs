@@ -6,10 +6,12 @@
 //! and condition hold and that are there at one time, at the greater of their two times; a row
 //! without such a partner is padded with NULLs at `P(x)`, for the kinds that do so. This depends on
 //! the rows and their times alone, never on frontiers. All rows of a step below its frontier `f`
-//! are at hand, so at `f` the rows with `P < f` are dropped, matched or not.
+//! are at hand, so at `f` the rows with `P < f` are dropped, matched or not. A row of a semi or anti
+//! join goes with its first partner.
 //!
 //! A row that is behind the watermark, comes after its own `P` would have been, and finds no
-//! partner left is late, unless it is padded.
+//! partner left is late, unless it is padded; in a semi or anti join such rows of the other input
+//! are late whether they find one or not.
 
 mod emit;
 mod fresh;
@@ -149,6 +151,10 @@ impl IntervalJoinLogic {
             self.emit.alone_fresh(first, one, &one.rows_without_group(), out)?;
         }
         self.settle(1 - first, two, &matched, to, out)?;
+        let done = self.emit.take_done();
+        if let Some(side) = self.emit.decided_side() {
+            self.sides[side].remove(&done, &mut touched);
+        }
         self.expire(to, &mut touched, out)?;
         self.forget(touched);
         Ok(())
@@ -217,7 +223,9 @@ impl IntervalJoinLogic {
         matched: &[bool],
         out: &mut Emitted,
     ) -> Result<()> {
-        let lost = rows.late.iter().filter(|(row, _)| !matched[*row as usize]);
+        // Whether a row that is only asked for still finds one that it decides is chance.
+        let is_asked = self.emit.decided_side() == Some(1 - side);
+        let lost = rows.late.iter().filter(|(row, _)| is_asked || !matched[*row as usize]);
         let (rows_lost, ends): (Vec<u32>, Vec<EventTime>) =
             lost.map(|&(row, end)| (row, end.saturating_add(1))).unzip();
         if !self.keeps(side) && !rows_lost.is_empty() {
@@ -236,9 +244,10 @@ impl IntervalJoinLogic {
         to: EventTime,
         out: &mut Emitted,
     ) -> Result<()> {
+        let is_decided = self.emit.decided_side() == Some(side);
         let is_kept = |&row: &u32| {
             let row = row as usize;
-            rows.groups[row] != NO_GROUP && rows.until[row] >= to
+            rows.groups[row] != NO_GROUP && rows.until[row] >= to && !(is_decided && matched[row])
         };
         let all = 0..rows.batch.len() as u32;
         let (kept, gone): (Vec<u32>, Vec<u32>) = all.partition(is_kept);

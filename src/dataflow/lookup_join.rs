@@ -42,33 +42,33 @@ pub struct LookupJoinLogic {
 }
 
 /// The logic of `node`, over inputs of schemas `left` and `right`.
-pub fn build(
-    node: &Node,
-    join: &LookupJoin,
-    left: SchemaRef,
-    right: SchemaRef,
-) -> Result<LookupJoinLogic> {
-    let fields = left.fields().iter().chain(right.fields().iter());
-    let fields: Vec<_> =
-        fields.map(|f| Arc::new(f.as_ref().clone().with_nullable(true))).collect();
-    let schemas = [left, right];
-    let table = &schemas[join.table];
-    let types: Vec<DataType> =
-        join.table_keys().iter().map(|&k| table.field(k).data_type().clone()).collect();
-    Ok(LookupJoinLogic {
-        join: join.clone(),
-        output: SchemaRef::clone(&node.schema),
-        wide: Arc::new(Schema::new(fields)),
-        keys: GroupKeys::new(types),
-        bound: 0,
-        rows: RowStore::new(table),
-        heads: Vec::new(),
-        next: Vec::new(),
-        schemas,
-    })
+pub fn build(node: &Node, join: &LookupJoin, left: SchemaRef, right: SchemaRef) -> LookupJoinLogic {
+    LookupJoinLogic::new(join, SchemaRef::clone(&node.schema), left, right)
 }
 
 impl LookupJoinLogic {
+    /// Over inputs of schemas `left` and `right`.
+    pub fn new(join: &LookupJoin, output: SchemaRef, left: SchemaRef, right: SchemaRef) -> Self {
+        let fields = left.fields().iter().chain(right.fields().iter());
+        let fields: Vec<_> =
+            fields.map(|f| Arc::new(f.as_ref().clone().with_nullable(true))).collect();
+        let schemas = [left, right];
+        let table = &schemas[join.table];
+        let types: Vec<DataType> =
+            join.table_keys().iter().map(|&k| table.field(k).data_type().clone()).collect();
+        LookupJoinLogic {
+            join: join.clone(),
+            output,
+            wide: Arc::new(Schema::new(fields)),
+            keys: GroupKeys::new(types),
+            bound: 0,
+            rows: RowStore::new(table),
+            heads: Vec::new(),
+            next: Vec::new(),
+            schemas,
+        }
+    }
+
     /// The key of each row; `None` for rows that match nothing as a key is NULL.
     fn groups(&mut self, batch: &UpdateBatch, keys: &[usize]) -> Result<Vec<Option<u32>>> {
         let columns = GroupKeys::read(keys.iter().map(|&k| batch.column(k)))?;
@@ -106,8 +106,7 @@ impl LookupJoinLogic {
         // Backwards, so that a chain runs in row order.
         for (&row, &slot) in picked.iter().zip(&slots).rev() {
             if let Some(group) = groups[row as usize] {
-                self.next[slot as usize] =
-                    std::mem::replace(&mut self.heads[group as usize], slot);
+                self.next[slot as usize] = std::mem::replace(&mut self.heads[group as usize], slot);
             }
         }
         Ok(())
@@ -148,7 +147,8 @@ impl LookupJoinLogic {
             return;
         }
         let is_stranger = |g: &u32| *g as usize >= self.bound;
-        let mut strangers: Vec<u32> = groups.iter().flatten().copied().filter(is_stranger).collect();
+        let mut strangers: Vec<u32> =
+            groups.iter().flatten().copied().filter(is_stranger).collect();
         strangers.sort_unstable();
         strangers.dedup();
         strangers.into_iter().for_each(|group| self.keys.remove(group));

@@ -406,11 +406,11 @@ fn logic_of(
             ("WindowJoin", Box::new(logic))
         }
         Operator::TemporalJoin(join) => {
-            let logic = super::temporal_join::build(node, join, input(0), input(1))?;
+            let logic = super::temporal_join::build(node, join, input(0), input(1));
             ("TemporalJoin", Box::new(logic))
         }
         Operator::LookupJoin(join) => {
-            let logic = super::lookup_join::build(node, join, input(0), input(1))?;
+            let logic = super::lookup_join::build(node, join, input(0), input(1));
             ("LookupJoin", Box::new(logic))
         }
         Operator::IntervalJoin(join) => {

@@ -84,8 +84,8 @@ pub fn build(
     join: &TemporalJoin,
     left: SchemaRef,
     right: SchemaRef,
-) -> Result<TemporalJoinLogic> {
-    Ok(TemporalJoinLogic::new(left, right, join.clone(), SchemaRef::clone(&node.schema)))
+) -> TemporalJoinLogic {
+    TemporalJoinLogic::new(left, right, join.clone(), SchemaRef::clone(&node.schema))
 }
 
 impl TemporalJoinLogic {
@@ -176,7 +176,12 @@ impl TemporalJoinLogic {
         }
         self.read_versions(&batch, &events)?;
         // Of one time what comes is before what goes: both may be of one row.
-        events.sort_by_key(|e| (e.time, matches!(e.what, What::Goes(_))));
+        // Of versions the later one comes last, so that none is late for one of its own time.
+        let of_version = |e: &Event| match e.what {
+            What::Comes(slot, _) => self.times.get(slot as usize).copied().unwrap_or_default(),
+            What::Goes(_) => i64::MAX,
+        };
+        events.sort_by_key(|e| (e.time, of_version(e), matches!(e.what, What::Goes(_))));
         Ok(Arrivals { batch, columns, events })
     }
 

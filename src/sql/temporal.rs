@@ -172,11 +172,7 @@ impl UserDefinedLogicalNodeCore for VersionedNode {
         f.write_str("Versioned")
     }
 
-    fn with_exprs_and_inputs(
-        &self,
-        _exprs: Vec<Expr>,
-        inputs: Vec<LogicalPlan>,
-    ) -> Result<Self> {
+    fn with_exprs_and_inputs(&self, _exprs: Vec<Expr>, inputs: Vec<LogicalPlan>) -> Result<Self> {
         match inputs.into_iter().next() {
             Some(input) => Ok(Self::new(input)),
             None => plan_err!("a versioned relation has an input"),

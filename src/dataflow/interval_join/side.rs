@@ -24,7 +24,9 @@ pub struct Side {
     pub values: Vec<Vec<i64>>,
     pub matched: Vec<bool>,
     /// The rows by when they go, but for those that stay to the end.
-    wheel: BTreeMap<i64, Vec<u32>>,
+    /// Those that went before their time have another serial number now.
+    wheel: BTreeMap<i64, Vec<(u32, u32)>>,
+    serials: Vec<u32>,
 }
 
 impl Side {
@@ -39,6 +41,7 @@ impl Side {
             values: vec![Vec::new(); width],
             matched: Vec::new(),
             wheel: BTreeMap::new(),
+            serials: Vec::new(),
         }
     }
 
@@ -65,7 +68,8 @@ impl Side {
             }
             self.chains.link(slot, fresh.groups[row]);
             if fresh.until[row] != CLOSED {
-                self.wheel.entry(fresh.until[row] >> BUCKET_BITS).or_default().push(slot);
+                let bucket = self.wheel.entry(fresh.until[row] >> BUCKET_BITS).or_default();
+                bucket.push((slot, self.serials[at]));
             }
         }
         Ok(slots)
@@ -78,6 +82,7 @@ impl Side {
         self.times.resize(bound, 0);
         self.until.resize(bound, 0);
         self.matched.resize(bound, false);
+        self.serials.resize(bound, 0);
         self.values.iter_mut().for_each(|v| v.resize(bound, 0));
     }
 
@@ -93,14 +98,15 @@ impl Side {
         let last = to >> BUCKET_BITS;
         while let Some(entry) = self.wheel.first_entry().filter(|e| *e.key() <= last) {
             let bucket = *entry.key();
-            let slots = entry.remove();
+            let mut rows = entry.remove();
+            rows.retain(|&(slot, serial)| self.serials[slot as usize] == serial);
             if bucket < last {
-                gone.extend(slots);
+                gone.extend(rows.into_iter().map(|(slot, _)| slot));
                 continue;
             }
-            let (now, later): (Vec<u32>, Vec<u32>) =
-                slots.into_iter().partition(|&s| self.until[s as usize] < to);
-            gone.extend(now);
+            let is_gone = |&(slot, _): &(u32, u32)| self.until[slot as usize] < to;
+            let (now, later): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_gone);
+            gone.extend(now.into_iter().map(|(slot, _)| slot));
             if !later.is_empty() {
                 self.wheel.insert(bucket, later);
             }
@@ -114,6 +120,8 @@ impl Side {
         for &slot in slots {
             self.chains.unlink(slot);
             touched.push(self.chains.group(slot));
+            let serial = &mut self.serials[slot as usize];
+            *serial = serial.wrapping_add(1);
             self.rows.remove(slot);
         }
     }

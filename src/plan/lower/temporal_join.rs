@@ -159,7 +159,8 @@ impl Lowerer<'_> {
             LogicalPlan::Projection(p) => {
                 let below = self.versions(&p.input)?;
                 let columns = self.compile_all(&p.expr, p.input.schema(), below.node)?;
-                let place = |old: usize| columns.iter().position(|e| e.passed_column() == Some(old));
+                let place =
+                    |old: usize| columns.iter().position(|e| e.passed_column() == Some(old));
                 let key = below.key.iter().map(|k| k.and_then(place)).collect();
                 let names = p.schema.as_arrow().fields().to_vec();
                 self.version_columns(below, columns, names, key)
@@ -357,7 +358,9 @@ impl Lowerer<'_> {
             rowtimes: below
                 .rowtimes
                 .iter()
-                .filter_map(|r| Some(RowTime { value: Expression::at(moved(r.column()?)), ..r.clone() }))
+                .filter_map(|r| {
+                    Some(RowTime { value: Expression::at(moved(r.column()?)), ..r.clone() })
+                })
                 .collect(),
         };
         let wide = self.joined_schema(join.join_type, left.0, right.0);
