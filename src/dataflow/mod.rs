@@ -35,6 +35,7 @@ pub mod metrics;
 mod oracle;
 pub mod outputs;
 pub mod rank;
+pub mod recursive;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;

@@ -13,5 +13,6 @@ pub mod joins;
 pub mod lower;
 pub mod node;
 pub mod props;
+mod recursion;
 pub mod rowtime;
 pub mod temporal;

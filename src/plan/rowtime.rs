@@ -115,6 +115,10 @@ fn keeps_millis(data_type: &DataType) -> bool {
 /// Of the rows of a table.
 pub fn of_scan(scan: &Scan, width: usize) -> Vec<RowTime> {
     let Some((time, _)) = &scan.watermark else { return Vec::new() };
+    // What takes a row back comes at any time after it.
+    if scan.changes.is_some() {
+        return Vec::new();
+    }
     let is_readable = time.columns().iter().all(|&c| c < width);
     is_readable.then(|| RowTime::exact(time.clone())).into_iter().collect()
 }
