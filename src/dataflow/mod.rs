@@ -6,6 +6,9 @@
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
+//! * [`interval_join`]: joins whose times bound one another; [`temporal_join`]: with a collection
+//!   as of each row's time; [`lookup_join`]: with a table that never changes
+//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`interval_join`]: joins whose times bound one another
 //! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
@@ -27,6 +30,7 @@ pub mod group_aggregate;
 pub mod interval_join;
 pub mod join;
 pub mod logic;
+pub mod lookup_join;
 pub mod metrics;
 #[cfg(test)]
 mod oracle;
@@ -46,6 +50,7 @@ pub mod source;
 pub mod split;
 pub mod temporal_filter;
 pub mod ticks;
+pub mod temporal_join;
 pub mod unnest;
 pub mod window_aggregate;
 pub mod window_assign;

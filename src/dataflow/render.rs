@@ -175,6 +175,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::OverAggregate(_)
             | Operator::TemporalFilter(_)
             | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
             | Operator::ChangelogNormalize { .. } => {
@@ -423,6 +425,14 @@ fn logic_of(
         }
         Operator::OverAggregate(_) => super::over::build(plan, node)?,
         Operator::TemporalFilter(_) => super::temporal_filter::build(plan, node)?,
+        Operator::TemporalJoin(join) => {
+            let logic = super::temporal_join::build(node, join, input(0), input(1));
+            ("TemporalJoin", Box::new(logic))
+        }
+        Operator::LookupJoin(join) => {
+            let logic = super::lookup_join::build(node, join, input(0), input(1));
+            ("LookupJoin", Box::new(logic))
+        }
         Operator::IntervalJoin(join) => {
             let logic = super::interval_join::build(node, join, input(0), input(1));
             ("IntervalJoin", Box::new(logic))

@@ -165,6 +165,8 @@ fn has_state(node: &Node) -> bool {
             | Operator::OverAggregate(_)
             | Operator::TemporalFilter(_)
             | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
             | Operator::Join(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
@@ -226,6 +228,8 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         }
         Operator::TemporalFilter(filter) => super::over_text::filter_state(filter),
         Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
+        Operator::TemporalJoin(join) => super::temporal::state(plan, node, join),
+        Operator::LookupJoin(join) => super::temporal::lookup_state(plan, node, join),
         Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
         Operator::Join(join) => super::joins::join_state(plan, node, join)?,
         Operator::SetOperation { .. } => {
@@ -431,6 +435,8 @@ pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
         }
         Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
         Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
+        Operator::TemporalJoin(join) => super::temporal::text(plan, node, join),
+        Operator::LookupJoin(join) => super::temporal::lookup_text(plan, node, join),
         Operator::Join(join) => super::joins::join_text(plan, node, join),
         Operator::SetOperation { kind, all } => {
             format!("SetOperation({}{})", kind.name(), if *all { " ALL" } else { "" })

@@ -14,6 +14,7 @@ use super::interval::IntervalJoin;
 use super::over::OverAggregate;
 use super::props::Props;
 use super::temporal::TemporalFilter;
+use super::temporal::{LookupJoin, TemporalJoin};
 use crate::error::Location;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
@@ -172,6 +173,10 @@ pub enum Operator {
     Clock,
     /// Rows of two append-only inputs whose times bound one another.
     IntervalJoin(IntervalJoin),
+    /// Rows of an append-only input with another as of each row's time.
+    TemporalJoin(TemporalJoin),
+    /// Rows of an input with a table that is read to its end before.
+    LookupJoin(LookupJoin),
     /// One row an element of arrays and maps, beside columns of the row that they are of.
     Unnest(Unnest),
     /// Names defined by one another, to their fixed point.

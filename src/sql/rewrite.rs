@@ -71,6 +71,7 @@ impl VisitorMut for Rewriter {
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         super::named_windows::resolve(select);
         name_columns(select);
+        super::temporal::rewrite(select);
         ControlFlow::Continue(())
     }
 

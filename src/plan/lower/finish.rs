@@ -40,6 +40,7 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                         ..
                     })
                     | Operator::IntervalJoin(_)
+                    | Operator::TemporalJoin(_)
                     | Operator::Rank(Rank { first_by_time: true, .. })
             )
     };

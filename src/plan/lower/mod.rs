@@ -11,6 +11,7 @@ mod recursion;
 mod regular_join;
 mod set_operation;
 mod temporal_filter;
+mod temporal_join;
 mod top_n;
 mod unnest;
 
@@ -33,6 +34,7 @@ use crate::sql::context::{StreamTable, SystemTable};
 use crate::sql::recursion::{RecursiveNode, WorkTable};
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
+use crate::sql::temporal::VersionedNode;
 use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
@@ -162,6 +164,9 @@ impl<'a> Lowerer<'a> {
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Extension(Extension { node }) => {
+                if node.as_any().is::<VersionedNode>() {
+                    return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
+                        .with_hint("write [LEFT] JOIN t FOR SYSTEM_TIME AS OF o.ts AS t ON .."));
                 if let Some(recursive) = node.as_any().downcast_ref::<RecursiveNode>() {
                     return self.recursive(recursive);
                 }
