@@ -5,6 +5,7 @@
 //! * [`catalog`]: tables and views that a script declares
 //! * [`settings`]: `SET 'key' = 'value'`
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
+//! * [`match_recognize`]: MATCH_RECOGNIZE, from tokens to its logical node
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
 //! * [`context`]: the surroundings under which everything is planned
 //! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce` and
@@ -20,6 +21,7 @@ pub mod diagnostics;
 pub mod dialect;
 pub mod functions;
 pub mod interval;
+pub mod match_recognize;
 pub mod optimize;
 pub mod output;
 pub mod proctime;

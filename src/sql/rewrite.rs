@@ -14,6 +14,7 @@ use datafusion::sql::sqlparser::ast::{
 
 use super::dialect::{call, cast, string};
 use super::interval::{interval_months, interval_ms};
+use super::match_recognize::lift::SUBQUERY;
 use super::proctime;
 
 /// Rewrites every expression and table factor of `tree`.
@@ -44,7 +45,16 @@ impl VisitorMut for Rewriter {
         else {
             return ControlFlow::Continue(());
         };
-        if name.to_string().eq_ignore_ascii_case("UNNEST") {
+        let named = |wanted: &str| {
+            matches!(name.0.as_slice(), [ObjectNamePart::Identifier(only)] if only.value == wanted)
+        };
+        if named(SUBQUERY)
+            && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))] =
+                args.args.as_slice()
+        {
+            let (subquery, alias) = (query.clone(), alias.take());
+            *factor = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
+        } else if name.to_string().eq_ignore_ascii_case("UNNEST") {
             let array_exprs = args.args.iter().filter_map(|arg| match arg {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
                 _ => None,
@@ -75,6 +85,7 @@ fn relation_names(from: &[TableWithJoins]) -> Vec<String> {
         | TableFactor::TableFunction { alias, .. }
         | TableFactor::Function { alias, .. }
         | TableFactor::UNNEST { alias, .. }
+        | TableFactor::MatchRecognize { alias, .. }
         | TableFactor::NestedJoin { alias, .. } => {
             alias.as_ref().map(|alias| alias.name.value.clone())
         }

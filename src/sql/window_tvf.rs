@@ -73,8 +73,9 @@ impl RelationPlanner for WindowFunctions {
                 let message = "FOR SYSTEM_TIME AS OF is not supported yet";
                 Err(fail(Error::sql(message), span))
             }
-            TableFactor::MatchRecognize { .. } => {
-                Err(fail(Error::sql("MATCH_RECOGNIZE is not supported yet"), span))
+            relation @ TableFactor::MatchRecognize { .. } => {
+                let planned = super::match_recognize::plan::plan(relation, context)?;
+                Ok(RelationPlanning::Planned(Box::new(planned)))
             }
             other => Ok(RelationPlanning::Original(Box::new(other))),
         }
