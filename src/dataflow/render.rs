@@ -141,7 +141,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::WindowAggregate { .. }
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
-            | Operator::WindowJoin(_) => {
+            | Operator::WindowJoin(_)
+            | Operator::MatchRecognize(_) => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -361,5 +362,9 @@ fn logic_of(
         | Operator::Union
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. } => return Ok(None),
+        Operator::MatchRecognize(matched) => {
+            let logic = super::match_recognize::build(input(0), matched, output, delay)?;
+            ("MatchRecognize", Box::new(logic))
+        }
     }))
 }

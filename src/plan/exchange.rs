@@ -37,6 +37,7 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
             };
             vec![side(join.left_window, &join.left_keys), side(join.right_window, &join.right_keys)]
         }
+        Operator::MatchRecognize(matched) => vec![by_keys(plan, node, &matched.partition, &[])],
     }
 }
 

@@ -137,6 +137,7 @@ fn has_state(node: &Node) -> bool {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::MatchRecognize(_)
     )
 }
 
@@ -189,11 +190,14 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::WindowJoin(join) => {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
         }
+        Operator::MatchRecognize(matched) => {
+            format!("state: keyed by {}, {}", keyed(&matched.partition), matched.bound())
+        }
         _ => return None,
     })
 }
 
-fn names(node: &Node, columns: &[usize]) -> String {
+pub(super) fn names(node: &Node, columns: &[usize]) -> String {
     let names: Vec<_> = columns.iter().map(|&c| node.schema.field(c).name().as_str()).collect();
     names.join(", ")
 }
@@ -306,6 +310,7 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             }
             text + ")"
         }
+        Operator::MatchRecognize(matched) => matched.describe(input),
     }
 }
 

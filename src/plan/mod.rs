@@ -8,5 +8,7 @@ pub mod exchange;
 pub mod explain;
 pub mod expr;
 pub mod lower;
+pub mod match_program;
+pub mod match_recognize;
 pub mod node;
 pub mod props;

@@ -9,6 +9,7 @@ use datafusion::common::JoinType;
 
 use super::aggregate::AggregateCall;
 use super::expr::Expression;
+use super::match_recognize::MatchRecognize;
 use super::props::Props;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
@@ -157,6 +158,8 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
+    /// Row pattern recognition.
+    MatchRecognize(Box<MatchRecognize>),
 }
 
 /// Reads a table.

@@ -31,6 +31,7 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                     | Operator::SessionAssign { .. }
                     | Operator::WindowRank(_)
                     | Operator::WindowJoin(_)
+                    | Operator::MatchRecognize(_)
             )
     };
     (0..nodes.len()).map(NodeId).filter(can_be_late).collect()

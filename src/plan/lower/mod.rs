@@ -4,6 +4,7 @@ mod aggregate;
 mod calc;
 mod finish;
 mod join;
+mod match_recognize;
 mod rank;
 
 use std::sync::Arc;
@@ -20,6 +21,7 @@ use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
+use crate::sql::match_recognize::node::MatchNode;
 use crate::sql::settings::Settings;
 use crate::sql::window::{WindowNode, WindowSpec};
 
@@ -137,10 +139,13 @@ impl<'a> Lowerer<'a> {
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Extension(Extension { node }) => {
-                match node.as_any().downcast_ref::<WindowNode>() {
-                    Some(window) => self.window(window),
-                    None => Err(unsupported(node.name())),
+                if let Some(window) = node.as_any().downcast_ref::<WindowNode>() {
+                    return self.window(window);
                 }
+                if let Some(matched) = node.as_any().downcast_ref::<MatchNode>() {
+                    return self.match_recognize(matched);
+                }
+                Err(unsupported(node.name()))
             }
             other => Err(unsupported(&describe(other))),
         }
