@@ -529,7 +529,7 @@ fn fits(data_type: &DataType, value: i128) -> bool {
     }
 }
 
-fn finish_ints(
+pub(super) fn finish_ints(
     values: Vec<i64>,
     nulls: Option<NullBuffer>,
     data_type: &DataType,

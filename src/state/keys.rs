@@ -45,11 +45,11 @@ enum Stored {
 }
 
 #[inline]
-fn hash_int(value: i64) -> u64 {
+pub(super) fn hash_int(value: i64) -> u64 {
     mix(value as u64, 0x9e37_79b9_7f4a_7c15)
 }
 
-const NULL_HASH: u64 = 0x8ebc_6af0_9c88_c6e3;
+pub(super) const NULL_HASH: u64 = 0x8ebc_6af0_9c88_c6e3;
 
 /// A key is read with equal numbers equal.
 pub const KEY: Reading = Reading::Key;
@@ -355,7 +355,7 @@ impl Rows<'_> {
     }
 }
 
-fn hash_column(column: &Column, rows: Range<usize>, hashes: &mut [u64]) {
+pub(super) fn hash_column(column: &Column, rows: Range<usize>, hashes: &mut [u64]) {
     let each = |hashes: &mut [u64], value: &dyn Fn(usize, u64) -> u64| {
         for (hash, row) in hashes.iter_mut().zip(rows.clone()) {
             *hash = if column.is_null(row) { mix(*hash, NULL_HASH) } else { value(row, *hash) };

@@ -5,8 +5,11 @@
 //! above know as touched groups. Called by the stateful operators.
 
 pub mod aggregate;
+pub mod arena;
 pub mod change_log;
 pub mod column;
 pub mod exact;
 pub mod keyed;
 pub mod keys;
+pub mod pages;
+pub mod rows;
