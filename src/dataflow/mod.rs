@@ -6,6 +6,7 @@
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
+//! * [`match_recognize`]: patterns of rows
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
@@ -16,6 +17,7 @@ pub mod expand;
 pub mod flow;
 pub mod group_aggregate;
 pub mod logic;
+pub mod match_recognize;
 pub mod metrics;
 #[cfg(test)]
 mod oracle;

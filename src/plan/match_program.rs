@@ -181,13 +181,7 @@ impl Compiler<'_> {
         })
     }
 
-    fn repeat(
-        &mut self,
-        body: &Pattern,
-        min: u32,
-        max: Option<u32>,
-        greedy: bool,
-    ) -> Result<()> {
+    fn repeat(&mut self, body: &Pattern, min: u32, max: Option<u32>, greedy: bool) -> Result<()> {
         for _ in 0..min {
             self.pattern(body)?;
         }

@@ -83,9 +83,8 @@ impl Lowerer<'_> {
 
     fn match_props(&self, operator: &MatchRecognize, input: NodeId) -> Props {
         let below = &self.nodes[input.0].props;
-        let place = |column: &usize| {
-            operator.columns.iter().position(|c| *c == OutputColumn::Row(*column))
-        };
+        let place =
+            |column: &usize| operator.columns.iter().position(|c| *c == OutputColumn::Row(*column));
         let keys: Option<Vec<usize>> = operator.partition.iter().map(place).collect();
         let distribution = match keys {
             Some(keys) if keys.is_empty() => Distribution::Single,

@@ -1,0 +1,1 @@
+//! The law of the operator, against a naive matcher.
