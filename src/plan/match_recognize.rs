@@ -22,6 +22,8 @@ pub struct MatchRecognize {
     pub partition: Vec<usize>,
     /// The order in a partition: the time first, ascending.
     pub order: Vec<SortColumn>,
+    /// The columns that break ties, upwards: all, in the order of the table.
+    pub ties: Vec<usize>,
     /// The condition of each variable; absent: every row.
     pub define: Vec<Option<Computation>>,
     /// The measures.

@@ -34,7 +34,7 @@ use arrow::array::{Array, AsArray, UInt32Array};
 use arrow::datatypes::{DataType, SchemaRef};
 
 use compute::{Evaluator, Failures, Frame, Source};
-use partition::{NoteKind, Partition, Request, Results, Setup};
+use partition::{Limits, NoteKind, Partition, Request, Results, Setup};
 use rows::{Rows, new_index, new_row};
 use search::{Entry, Excess};
 
@@ -44,7 +44,6 @@ use super::side::letter_of_row;
 use super::window_aggregate::read_times;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
-use crate::limits::{MATCH_OPEN_MAX, MATCH_ROWS_MAX, MATCH_STEPS_MAX};
 use crate::plan::match_recognize::MatchRecognize;
 use crate::sql::match_recognize::node::Variables;
 use crate::state::keys::GroupKeys;
@@ -203,7 +202,7 @@ impl MatchLogic {
         }
         let batch = UpdateBatch::concat(&self.input, &closed)?;
         let (partition, order) = (&self.matched.partition, &self.matched.order);
-        let slice = slice::sorted(&batch, partition, order, &mut self.keys)?;
+        let slice = slice::sorted(&batch, partition, order, &self.matched.ties, &mut self.keys)?;
         self.partitions.resize_with(self.keys.bound(), Partition::new);
         let count = slice.rows.num_rows();
         self.rows.set_new(slice.rows);
@@ -341,18 +340,19 @@ impl MatchLogic {
 
     /// Dead letters for what was given up.
     fn note(&self, results: &Results, out: &mut Emitted) -> Result<()> {
+        let Limits { rows, open, steps } = self.setup.limits;
         for note in &results.notes {
             let reason = match note.kind {
                 NoteKind::GivenUp(Excess::Rows) => format!(
-                    "a match from this row was still open after {MATCH_ROWS_MAX} rows and was \
+                    "a match from this row was still open after {rows} rows and was \
                      given up; add or shorten WITHIN"
                 ),
                 NoteKind::GivenUp(Excess::Steps) => format!(
-                    "the search for a match from this row took more than {MATCH_STEPS_MAX} steps \
+                    "the search for a match from this row took more than {steps} steps \
                      and was given up; make the conditions of the pattern exclude one another"
                 ),
                 NoteKind::TooMany => format!(
-                    "more than {MATCH_OPEN_MAX} matches of the partition were open; that from this \
+                    "more than {open} matches of the partition were open; that from this \
                      row was given up; add or shorten WITHIN"
                 ),
                 NoteKind::NoSkip => "AFTER MATCH SKIP TO a variable without a row behind the \

@@ -7,10 +7,27 @@
 use std::collections::VecDeque;
 
 use super::search::{Entry, Excess, Outcome, Path, Search, View};
-use crate::limits::MATCH_OPEN_MAX;
+use crate::limits::{MATCH_OPEN_MAX, MATCH_ROWS_MAX, MATCH_STEPS_MAX};
 use crate::plan::match_program::Program;
 use crate::plan::match_recognize::MatchRecognize;
 use crate::sql::match_recognize::node::{Output, Skip, Variables};
+
+/// How much is tried.
+#[derive(Clone, Copy, Debug)]
+pub struct Limits {
+    /// Rows that a search may look at.
+    pub rows: u64,
+    /// Searches of a partition that may be open.
+    pub open: usize,
+    /// Steps of a search.
+    pub steps: u64,
+}
+
+impl Default for Limits {
+    fn default() -> Self {
+        Limits { rows: MATCH_ROWS_MAX, open: MATCH_OPEN_MAX, steps: MATCH_STEPS_MAX }
+    }
+}
 
 /// What all partitions have in common.
 pub struct Setup {
@@ -30,6 +47,8 @@ pub struct Setup {
     pub unmatched: bool,
     /// Whether a partition without rows is remembered.
     pub keeps: bool,
+    /// How much is tried.
+    pub limits: Limits,
 }
 
 impl Setup {
@@ -45,6 +64,7 @@ impl Setup {
             rows_before: matched.rows_before(),
             unmatched: matches!(matched.output, Output::AllRows { unmatched: true, .. }),
             keeps: matched.keeps_partitions(),
+            limits: Limits::default(),
         }
     }
 }
@@ -188,12 +208,12 @@ impl Partition {
 
     fn begin(&mut self, setup: &Setup, out: &mut Results) {
         let Some(ts) = self.entry(self.next).map(|entry| entry.ts) else { return };
-        if self.searches.len() >= MATCH_OPEN_MAX {
+        if self.searches.len() >= setup.limits.open {
             let oldest = self.searches.remove(0);
             self.note(oldest.start, NoteKind::TooMany, out);
         }
         let deadline = setup.within.map_or(i64::MAX, |ms| ts.saturating_add(ms));
-        self.searches.push(Search::new(self.next, deadline, &setup.program));
+        self.searches.push(Search::new(self.next, ts, deadline, &setup.program));
         if setup.independent {
             self.next += 1;
         }
@@ -218,7 +238,7 @@ impl Partition {
             if search.answer.is_none() && !search.can_go_on(&view) {
                 return true;
             }
-            match search.run(&setup.program, &view, setup.forgetful) {
+            match search.run(setup, &view) {
                 Outcome::Waits => true,
                 Outcome::Asks(variable) => {
                     asks = true;

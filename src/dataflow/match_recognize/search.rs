@@ -9,7 +9,7 @@ use std::collections::VecDeque;
 
 use hashbrown::HashSet;
 
-use crate::limits::{MATCH_ROWS_MAX, MATCH_STEPS_MAX};
+use super::partition::Setup;
 use crate::plan::match_program::{Program, Step};
 use crate::sql::match_recognize::node::Variables;
 
@@ -208,13 +208,13 @@ pub struct Search {
 const YOUNG_STEPS: u64 = 512;
 
 impl Search {
-    /// A search that begins at row `start`.
-    pub fn new(start: u64, deadline: i64, program: &Program) -> Self {
+    /// A search that begins at row `start`, which is of time `ts`.
+    pub fn new(start: u64, ts: i64, deadline: i64, program: &Program) -> Self {
         Search {
             start,
             path: Path::default(),
             deadline,
-            high: i64::MIN,
+            high: ts,
             read: 0,
             answer: None,
             asks: false,
@@ -239,20 +239,22 @@ impl Search {
         Outcome::Waits
     }
 
-    /// Goes on; `forgetful` if no condition depends on the path.
-    pub fn run(&mut self, program: &Program, view: &View<'_>, forgetful: bool) -> Outcome {
+    /// Goes on as far as the rows of `view` allow.
+    pub fn run(&mut self, setup: &Setup, view: &View<'_>) -> Outcome {
         loop {
             self.steps += 1;
-            if self.steps > MATCH_STEPS_MAX {
+            if self.steps > setup.limits.steps {
                 return Outcome::Excess(Excess::Steps);
             }
-            let Some(step) = program.steps.get(self.step as usize) else { return Outcome::Failed };
+            let step = setup.program.steps.get(self.step as usize);
+            let Some(step) = step else { return Outcome::Failed };
             let goes_on = match *step {
-                Step::Row { variable, excluded } => match self.row(variable, excluded, view) {
+                Step::Row { variable, excluded } => match self.row(setup, view, variable, excluded)
+                {
                     Ok(taken) => taken,
                     Err(outcome) => return outcome,
                 },
-                Step::Split(first, second) => self.split(first, second, forgetful),
+                Step::Split(first, second) => self.split(first, second, setup.forgetful),
                 Step::Jump(to) => {
                     self.step = to;
                     continue;
@@ -287,7 +289,13 @@ impl Search {
         }
     }
 
-    fn row(&mut self, variable: u8, excluded: bool, view: &View<'_>) -> Result<bool, Outcome> {
+    fn row(
+        &mut self,
+        setup: &Setup,
+        view: &View<'_>,
+        variable: u8,
+        excluded: bool,
+    ) -> Result<bool, Outcome> {
         if let Some(answer) = self.answer.take() {
             if answer {
                 self.step += 1;
@@ -297,7 +305,7 @@ impl Search {
             return Ok(answer);
         }
         let place = u64::from(self.path.len());
-        if place >= MATCH_ROWS_MAX {
+        if place >= setup.limits.rows {
             return Err(Outcome::Excess(Excess::Rows));
         }
         let number = self.start + place;

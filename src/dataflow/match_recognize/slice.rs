@@ -19,12 +19,13 @@ pub struct Slice {
     pub times: Vec<i64>,
 }
 
-/// The rows of `batch`, whose times are those of the first column of `order`, sorted; equal rows as
-/// often as they are there. New partitions get numbers in `keys`.
+/// The rows of `batch`, whose times are those of the first column of `order`, sorted by partition,
+/// `order` and `ties`; equal rows as often as they are there. New partitions get numbers in `keys`.
 pub fn sorted(
     batch: &UpdateBatch,
     partition: &[usize],
     order: &[SortColumn],
+    ties: &[usize],
     keys: &mut GroupKeys,
 ) -> Result<Slice> {
     let columns = GroupKeys::read(partition.iter().map(|&column| batch.column(column)))?;
@@ -34,7 +35,7 @@ pub fn sorted(
     let place = |row: u32| (groups[row as usize], times[row as usize]);
     let mut rows: Vec<u32> = (0..batch.len() as u32).collect();
     rows.sort_unstable_by_key(|&row| place(row));
-    break_ties(batch, order, &mut rows, &place)?;
+    break_ties(batch, order, ties, &mut rows, &place)?;
     if batch.diffs().is_some() {
         let mut copies = Vec::with_capacity(rows.len());
         for &row in &rows {
@@ -56,10 +57,11 @@ pub fn sorted(
     Ok(Slice { rows, partitions, times: ordered })
 }
 
-/// Sorts rows of equal place by the further columns of `order`, then by all columns.
+/// Sorts rows of equal place by the further columns of `order`, then by `ties`.
 fn break_ties(
     batch: &UpdateBatch,
     order: &[SortColumn],
+    ties: &[usize],
     rows: &mut [u32],
     place: &impl Fn(u32) -> (u32, i64),
 ) -> Result<()> {
@@ -71,7 +73,7 @@ fn break_ties(
         return Ok(());
     }
     let further = order.iter().skip(1).map(|o| (o.column, o.options));
-    let all = (0..batch.rows().num_columns()).map(|column| (column, SortOptions::default()));
+    let all = ties.iter().map(|&column| (column, SortOptions::default()));
     let indices = UInt32Array::from(tied.clone());
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
     for (column, options) in further.chain(all) {

@@ -48,6 +48,7 @@ impl Lowerer<'_> {
             variables: spec.variables.clone(),
             partition: spec.partition.clone(),
             order: order.collect(),
+            ties: ties(node),
             define,
             measures,
             output: spec.output,
@@ -103,6 +104,18 @@ impl Lowerer<'_> {
             bounded: below.bounded,
         }
     }
+}
+
+/// The columns that are read of a row: those of the table in its order, then computed ones.
+fn ties(node: &MatchNode) -> Vec<usize> {
+    let schema = node.input.schema();
+    let place = |column: &usize| match node.rows.get(*column) {
+        Some(Expr::Column(name)) => schema.index_of_column(name).unwrap_or(usize::MAX),
+        _ => usize::MAX,
+    };
+    let mut columns: Vec<usize> = (0..node.rows.len()).collect();
+    columns.sort_by_key(place);
+    columns
 }
 
 fn output_schema(node: &MatchNode, rows: &SchemaRef) -> Result<SchemaRef> {

@@ -389,7 +389,8 @@ impl Reader<'_, '_> {
             (None, named) => named,
         };
         let schema = Arc::clone(&self.scope.schema);
-        let expr = self.scope.context.sql_to_expr(expr, &schema)?;
+        // `COUNT(*)` comes under the name that was written.
+        let expr = self.scope.context.sql_to_expr(expr, &schema)?.unalias_nested().data;
         let expr = self.scope.typed(expr, &schema)?;
         let data_type = normal_type(&expr.get_type(&schema)?);
         let Expr::AggregateFunction(mut call) = expr else {
