@@ -107,3 +107,23 @@ pub const MATCH_ROWS_MAX: u64 = 1 << 16;
 pub const MATCH_OPEN_MAX: usize = 1 << 14;
 /// Steps that the search for one match may take, with those it takes back; beyond, it is given up.
 pub const MATCH_STEPS_MAX: u64 = 1 << 21;
+/// Rows that an interval or temporal join applies in one step.
+pub const JOIN_STEP_ROWS_MAX: usize = 4 * BATCH_ROWS;
+/// Rows of one chunk of kept rows.
+pub const POOL_CHUNK_ROWS: usize = 1 << 16;
+/// Chunks of kept rows that are small, or half dead, before they are merged.
+pub const POOL_CHUNKS_MERGED: usize = 16;
+/// Rows of input batches that kept rows may hold alive before they are copied.
+pub const POOL_ROWS_OPEN_MAX: usize = 1 << 17;
+/// How often rows are merged into chunks of their own level before levels are told apart no more.
+pub const POOL_LEVELS_MAX: usize = 8;
+/// Entries of one block of a sorted list of rows.
+pub const ORDERED_BLOCK_ROWS_MAX: usize = 512;
+/// Rows that one batch of an unnest holds; what a batch of arrays holds beyond goes into more.
+pub const UNNEST_ROWS_PER_BATCH_MAX: usize = 1 << 16;
+/// Iterations of a recursive query, unless `recursion.limit` or its own limit says otherwise.
+pub const RECURSION_ITERATIONS_MAX: u64 = 10_000;
+/// How often a row may occur in a recursive query: paths without end are counted to here.
+pub const RECURSION_MULTIPLICITY_MAX: i64 = 1 << 40;
+/// How often the types of a recursive query's columns may widen before they must be declared.
+pub const RECURSION_TYPE_ROUNDS_MAX: usize = 5;

@@ -28,6 +28,31 @@ impl ChangeKind {
             ChangeKind::Delete => "-D",
         }
     }
+
+    /// The number that stands for it in a column.
+    pub fn code(self) -> i8 {
+        match self {
+            ChangeKind::Insert => 0,
+            ChangeKind::UpdateBefore => 1,
+            ChangeKind::UpdateAfter => 2,
+            ChangeKind::Delete => 3,
+        }
+    }
+
+    /// The kind of [`ChangeKind::code`].
+    pub fn of_code(code: i8) -> Self {
+        match code {
+            1 => ChangeKind::UpdateBefore,
+            2 => ChangeKind::UpdateAfter,
+            3 => ChangeKind::Delete,
+            _ => ChangeKind::Insert,
+        }
+    }
+
+    /// Whether it takes a row back.
+    pub fn retracts(self) -> bool {
+        matches!(self, ChangeKind::UpdateBefore | ChangeKind::Delete)
+    }
 }
 
 /// The kind of each change in `batch`, which is ordered as

@@ -29,17 +29,31 @@ pub fn partition_by_hash(
 ) -> Result<Vec<Option<UpdateBatch>>> {
     let columns: Vec<_> = keys.iter().map(|&k| batch.column(k).clone()).collect();
     let hashes = hash_columns(&columns, batch.len())?;
-    let mut parts: Vec<Vec<u32>> = vec![Vec::with_capacity(batch.len() / peers + 16); peers];
-    for (row, hash) in hashes.iter().enumerate() {
-        parts[worker_of(*hash, peers)].push(row as u32);
+    // The rows of all parts in one buffer, part behind part: counted first, then put in place.
+    let mut ends = vec![0; peers];
+    for &hash in &hashes {
+        ends[worker_of(hash, peers)] += 1;
     }
+    let counts = ends.clone();
+    let mut start = 0;
+    for end in &mut ends {
+        start += std::mem::replace(end, start);
+    }
+    let mut order = vec![0_u32; batch.len()];
+    for (row, &hash) in hashes.iter().enumerate() {
+        let end = &mut ends[worker_of(hash, peers)];
+        order[*end] = row as u32;
+        *end += 1;
+    }
+    let order = UInt32Array::from(order);
     let whole = batch.len();
-    parts
+    counts
         .into_iter()
-        .map(|rows| match rows.len() {
+        .zip(ends)
+        .map(|(count, end)| match count {
             0 => Ok(None),
             n if n == whole => Ok(Some(batch.clone())),
-            _ => batch.take(&UInt32Array::from(rows)).map(Some),
+            n => batch.take(&order.slice(end - n, n)).map(Some),
         })
         .collect()
 }

@@ -51,6 +51,16 @@ impl Progress {
             let updates = output.updates.load(Ordering::Relaxed);
             let _ = writeln!(err, "  output {}: {updates} updates", output.name);
         }
+        for (counter, what) in [
+            (&metrics.unknown_updates, "updates of rows that were not there (put in)"),
+            (&metrics.absent_deletes, "deletions of rows that were not there (ignored)"),
+            (&metrics.duplicate_inserts, "insertions of rows that were there (replaced)"),
+        ] {
+            let count = counter.load(Ordering::Relaxed);
+            if count > 0 {
+                let _ = writeln!(err, "  {count} {what}");
+            }
+        }
         const SHOWN: usize = 5;
         let letters = metrics.dead_letters_kept();
         for letter in letters.iter().take(SHOWN) {

@@ -19,6 +19,7 @@ use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
 use crate::batch::UpdateBatch;
+use crate::batch::changes::ChangeKind;
 use crate::error::{DeadLetter, Result};
 use crate::sql::catalog::TableDef;
 use crate::time::EventTime;
@@ -28,7 +29,8 @@ use crate::time::EventTime;
 pub struct SourceSpec {
     /// The table.
     pub table: Arc<TableDef>,
-    /// The stored columns wanted, in this order; names are those of the table's stored schema.
+    /// The stored columns wanted, in this order; names are those of the table's stored schema. One
+    /// that the table has as NOT NULL may be nullable here: then NULL is no fault.
     pub schema: SchemaRef,
     /// Bytes of one split (`source.split_bytes`).
     pub split_bytes: usize,
@@ -57,6 +59,8 @@ pub struct Split {
 pub struct Decoded {
     /// The rows, in partition order, in the schema of [`SourceSpec::schema`].
     pub rows: Option<RecordBatch>,
+    /// What each row is of a changelog; absent if all are insertions.
+    pub kinds: Option<Vec<ChangeKind>>,
     /// The offset of the split's first record in its partition.
     pub offset: i64,
     /// Where the rows are, for a stage that refuses one of them.
@@ -139,8 +143,8 @@ pub trait Source: Send + Sync {
 
 /// The writing side of a connector. Called from one I/O thread of its own, in order of closed time.
 pub trait SinkWriter: Send {
-    /// Writes closed updates: `batch` is sorted by time, then row, and no later batch has an
-    /// earlier time.
+    /// Writes closed updates, ordered by [`crate::batch::consolidate::order_changes`] for the key
+    /// that the sink was made with; no later batch has an earlier time.
     fn write(&mut self, batch: &UpdateBatch) -> Result<()>;
 
     /// Everything below `frontier` has been written: make it visible as the connector's policy

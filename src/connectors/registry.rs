@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::options::{Options, choices};
 use super::{SinkWriter, Source, SourceSpec, blackhole, filesystem, print};
 use crate::error::{Error, Result};
+use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::{ColumnKind, TableDef};
 
 /// What a table is used as.
@@ -33,6 +34,8 @@ struct SourceKind {
     /// Checks names and values of all options, without I/O.
     validate: fn(&TableDef) -> Result<()>,
     is_bounded: fn(&TableDef) -> Result<bool>,
+    /// What its records are.
+    changelog_mode: fn(&TableDef) -> ChangelogMode,
 }
 
 /// Makes the sink of a table whose rows are unique by some columns.
@@ -43,8 +46,8 @@ struct SinkKind {
     create: CreateSink,
     /// Checks names and values of all options, without I/O.
     validate: fn(&TableDef) -> Result<()>,
-    /// Whether it takes updates that take rows back.
-    accepts_updates: bool,
+    /// What it takes.
+    changelog_mode: fn(&TableDef) -> ChangelogMode,
 }
 
 /// A generated source: it does no I/O, so that creating it is how it is checked.
@@ -58,6 +61,7 @@ macro_rules! generator {
                 is_bounded: |table| {
                     Ok(super::generate::$module::create(&whole_table(table))?.is_bounded())
                 },
+                changelog_mode: |_| ChangelogMode::Append,
             }),
             sink: None,
         }
@@ -72,11 +76,12 @@ const CONNECTORS: &[Connector] = &[
             create: filesystem::create_source,
             validate: filesystem::validate_source,
             is_bounded: |table| Ok(filesystem::is_bounded(table)),
+            changelog_mode: filesystem::changelog_mode,
         }),
         sink: Some(SinkKind {
-            create: |table, _| filesystem::create_sink(table),
+            create: filesystem::create_sink,
             validate: filesystem::validate_sink,
-            accepts_updates: false,
+            changelog_mode: filesystem::changelog_mode,
         }),
     },
     Connector {
@@ -88,7 +93,7 @@ const CONNECTORS: &[Connector] = &[
                 check_options(table, "print", print::OPTIONS)?;
                 print::validate(table)
             },
-            accepts_updates: true,
+            changelog_mode: |_| ChangelogMode::Retract,
         }),
     },
     Connector {
@@ -97,7 +102,7 @@ const CONNECTORS: &[Connector] = &[
         sink: Some(SinkKind {
             create: |_, _| Ok(Box::new(blackhole::BlackholeSink)),
             validate: |table| check_options(table, "blackhole", blackhole::OPTIONS),
-            accepts_updates: true,
+            changelog_mode: |_| ChangelogMode::Retract,
         }),
     },
     generator!("nexmark", nexmark),
@@ -136,10 +141,14 @@ pub fn discards(table: &TableDef) -> bool {
     table.options.get("connector").is_some_and(|c| c == "blackhole")
 }
 
-/// Whether a sink of `connector` takes updates that take rows back.
-pub fn accepts_updates(connector: &str) -> bool {
-    let found = CONNECTORS.iter().find(|c| c.name == connector);
-    found.and_then(|c| c.sink.as_ref()).is_some_and(|sink| sink.accepts_updates)
+/// What the records of a source of `table` are.
+pub fn source_mode(table: &TableDef) -> Result<ChangelogMode> {
+    Ok((source_of(table)?.changelog_mode)(table))
+}
+
+/// What a sink of `table` takes.
+pub fn sink_mode(table: &TableDef) -> Result<ChangelogMode> {
+    Ok((sink_of(table)?.changelog_mode)(table))
 }
 
 fn connector_of(table: &TableDef) -> Result<&'static Connector> {

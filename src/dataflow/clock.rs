@@ -113,6 +113,14 @@ impl PartitionClock {
         self.idle |= is_over && self.handed == self.next;
     }
 
+    /// Nothing of it will come before `floor`; only before it has been begun.
+    fn begin_at(&mut self, floor: EventTime) {
+        if self.handed == 0 && floor > self.frontier {
+            self.frontier = floor;
+            self.starts.insert(0, floor);
+        }
+    }
+
     /// Whether it holds the source's frontier.
     pub fn holds(&self) -> bool {
         !self.is_done() && !self.idle
@@ -181,6 +189,16 @@ impl SourceClock {
     pub fn follow(&mut self, others: EventTime) -> EventTime {
         self.frontier = self.frontier.max(others.min(LATEST));
         self.frontier
+    }
+
+    /// Each partition begins behind the end of the one before it.
+    pub fn line_up(&mut self) {
+        let mut reached = BEGINNING;
+        for partition in &mut self.partitions {
+            partition.begin_at(reached);
+            let behind = if partition.is_done() { 1 } else { 0 };
+            reached = reached.max(partition.frontier().saturating_add(behind));
+        }
     }
 
     /// The greatest `f_p`.

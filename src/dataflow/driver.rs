@@ -51,6 +51,23 @@ impl Input {
         }
     }
 
+    /// Hands on what has arrived, with the right to send it.
+    pub fn pass(&mut self, mut hand: impl FnMut(Capability<EventTime>, UpdateBatch)) {
+        let mut each = |cap: Option<Capability<EventTime>>, data: &mut UpdateBatch| {
+            if let Some(cap) = cap {
+                hand(cap, std::mem::take(data));
+            }
+        };
+        match self {
+            Input::Forward(input) => {
+                input.for_each(|cap, data| each(cap.retain_least(0), data));
+            }
+            Input::Exchanged(input) => {
+                input.for_each(|cap, data| each(cap.retain_least(0), data));
+            }
+        }
+    }
+
     /// Takes what has arrived.
     pub fn drain(&mut self, mut take: impl FnMut(UpdateBatch)) {
         match self {
@@ -229,8 +246,11 @@ impl<L: StatefulLogic> Driver<L> {
                 port.activate().session_with_builder(cap).give_container(&mut batch);
             }
         }
+        self.runtime.metrics.record_irregular(emitted.irregular);
         self.runtime.dead(&emitted.dead_letters);
-        let dead = DeadLetters::at(emitted.dead_letters, self.applied);
+        self.runtime.dead(emitted.dead.letters());
+        let mut dead = DeadLetters::at(emitted.dead_letters, self.applied);
+        dead.append(emitted.dead);
         send_dead(&mut self.dead, caps.last(), dead);
         Ok(())
     }

@@ -6,6 +6,7 @@
 
 use arrow::datatypes::SchemaRef;
 
+use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
 use crate::error::{DeadLetter, Result};
 use crate::time::EventTime;
@@ -67,6 +68,21 @@ pub struct Emitted {
     pub late: Vec<LateRows>,
     /// Rows that failed.
     pub dead_letters: Vec<DeadLetter>,
+    /// Rows that failed, at their times.
+    pub dead: DeadLetters,
+    /// Changes that did not fit what they change.
+    pub irregular: Irregular,
+}
+
+/// How many changes of a log did not fit what they change.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Irregular {
+    /// Updates of keys that were not there: they were put there.
+    pub unknown_updates: u64,
+    /// Deletions of keys that were not there: ignored.
+    pub absent_deletes: u64,
+    /// Insertions of keys that were there: they took the place of the row.
+    pub duplicate_inserts: u64,
 }
 
 /// Rows of an operator's input that were too late for it.

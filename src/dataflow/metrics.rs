@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
+use super::logic::Irregular;
 use crate::error::{DeadLetter, Error};
 use crate::limits::DEAD_LETTERS_KEPT_MAX;
 use crate::time::{BEGINNING, EventTime};
@@ -47,6 +48,12 @@ pub struct JobMetrics {
     pub late_rows: AtomicU64,
     /// Records and rows that failed.
     pub dead_letters: AtomicU64,
+    /// Updates of keys that were not there.
+    pub unknown_updates: AtomicU64,
+    /// Deletions of keys that were not there.
+    pub absent_deletes: AtomicU64,
+    /// Insertions of keys that were there.
+    pub duplicate_inserts: AtomicU64,
     kept: Mutex<VecDeque<DeadLetter>>,
     frontiers: Vec<AtomicI64>,
     end: Mutex<End>,
@@ -75,12 +82,27 @@ impl JobMetrics {
             outputs: outputs.into_iter().map(output).collect(),
             late_rows: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
+            unknown_updates: AtomicU64::new(0),
+            absent_deletes: AtomicU64::new(0),
+            duplicate_inserts: AtomicU64::new(0),
             kept: Mutex::new(VecDeque::new()),
             frontiers: (0..workers).map(|_| AtomicI64::new(BEGINNING)).collect(),
             end: Mutex::new(End::default()),
             ended: Condvar::new(),
             is_failed: AtomicBool::new(false),
         }
+    }
+
+    /// Counts changes that did not fit what they change.
+    pub fn record_irregular(&self, irregular: Irregular) {
+        let add = |counter: &AtomicU64, count: u64| {
+            if count > 0 {
+                counter.fetch_add(count, Ordering::Relaxed);
+            }
+        };
+        add(&self.unknown_updates, irregular.unknown_updates);
+        add(&self.absent_deletes, irregular.absent_deletes);
+        add(&self.duplicate_inserts, irregular.duplicate_inserts);
     }
 
     /// Counts dead letters and keeps the latest of them.

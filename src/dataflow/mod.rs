@@ -4,33 +4,48 @@
 //! * [`render`]: the match
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
+//! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
+//! * [`interval_join`]: joins whose times bound one another
+//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
+//! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`match_recognize`]: patterns of rows
+//! * [`join`]: updating joins over shared arrangements
+//! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
+pub mod changelog_normalize;
 pub mod clock;
 pub mod collect;
 pub mod driver;
 pub mod expand;
+pub mod first_row;
 pub mod flow;
 pub mod group_aggregate;
+pub mod interval_join;
+pub mod join;
 pub mod logic;
 pub mod match_recognize;
 pub mod metrics;
 #[cfg(test)]
 mod oracle;
 pub mod outputs;
+pub mod rank;
+pub mod recursive;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;
 pub mod session_assign;
 pub mod sessions;
+pub mod set_operation;
 pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
+pub mod ticks;
+pub mod unnest;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

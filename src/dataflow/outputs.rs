@@ -52,7 +52,7 @@ pub fn output<'s>(
         index,
         writer: scope.index() % runtime.workers_here(),
         worker: scope.index(),
-        key: node.props.unique_key.clone().unwrap_or_default(),
+        key: planned.key(node),
         stash: Stash::default(),
         backlog: VecDeque::new(),
         reached: BEGINNING,

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -33,8 +34,15 @@ type Rows<'s> = Stream<'s, EventTime, UpdateBatch>;
 
 /// Checks that every operator of `plan` can be built, before anything is.
 pub fn check(plan: &StreamPlan) -> Result<()> {
-    for node in &plan.nodes {
+    let mut shelf = super::join::Shelf::default();
+    for (id, node) in plan.nodes.iter().enumerate() {
         logic_of(plan, node, true)?;
+        if let Operator::Recursive(recursive) = &node.operator {
+            super::recursive::check(recursive)?;
+        }
+        if let Operator::Join(join) = &node.operator {
+            super::join::build(plan, NodeId(id), join, &mut shelf)?;
+        }
     }
     Ok(())
 }
@@ -57,6 +65,7 @@ pub fn render<'s>(
         plan: &plan,
         streams: Vec::new(),
         sides: Vec::new(),
+        shelf: super::join::Shelf::default(),
     };
     for id in 0..plan.nodes.len() {
         let (stream, side) = renderer.node(NodeId(id))?;
@@ -79,6 +88,8 @@ struct Renderer<'s, 'a> {
     plan: &'a StreamPlan,
     streams: Vec<Rows<'s>>,
     sides: Vec<SideStreams<'s>>,
+    /// The arrangements that this worker's joins share.
+    shelf: super::join::Shelf,
 }
 
 impl<'s> Renderer<'s, '_> {
@@ -136,12 +147,29 @@ impl<'s> Renderer<'s, '_> {
                     Ok(vec![super::window_assign::assign(batch, time, &spec, &schema)?])
                 })
             }
+            Operator::Recursive(_) => {
+                let inputs = node.inputs.iter().map(|n| self.streams[n.0].clone()).collect();
+                super::recursive::render(self.scope, self.plan, id, inputs, wants, self.runtime)?
+            }
+            Operator::RecursionInput(_) | Operator::RecursionVariable { .. } => {
+                return Err(Error::internal("a leaf of a recursion outside of it"));
+            }
+            Operator::Unnest(unnest) => {
+                let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
+                self.stateless(&format!("Unnest#{}", id.0), node, wants, move |batch, _| {
+                    super::unnest::unnest(batch, &unnest, &schema)
+                })
+            }
             Operator::SessionAssign { .. }
             | Operator::GroupAggregate { .. }
             | Operator::WindowAggregate { .. }
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::IntervalJoin(_)
+            | Operator::SetOperation { .. }
+            | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. }
             | Operator::MatchRecognize(_) => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
@@ -154,6 +182,14 @@ impl<'s> Renderer<'s, '_> {
                     .zip(routes(self.plan, node))
                     .collect();
                 let name = format!("{kind}#{}", id.0);
+                stateful(self.scope, &name, inputs, logic, wants, Arc::clone(self.runtime))
+            }
+            Operator::Arrange { .. } => plain(self.arrange(id, node)),
+            Operator::Join(join) => {
+                let logic = super::join::build(self.plan, id, join, &mut self.shelf)?;
+                let streams = node.inputs.iter().map(|n| (self.streams[n.0].clone(), None));
+                let inputs = streams.collect();
+                let name = format!("Join#{}", id.0);
                 stateful(self.scope, &name, inputs, logic, wants, Arc::clone(self.runtime))
             }
         })
@@ -174,9 +210,10 @@ impl<'s> Renderer<'s, '_> {
         let node = self.plan.node(id);
         match &node.operator {
             Operator::Scan(scan) => Some(&scan.table.def.name),
-            Operator::Calc(_) | Operator::Expand { .. } | Operator::WindowAssign { .. } => {
-                self.table_of(*node.inputs.first()?)
-            }
+            Operator::Calc(_)
+            | Operator::Expand { .. }
+            | Operator::WindowAssign { .. }
+            | Operator::Unnest(_) => self.table_of(*node.inputs.first()?),
             _ => None,
         }
     }
@@ -233,7 +270,9 @@ impl<'s> Renderer<'s, '_> {
                 input.for_each(|cap, data| {
                     let batch = std::mem::take(data);
                     let Some(time) = cap.retain_least(0) else { return };
-                    match batch.rows().clone().with_schema(Arc::clone(&schema)) {
+                    let count = RecordBatchOptions::new().with_row_count(Some(batch.len()));
+                    let columns = batch.rows().columns().to_vec();
+                    match RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &count) {
                         Ok(rows) => {
                             let mut batch = batch.with_rows(rows);
                             output.session_with_builder(&time).give_container(&mut batch);
@@ -245,8 +284,29 @@ impl<'s> Renderer<'s, '_> {
         })
     }
 
+    /// The input of an arrangement where its joins read it: the joins keep the rows themselves,
+    /// together, as each of them is at a frontier of its own.
+    fn arrange(&self, id: NodeId, node: &Node) -> Rows<'s> {
+        let input = self.streams[node.inputs[0].0].clone();
+        let Some(route) = routes(self.plan, node).pop().flatten() else { return input };
+        let mut builder = OperatorBuilder::new(format!("Arrange#{}", id.0), self.scope);
+        let worker = self.scope.index();
+        let mut input = super::driver::Input::new(&mut builder, input, Some(route), worker);
+        let (output, stream) = builder.new_output::<UpdateBatch>();
+        let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
+        builder.build(move |_capabilities| {
+            move |_frontiers| {
+                let mut port = output.activate();
+                input.pass(|cap, mut batch| {
+                    port.session_with_builder(&cap).give_container(&mut batch);
+                });
+            }
+        });
+        stream
+    }
+
     /// Constant rows, at the epoch, from the first worker.
-    fn values(&self, rows: arrow::array::RecordBatch) -> Rows<'s> {
+    fn values(&self, rows: RecordBatch) -> Rows<'s> {
         let mut builder = OperatorBuilder::new("Values".to_string(), self.scope);
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
@@ -354,6 +414,17 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
+        Operator::IntervalJoin(join) => {
+            let logic = super::interval_join::build(node, join, input(0), input(1));
+            ("IntervalJoin", Box::new(logic))
+        }
+        Operator::SetOperation { kind, all } => {
+            ("SetOperation", super::set_operation::build(*kind, *all, node))
+        }
+        Operator::Rank(rank) => (rank.name(), super::rank::build(plan, node, rank)?),
+        Operator::ChangelogNormalize { .. } => {
+            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
+        }
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }
@@ -361,9 +432,15 @@ fn logic_of(
         | Operator::Calc(_)
         | Operator::Union
         | Operator::Expand { .. }
-        | Operator::WindowAssign { .. } => return Ok(None),
+        | Operator::WindowAssign { .. }
+        | Operator::Arrange { .. }
+        | Operator::Unnest(_)
+        | Operator::Recursive(_)
+        | Operator::RecursionInput(_)
+        | Operator::RecursionVariable { .. }
+        | Operator::Join(_) => return Ok(None),
         Operator::MatchRecognize(matched) => {
-            let logic = super::match_recognize::build(input(0), matched, output, delay)?;
+            let logic = super::match_recognize::build(input(0), matched, output)?;
             ("MatchRecognize", Box::new(logic))
         }
     }))

@@ -224,7 +224,7 @@ fn open(
             if registry::discards(table) || place.process > 0 {
                 return Ok(OutputRuntime::Discard);
             }
-            start(&table.name, registry::create_sink(table, key.unwrap_or_default())?)
+            start(&table.name, registry::create_sink(table, &output.key(node))?)
         }
         OutputTarget::Print(_) => match print {
             _ if place.process > 0 => Ok(OutputRuntime::Discard),

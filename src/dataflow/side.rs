@@ -70,6 +70,12 @@ impl DeadLetters {
         self.times.push(time);
     }
 
+    /// Adds all of `others`.
+    pub fn append(&mut self, others: DeadLetters) {
+        self.letters.extend(others.letters);
+        self.times.extend(others.times);
+    }
+
     /// The letters without their times.
     pub fn letters(&self) -> &[DeadLetter] {
         &self.letters

@@ -130,6 +130,12 @@ impl SharedSource {
         self.scan.watermark.is_none()
     }
 
+    /// Whether its partitions are read one after the other: the order of changes of one key is that
+    /// of the records, and without event time that of the partitions.
+    fn is_sequence(&self) -> bool {
+        self.is_ingestion_time() && self.scan.changes.as_ref().is_some_and(|c| c.is_log())
+    }
+
     /// Whether its frontier moves with the wall clock, not only with what is read.
     fn has_timers(&self) -> bool {
         self.idle_timeout.is_some() || (self.is_ingestion_time() && !self.source.is_bounded())
@@ -144,6 +150,9 @@ impl SharedSource {
         // In this order: once complete, the count is final.
         let complete = self.source.partitions_complete();
         clock.grow(self.source.partition_count());
+        if self.is_sequence() {
+            clock.line_up();
+        }
         if self.is_ingestion_time() && !self.source.is_bounded() {
             clock.tick(now);
         }
@@ -169,6 +178,10 @@ impl SharedSource {
         let mut order: Vec<_> =
             (0..partitions.len()).filter(|&p| !partitions[p].is_exhausted()).collect();
         order.sort_by_key(|&p| (partitions[p].frontier(), p));
+        if self.is_sequence() {
+            let open = partitions.iter().position(|p| !p.is_done());
+            order.retain(|p| Some(*p) == open);
+        }
         let least = self.alignment.least_of_peers(self.index);
         let horizon = least.saturating_add(self.max_drift);
         for partition in order {
@@ -317,7 +330,7 @@ impl Reader {
         if let Some(skew) = shared.max_future_skew {
             split.refuse_future(start, skew, self.origin(partition))?;
         }
-        let (batch, dead, frontier) = split.assign(start);
+        let (batch, dead, frontier) = split.assign(start)?;
         let publishes = shared.max_future_skew.is_some();
         if publishes {
             shared.clock().partition(partition).publish(sequence, frontier);

@@ -5,17 +5,23 @@
 //! own time follows: that of a record without a timestamp.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, BooleanArray, RecordBatch, UInt32Array};
-use arrow::buffer::ScalarBuffer;
+use arrow::array::{
+    Array, ArrayRef, AsArray, BooleanArray, Int8Array, Int64Array, RecordBatch, StringViewArray,
+    TimestampMillisecondArray, UInt32Array,
+};
+use arrow::buffer::{Buffer, ScalarBuffer};
 use arrow::compute;
 use arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType};
 
 use super::clock::{assign_times, bound_of};
 use super::side::{DeadLetters, cut_record, row_texts};
 use crate::batch::UpdateBatch;
+use crate::batch::changes::ChangeKind;
 use crate::connectors::{Decoded, RowOffsets, Source};
 use crate::error::{DeadLetter, Result};
+use crate::plan::changelog::{CHANGES_PER_RECORD_BITS, ScanChanges, log_schema};
 use crate::plan::expr::{Expression, time_type};
 use crate::plan::node::Scan;
 use crate::time::{BEGINNING, EARLIEST, EventTime, LATEST};
@@ -42,6 +48,8 @@ pub struct TimedSplit {
     /// Of the first record.
     offset: i64,
     offsets: RowOffsets,
+    /// Of a table whose records are changes.
+    changes: Option<Changes>,
 }
 
 enum Watermarks {
@@ -71,6 +79,7 @@ impl TimedSplit {
     /// The split with its timestamps by `scan`; `read_ms` is its ingestion time, if it has one.
     pub fn new(decoded: Decoded, scan: &Scan, origin: Origin<'_>, read_ms: i64) -> Result<Self> {
         let rows = decoded.rows.unwrap_or_else(|| RecordBatch::new_empty(scan.columns.clone()));
+        let changes = scan.changes.as_ref().map(|c| Changes::new(c, &rows, decoded.kinds, origin));
         let mut split = TimedSplit {
             times: vec![read_ms; rows.num_rows()],
             rows,
@@ -78,7 +87,12 @@ impl TimedSplit {
             letters: decoded.dead_letters,
             offset: decoded.offset,
             offsets: decoded.row_offsets,
+            changes,
         };
+        if let (Some(changes), Some(known)) = (&split.changes, &scan.changes) {
+            let refused = changes.incomplete(known, &split.rows);
+            split.refuse(&refused, origin)?;
+        }
         if let Some((time, watermark)) = &scan.watermark {
             split.read_times(time, watermark, origin)?;
         }
@@ -97,23 +111,30 @@ impl TimedSplit {
         origin: Origin<'_>,
     ) -> Result<()> {
         let mut refused = BTreeMap::new();
-        let ts = millis(time, &self.rows, 0, &mut refused)?;
+        let mut ts = millis(time, &self.rows, 0, &mut refused)?;
         self.watermarks = match (watermark.as_column_minus_millis(), time.as_column()) {
             (Some((column, delay)), Some(rowtime)) if column == rowtime => {
                 Watermarks::Delayed(delay)
             }
             _ => Watermarks::Values(millis(watermark, &self.rows, 0, &mut refused)?),
         };
+        let mut refused: Refused = refused.into_iter().map(|(i, why)| (i, Some(why))).collect();
+        if let Some(changes) = &self.changes {
+            ts = changes.times(&ts, &mut refused)?;
+            if let Watermarks::Values(values) = &self.watermarks {
+                self.watermarks = Watermarks::Values(changes.paired(values)?);
+            }
+        }
         let ts = ts.as_primitive::<TimestampMillisecondType>();
         let usable = |t: i64| (EARLIEST..=LATEST).contains(&t);
         let all_usable = compute::min(ts).is_none_or(usable) && compute::max(ts).is_none_or(usable);
         if ts.null_count() > 0 || !all_usable {
             for i in 0..ts.len() {
                 if ts.is_null(i) {
-                    refused.entry(i).or_insert_with(|| "the rowtime column is NULL".to_string());
+                    refused.entry(i).or_insert_with(|| Some("the rowtime column is NULL".into()));
                 } else if !usable(ts.value(i)) {
                     let reason = format!("the rowtime is out of range: {} ms", ts.value(i));
-                    refused.entry(i).or_insert(reason);
+                    refused.entry(i).or_insert(Some(reason));
                 }
             }
         }
@@ -122,9 +143,13 @@ impl TimedSplit {
     }
 
     /// Moves rows to the dead letters, each with its reason.
-    fn refuse(&mut self, refused: &BTreeMap<usize, String>, origin: Origin<'_>) -> Result<()> {
+    fn refuse(&mut self, refused: &Refused, origin: Origin<'_>) -> Result<()> {
         if refused.is_empty() {
             return Ok(());
+        }
+        let mut refused = refused.clone();
+        if let Some(changes) = &self.changes {
+            changes.refuse_pairs(&mut refused);
         }
         let kept: Vec<bool> = (0..self.row_count()).map(|i| !refused.contains_key(&i)).collect();
         let mut before = Vec::with_capacity(kept.len() + 1);
@@ -141,6 +166,7 @@ impl TimedSplit {
         let rows = compute::filter_record_batch(&self.rows, &compute::not(&kept)?)?;
         let partition = origin.source.partition_name(origin.partition);
         for ((&i, reason), text) in refused.iter().zip(row_texts(&rows)) {
+            let Some(reason) = reason else { continue };
             let letter = DeadLetter {
                 source: origin.table.to_string(),
                 partition: partition.clone(),
@@ -154,6 +180,10 @@ impl TimedSplit {
         self.rows = compute::filter_record_batch(&self.rows, &kept)?;
         let mut keep = kept.values().iter();
         self.times.retain(|_| keep.next().unwrap_or(true));
+        if let Some(changes) = &mut self.changes {
+            let mut keep = kept.values().iter();
+            changes.kinds.retain(|_| keep.next().unwrap_or(true));
+        }
         if let Watermarks::Values(values) = &self.watermarks {
             self.watermarks = Watermarks::Values(compute::filter(values, &kept)?);
         }
@@ -172,6 +202,20 @@ impl TimedSplit {
         Ok(())
     }
 
+    /// Where each row is in its partition: the offset of its record, then its place in the record.
+    fn positions(&self) -> Vec<i64> {
+        let mut last = (i64::MIN, 0i64);
+        let mut position = |i: usize| {
+            let offset = match self.offsets {
+                RowOffsets::Unknown => i64::try_from(i).unwrap_or(i64::MAX),
+                _ => self.offset_of(i),
+            };
+            last = if last.0 == offset { (offset, last.1 + 1) } else { (offset, 0) };
+            (offset << CHANGES_PER_RECORD_BITS).saturating_add(last.1)
+        };
+        (0..self.rows.num_rows()).map(&mut position).collect()
+    }
+
     fn offset_of(&self, row: usize) -> i64 {
         match &self.offsets {
             RowOffsets::Unknown => -1,
@@ -184,8 +228,19 @@ impl TimedSplit {
         }
     }
 
+    /// What row `i`, whose timestamp is `ts`, does to `f_p`: records that are changes keep their
+    /// order, so that none takes effect before the one in front of it.
+    fn bound_at(&self, i: usize, ts: EventTime) -> EventTime {
+        let bound = self.watermarks.bound_at(i, ts);
+        if self.changes.is_some() { bound.max(ts) } else { bound }
+    }
+
     /// 1 ms + the greatest watermark: what the split does to `f_p`, whatever it was before.
     pub fn bound(&self) -> EventTime {
+        if self.changes.is_some() {
+            let bounds = self.times.iter().enumerate().map(|(i, ts)| self.bound_at(i, *ts));
+            return bounds.max().unwrap_or(BEGINNING).max(self.watermarks.ingested());
+        }
         match &self.watermarks {
             Watermarks::Delayed(_) => {
                 // The greatest watermark is that of the greatest timestamp.
@@ -203,30 +258,44 @@ impl TimedSplit {
     /// the split.
     pub fn refuse_future(&mut self, start: EventTime, skew: i64, origin: Origin<'_>) -> Result<()> {
         let mut frontier = start;
-        let mut refused = BTreeMap::new();
+        let mut refused = Refused::new();
         for (i, &ts) in self.times.iter().enumerate() {
             if frontier != BEGINNING && ts > frontier.saturating_add(skew) {
                 let reason = "the rowtime is further in the future than max_future_skew allows";
-                refused.insert(i, reason.to_string());
+                refused.insert(i, Some(reason.to_string()));
             } else {
-                frontier = frontier.max(self.watermarks.bound_at(i, ts));
+                frontier = frontier.max(self.bound_at(i, ts));
             }
         }
         self.refuse(&refused, origin)
     }
 
     /// The rows and the dead letters at their event times, and `f_p` behind them.
-    pub fn assign(self, start: EventTime) -> (UpdateBatch, DeadLetters, EventTime) {
-        let mut times = self.times;
+    pub fn assign(mut self, start: EventTime) -> Result<(UpdateBatch, DeadLetters, EventTime)> {
+        let mut times = std::mem::take(&mut self.times);
         let (mut dead, mut at, mut before) = (DeadLetters::default(), 0, start);
-        for (place, letter) in self.letters {
+        for (place, letter) in std::mem::take(&mut self.letters) {
             while at < place.min(times.len()) {
-                before = before.max(self.watermarks.bound_at(at, times[at]));
+                before = before.max(self.bound_at(at, times[at]));
                 at += 1;
             }
             dead.push(letter, before.max(self.watermarks.ingested()));
         }
         let frontier = match &self.watermarks {
+            Watermarks::Ingestion(read) => {
+                let time = start.max(*read);
+                times.fill(time);
+                time
+            }
+            _ if self.changes.is_some() => {
+                let mut frontier = start;
+                for (i, time) in times.iter_mut().enumerate() {
+                    let ts = *time;
+                    *time = ts.max(frontier);
+                    frontier = frontier.max(self.bound_at(i, ts));
+                }
+                frontier
+            }
             Watermarks::Delayed(delay) => {
                 let (delay, raw): (i64, &mut [EventTime]) = (*delay, &mut times);
                 let mut frontier = start;
@@ -241,13 +310,13 @@ impl TimedSplit {
                 let values = values.as_primitive::<TimestampMillisecondType>();
                 assign_times(&mut times, |i| values.is_valid(i).then(|| values.value(i)), start)
             }
-            Watermarks::Ingestion(read) => {
-                let time = start.max(*read);
-                times.fill(time);
-                time
-            }
         };
-        (UpdateBatch::new(self.rows, ScalarBuffer::from(times), None), dead, frontier)
+        let times = ScalarBuffer::from(times);
+        let batch = match &self.changes {
+            None => UpdateBatch::new(self.rows, times, None),
+            Some(changes) => changes.batch(&self, times)?,
+        };
+        Ok((batch, dead, frontier))
     }
 }
 
@@ -259,6 +328,125 @@ impl Watermarks {
             Watermarks::Delayed(_) | Watermarks::Values(_) => BEGINNING,
         }
     }
+}
+
+/// Rows that are refused, each with the reason; without one nothing is said of it.
+type Refused = BTreeMap<usize, Option<String>>;
+
+/// What the rows of a split change.
+struct Changes {
+    kinds: Vec<ChangeKind>,
+    /// The partition's name, if the source hands over a log.
+    log: Option<String>,
+}
+
+impl Changes {
+    fn new(
+        known: &ScanChanges,
+        rows: &RecordBatch,
+        kinds: Option<Vec<ChangeKind>>,
+        origin: Origin<'_>,
+    ) -> Self {
+        let count = rows.num_rows();
+        let kinds = match (&known.upserts, kinds) {
+            (Some(columns), _) => {
+                let is_null = |row: usize| columns.iter().all(|&c| rows.column(c).is_null(row));
+                // A table that is its key has no row that could say its end.
+                let ends = |row: usize| !columns.is_empty() && is_null(row);
+                let kind =
+                    |row| if ends(row) { ChangeKind::Delete } else { ChangeKind::UpdateAfter };
+                (0..count).map(kind).collect()
+            }
+            (None, Some(kinds)) => kinds,
+            (None, None) => vec![ChangeKind::Insert; count],
+        };
+        let log = known.is_log().then(|| origin.source.partition_name(origin.partition));
+        Changes { kinds, log }
+    }
+
+    /// Whether row `i` is the first half of an update whose other half is row `i + 1`.
+    fn is_paired(&self, i: usize) -> bool {
+        self.kinds.get(i) == Some(&ChangeKind::UpdateBefore)
+            && self.kinds.get(i + 1) == Some(&ChangeKind::UpdateAfter)
+    }
+
+    /// Rows that are put in and lack a column that they must have.
+    fn incomplete(&self, known: &ScanChanges, rows: &RecordBatch) -> Refused {
+        let mut refused = Refused::new();
+        for &column in &known.required {
+            let values = rows.column(column);
+            if values.null_count() == 0 {
+                continue;
+            }
+            let is_missing = |i: &usize| values.is_null(*i) && !self.kinds[*i].retracts();
+            for i in (0..rows.num_rows()).filter(is_missing) {
+                let name = rows.schema_ref().field(column).name().clone();
+                refused.entry(i).or_insert(Some(format!("{name}: NULL in a NOT NULL column")));
+            }
+        }
+        refused
+    }
+
+    /// Values of rows, those of an update's first half being those of the other: they are one.
+    fn paired(&self, values: &ArrayRef) -> Result<ArrayRef> {
+        let from = |i: usize| if self.is_paired(i) { i + 1 } else { i } as u32;
+        let places = UInt32Array::from_iter_values((0..values.len()).map(from));
+        Ok(compute::take(values, &places, None)?)
+    }
+
+    /// The timestamps of the changes: what takes a row back may have none, and takes effect at once.
+    fn times(&self, ts: &ArrayRef, refused: &mut Refused) -> Result<ArrayRef> {
+        let ts = self.paired(ts)?;
+        let values = ts.as_primitive::<TimestampMillisecondType>();
+        refused.retain(|i, _| !self.kinds[*i].retracts());
+        if values.null_count() == 0 {
+            return Ok(ts);
+        }
+        let time = |i: usize| match values.is_valid(i) {
+            true => Some(values.value(i)),
+            false => (self.kinds[i].retracts() && !self.is_paired(i)).then_some(EARLIEST),
+        };
+        Ok(Arc::new((0..values.len()).map(time).collect::<TimestampMillisecondArray>()))
+    }
+
+    /// With one half of an update the other is refused.
+    fn refuse_pairs(&self, refused: &mut Refused) {
+        let halves: Vec<usize> = refused.keys().copied().collect();
+        for i in halves {
+            if i.checked_sub(1).is_some_and(|before| self.is_paired(before)) {
+                refused.insert(i - 1, None);
+            } else if self.is_paired(i) && !refused.contains_key(&(i + 1)) {
+                refused.insert(i + 1, None);
+            }
+        }
+    }
+
+    /// The rows of `split` with what they change.
+    fn batch(&self, split: &TimedSplit, times: ScalarBuffer<EventTime>) -> Result<UpdateBatch> {
+        let Some(partition) = &self.log else {
+            if !self.kinds.iter().any(|kind| kind.retracts()) {
+                return Ok(UpdateBatch::new(split.rows.clone(), times, None));
+            }
+            let diff = |kind: &ChangeKind| if kind.retracts() { -1 } else { 1 };
+            let diffs: Vec<i64> = self.kinds.iter().map(diff).collect();
+            return Ok(UpdateBatch::new(split.rows.clone(), times, Some(diffs.into())));
+        };
+        let codes = Int8Array::from_iter_values(self.kinds.iter().map(|kind| kind.code()));
+        let mut columns = split.rows.columns().to_vec();
+        columns.push(Arc::new(codes));
+        columns.push(Arc::new(repeated(partition, self.kinds.len())?));
+        columns.push(Arc::new(Int64Array::from(split.positions())));
+        let rows = RecordBatch::try_new(log_schema(split.rows.schema_ref()), columns)?;
+        Ok(UpdateBatch::new(rows, times, None))
+    }
+}
+
+/// One text `count` times, its bytes once.
+fn repeated(text: &str, count: usize) -> Result<StringViewArray> {
+    let view = arrow::array::make_view(text.as_bytes(), 0, 0);
+    let views = ScalarBuffer::from(vec![view; count]);
+    let bytes = Buffer::from_slice_ref(text.as_bytes());
+    Ok(StringViewArray::try_new(views, vec![bytes], None)?)
 }
 
 /// The values of a timestamp expression in milliseconds; NULL where it fails, with the reason.

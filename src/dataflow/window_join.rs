@@ -169,7 +169,7 @@ impl JoinFunction {
             });
         }
         let pairs = RecordBatch::try_new(Arc::clone(&self.pairs), columns)?;
-        for row in holding(filter, &pairs, 0, dead)? {
+        for row in holding("WindowJoin", filter, &pairs, 0, dead)? {
             lefts.push(l.value(row));
             rights.push(r.value(row));
         }
@@ -214,7 +214,8 @@ impl JoinFunction {
 
 /// The rows of `pairs`, the first of which counts as `first`, for which `filter` is true. A pair
 /// that fails is no match.
-fn holding(
+pub(super) fn holding(
+    operator: &str,
     filter: &Expression,
     pairs: &RecordBatch,
     first: usize,
@@ -231,14 +232,15 @@ fn holding(
             let reason = reason_of(&Error::from(error));
             // The columns that the condition does not read were not gathered.
             let read: Vec<usize> = filter.columns().into_iter().collect();
-            dead.push(letter_of_row("WindowJoin", &reason, &pairs.project(&read)?));
+            dead.push(letter_of_row(operator, &reason, &pairs.project(&read)?));
             Ok(Vec::new())
         }
         // Halve until the failing pairs are alone.
         Err(_) => {
             let half = count / 2;
-            let mut found = holding(filter, &pairs.slice(0, half), first, dead)?;
-            found.extend(holding(filter, &pairs.slice(half, count - half), first + half, dead)?);
+            let mut found = holding(operator, filter, &pairs.slice(0, half), first, dead)?;
+            let rest = pairs.slice(half, count - half);
+            found.extend(holding(operator, filter, &rest, first + half, dead)?);
             Ok(found)
         }
     }

@@ -1,4 +1,4 @@
-//! Encodings of rows: JSON, CSV and Parquet, and the compressions of files.
+//! Encodings of rows: JSON, CSV and Parquet, changelogs in JSON, and the compressions of files.
 //!
 //! A format turns whole records into columns and columns into records. It knows nothing of files'
 //! names, partitions' order or event time: connectors cut, read and place what is decoded here. A
@@ -6,10 +6,12 @@
 
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
+use arrow::array::{RecordBatch, RecordBatchOptions};
+use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use indexmap::IndexMap;
 
+use crate::batch::changes::ChangeKind;
 use crate::error::{DeadLetter, Error, Result};
 use crate::limits;
 
@@ -28,20 +30,26 @@ mod temporal;
 mod tests;
 
 pub use compression::{Compression, open_reader};
-pub use options::{known_options, validate_options};
+pub use json::changelog::metadata_keys;
+pub use options::{FORMATS, is_changelog, known_options, validate_options};
 pub use parquet::{ParquetFileWriter, ParquetReader};
 
 /// What a decoder must know of a table.
 #[derive(Clone, Debug)]
 pub struct FormatSpec {
-    /// `json`, `csv` or `parquet`.
+    /// One of [`FORMATS`].
     pub format: String,
     /// The table's options whose key starts with `<format>.`.
     pub options: IndexMap<String, String>,
     /// All physical columns in declared order (for CSV: the positions of the fields).
     pub stored: SchemaRef,
-    /// The columns to produce, a subset of `stored` by name, in this order.
+    /// The columns to produce, in this order: those of `stored` by name, and metadata.
     pub wanted: SchemaRef,
+    /// For wanted columns that are metadata of the format: which.
+    pub metadata: IndexMap<String, String>,
+    /// Whether a key tells which row a change is about, so that the rest of what it takes back may
+    /// be missing.
+    pub keyed: bool,
     /// The table's name, for dead letters.
     pub table: String,
 }
@@ -56,6 +64,8 @@ pub struct DecodedRecords {
     /// The records that did not become rows, and those that lost a field to an ignored error, each
     /// with the number of rows before it.
     pub dead_letters: Vec<(usize, DeadLetter)>,
+    /// What each row is of a changelog; absent if all are insertions.
+    pub kinds: Option<Vec<ChangeKind>>,
 }
 
 /// Turns chunks of whole records into rows. Shared by all workers of a process.
@@ -89,6 +99,19 @@ pub trait RowEncoder: Send {
 
     /// Writes `rows`, in order.
     fn encode(&mut self, rows: &RecordBatch, out: &mut Vec<u8>) -> Result<()>;
+
+    /// Writes changes, in order; `kinds` has one entry a row.
+    fn encode_changes(
+        &mut self,
+        rows: &RecordBatch,
+        kinds: &[ChangeKind],
+        out: &mut Vec<u8>,
+    ) -> Result<()> {
+        if kinds.iter().any(|kind| *kind != ChangeKind::Insert) {
+            return Err(Error::internal("a format without changes was given some"));
+        }
+        self.encode(rows, out)
+    }
 }
 
 /// The decoder of a text format.
@@ -97,6 +120,9 @@ pub fn text_decoder(spec: FormatSpec) -> Result<Arc<dyn TextDecoder>> {
     match spec.format.as_str() {
         "json" => Ok(Arc::new(json::JsonDecoder::new(spec)?)),
         "csv" => Ok(Arc::new(csv::CsvDecoder::new(spec)?)),
+        changelog if is_changelog(changelog) => {
+            Ok(Arc::new(json::changelog::ChangelogDecoder::new(spec)?))
+        }
         other => Err(options::unknown_format(other)),
     }
 }
@@ -111,6 +137,9 @@ pub fn text_encoder(
     match format {
         "json" => Ok(Box::new(json::JsonEncoder::new(options, schema)?)),
         "csv" => Ok(Box::new(csv::CsvEncoder::new(options, schema)?)),
+        changelog if is_changelog(changelog) => {
+            Ok(Box::new(json::changelog::ChangelogEncoder::new(changelog, options, &schema)?))
+        }
         other => Err(options::unknown_format(other)),
     }
 }
@@ -142,6 +171,22 @@ impl Origin<'_> {
             record,
         }
     }
+}
+
+/// The columns of `rows` rows read from `chunk` as a batch of `schema`; `side` holds the strings
+/// that had to be rewritten.
+fn finished(
+    columns: Vec<column::Column>,
+    rows: usize,
+    chunk: Vec<u8>,
+    side: Vec<u8>,
+    schema: &SchemaRef,
+) -> Result<RecordBatch> {
+    let blocks = [Buffer::from_vec(chunk), Buffer::from_vec(side)];
+    let finish = |column: column::Column| column.finish(&blocks);
+    let columns = columns.into_iter().map(finish).collect::<Result<Vec<_>>>()?;
+    let count = RecordBatchOptions::new().with_row_count(Some(rows));
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &count)?)
 }
 
 /// String views hold 32-bit offsets into their chunk.

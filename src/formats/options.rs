@@ -7,6 +7,10 @@ use indexmap::IndexMap;
 
 use crate::error::{Error, Result};
 
+/// Every format.
+pub const FORMATS: &[&str] =
+    &["json", "csv", "parquet", "debezium-json", "canal-json", "maxwell-json", "changelog-json"];
+
 const JSON: &[&str] = &[
     "json.fail-on-missing-field",
     "json.ignore-parse-errors",
@@ -30,6 +34,26 @@ const CSV: &[&str] = &[
     "csv.header",
 ];
 
+/// The options that every format made of JSON has, under its own name.
+macro_rules! json_options {
+    ($format:literal $(, $more:literal)*) => {
+        &[
+            concat!($format, ".ignore-parse-errors"),
+            concat!($format, ".timestamp-format.standard"),
+            concat!($format, ".map-null-key.mode"),
+            concat!($format, ".map-null-key.literal"),
+            concat!($format, ".encode.decimal-as-plain-number"),
+            concat!($format, ".encode.ignore-null-fields"),
+            $(concat!($format, $more)),*
+        ]
+    };
+}
+
+const DEBEZIUM_JSON: &[&str] = json_options!("debezium-json", ".schema-include");
+const CANAL_JSON: &[&str] = json_options!("canal-json", ".database.include", ".table.include");
+const MAXWELL_JSON: &[&str] = json_options!("maxwell-json");
+const CHANGELOG_JSON: &[&str] = json_options!("changelog-json");
+
 const PARQUET: &[&str] = &["parquet.compression"];
 
 /// The options of `format`; `None` for an unknown format.
@@ -38,14 +62,23 @@ pub fn known_options(format: &str) -> Option<&'static [&'static str]> {
         "json" => Some(JSON),
         "csv" => Some(CSV),
         "parquet" => Some(PARQUET),
+        "debezium-json" => Some(DEBEZIUM_JSON),
+        "canal-json" => Some(CANAL_JSON),
+        "maxwell-json" => Some(MAXWELL_JSON),
+        "changelog-json" => Some(CHANGELOG_JSON),
         _ => None,
     }
+}
+
+/// Whether the records of `format` are changes rather than rows.
+pub fn is_changelog(format: &str) -> bool {
+    matches!(format, "debezium-json" | "canal-json" | "maxwell-json" | "changelog-json")
 }
 
 /// The error for a format that does not exist.
 pub(super) fn unknown_format(format: &str) -> Error {
     Error::config(format!("unknown format '{format}'"))
-        .with_hint("the formats are 'json', 'csv' and 'parquet'")
+        .with_hint(format!("the formats are {}", quoted(FORMATS)))
 }
 
 /// Checks that every option exists for `format` and has a value that can be read.
@@ -58,8 +91,11 @@ pub fn validate_options(format: &str, options: &IndexMap<String, String>) -> Res
         }
     }
     match format {
-        "json" => super::json::JsonOptions::read(options).map(drop),
+        "json" => super::json::JsonOptions::read(options, format).map(drop),
         "csv" => super::csv::CsvOptions::read(options).map(drop),
+        changelog if is_changelog(changelog) => {
+            super::json::changelog::ChangelogOptions::read(changelog, options).map(drop)
+        }
         _ => super::parquet::compression(options).map(drop),
     }
 }

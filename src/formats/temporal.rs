@@ -139,6 +139,16 @@ impl TimestampParser {
         self.unit
     }
 
+    /// So many of the values are a second.
+    pub fn per_second(&self) -> i64 {
+        match self.unit {
+            TimeUnit::Second => 1,
+            TimeUnit::Millisecond => 1_000,
+            TimeUnit::Microsecond => 1_000_000,
+            TimeUnit::Nanosecond => 1_000_000_000,
+        }
+    }
+
     /// The timestamp that `text` begins with, and its length. Digits beyond the unit are cut.
     #[inline]
     pub fn parse_prefix(&mut self, text: &[u8], style: TimestampStyle) -> Option<(i64, usize)> {

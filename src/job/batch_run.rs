@@ -70,11 +70,13 @@ pub fn run(
     if !complete {
         return Ok((Outcome::Stopped, metrics));
     }
+    let as_they_come = plan.scans().filter_map(|s| s.changes.as_ref()).any(|c| !c.is_log());
+    let owed = as_they_come.then_some(&metrics.absent_deletes);
     for (output, end) in plan.outputs.iter().zip(&runtime.outputs) {
         if let (OutputTarget::Print(order), OutputRuntime::Collect(collected)) =
             (&output.target, end)
         {
-            results(&final_rows(collected, &plan.node(output.node).schema, order)?)?;
+            results(&final_rows(collected, &plan.node(output.node).schema, order, owed)?)?;
         }
     }
     Ok((Outcome::Complete, metrics))

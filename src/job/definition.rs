@@ -75,7 +75,12 @@ fn options(what_for: PlanFor) -> LowerOptions<'static> {
         is_bounded: &is_bounded,
         changelog: what_for.changelog,
         side_views: what_for.side_views,
+        source_mode: &source_mode,
     }
+}
+
+fn source_mode(table: &TableDef) -> ChangelogMode {
+    registry::source_mode(table).unwrap_or(ChangelogMode::Append)
 }
 
 fn is_bounded(table: &TableDef) -> bool {
@@ -92,17 +97,19 @@ fn check(plan: &StreamPlan) -> Result<()> {
         let OutputTarget::Sink(table) = &output.target else { continue };
         registry::validate(table, Role::Sink).map_err(|e| placed(e, table))?;
         let mode = plan.node(output.node).props.mode;
-        let connector = table.options.get("connector").map_or("", String::as_str);
-        if mode == ChangelogMode::Retract && !registry::accepts_updates(connector) {
+        let takes = registry::sink_mode(table).map_err(|e| placed(e, table))?;
+        if mode != ChangelogMode::Append && takes == ChangelogMode::Append {
             let what = crate::plan::explain::updating_operator(plan, output.node);
             let message =
                 format!("sink {} takes insertions only, but {what} produces updates", table.name);
-            return Err(placed(
-                Error::sql(message).with_hint(
-                    "aggregate in windows, write to 'print' or keep a MATERIALIZED VIEW",
-                ),
-                table,
-            ));
+            let error = Error::sql(message).with_hint(
+                "write changes ('format' = 'changelog-json' or 'debezium-json'), aggregate in \
+                 windows, write to 'print' or keep a MATERIALIZED VIEW",
+            );
+            return Err(match &output.place {
+                Some(place) => error.at(place.clone()),
+                None => placed(error, table),
+            });
         }
     }
     render::check(plan)

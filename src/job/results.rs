@@ -1,6 +1,7 @@
 //! The final contents of a bare query: ordered, cut, ready to be printed.
 
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
 use arrow::datatypes::SchemaRef;
@@ -12,10 +13,14 @@ use crate::error::{Error, Result};
 use crate::plan::node::PrintOrder;
 
 /// The rows of `collected` in `order`, ties broken by the whole row; each as often as it is there.
+///
+/// `owed` is given where changes are applied as they come from outside: it counts what was taken
+/// back and never put in, which is not shown. Otherwise that is a defect.
 pub fn final_rows(
     collected: &Collected,
     schema: &SchemaRef,
     order: &PrintOrder,
+    owed: Option<&AtomicU64>,
 ) -> Result<RecordBatch> {
     let contents = collected.contents(schema)?;
     let mut picked: Vec<u32> = (0..contents.len() as u32).collect();
@@ -41,15 +46,21 @@ pub fn final_rows(
     });
     let fetch = order.fetch.unwrap_or(usize::MAX);
     let shown: Vec<u32> = copies.skip(order.skip).take(fetch).collect();
-    refuse_negative(&contents)?;
+    check_owed(&contents, owed)?;
     let taken = contents.take(&UInt32Array::from(shown))?;
     let shown: Vec<usize> = (0..order.columns.min(schema.fields().len())).collect();
     Ok(taken.rows().clone().with_schema(Arc::clone(schema))?.project(&shown)?)
 }
 
-fn refuse_negative(contents: &UpdateBatch) -> Result<()> {
-    match (0..contents.len()).find(|&i| contents.diff(i) < 0) {
-        Some(_) => Err(Error::internal("a row was retracted more often than it was inserted")),
-        None => Ok(()),
+fn check_owed(contents: &UpdateBatch, owed: Option<&AtomicU64>) -> Result<()> {
+    let below = (0..contents.len()).map(|i| contents.diff(i)).filter(|diff| *diff < 0);
+    let count: u64 = below.map(i64::unsigned_abs).sum();
+    match owed {
+        _ if count == 0 => Ok(()),
+        Some(counter) => {
+            counter.fetch_add(count, Ordering::Relaxed);
+            Ok(())
+        }
+        None => Err(Error::internal("a row was retracted more often than it was inserted")),
     }
 }

@@ -3,9 +3,11 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::aggregate::{AggregateCall, AggregateFunction};
+use super::aggregate::{AggregateCall, AggregateFunction, QuantileKind};
 use super::exchange::routes;
-use super::node::{Node, NodeId, Operator, OutputTarget, RankKind, StreamPlan, WindowInput};
+use super::node::{
+    Node, NodeId, Operator, OutputTarget, Rank, RankKind, SortColumn, StreamPlan, WindowInput,
+};
 use super::props::{ChangelogMode, Distribution};
 use crate::batch::partition::Route;
 use crate::sql::window::WindowSpec;
@@ -77,9 +79,12 @@ fn write_node(
         let _ = writeln!(text, "{indent}Reused(#{})", id.0);
         return;
     }
-    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties(id, node));
+    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties(plan, id, node));
     if let Some(state) = state(plan, node) {
         let _ = writeln!(text, "{indent}  | {state}");
+    }
+    if let Operator::Recursive(recursive) = &node.operator {
+        super::recursion::write_inner(recursive, &node.inputs, depth + 1, text);
     }
     for (input, route) in node.inputs.iter().zip(routes(plan, node)) {
         write_node(plan, *input, depth + 1, route.as_ref(), shown, text);
@@ -99,9 +104,10 @@ fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
     }
 }
 
-fn properties(id: NodeId, node: &Node) -> String {
+fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
     let mode = match node.props.mode {
         ChangelogMode::Append => "[I]",
+        ChangelogMode::Upsert => "[I,UA,D]",
         ChangelogMode::Retract => "[I,UB,UA,D]",
     };
     let mut text = format!("#{} changelog={mode}", id.0);
@@ -109,9 +115,19 @@ fn properties(id: NodeId, node: &Node) -> String {
         let _ = write!(text, " key=[{}]", names(node, key));
     }
     let time = match (&node.operator, node.props.window.pair()) {
-        (Operator::GroupAggregate { .. }, _) => {
+        (
+            Operator::GroupAggregate { .. }
+            | Operator::SetOperation { .. }
+            | Operator::ChangelogNormalize { .. }
+            | Operator::Rank(Rank { first_by_time: false, .. }),
+            _,
+        ) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
+        (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
+            format!("tick({} ms)", node.settings.time_resolution.tick_ms())
+        }
+        (Operator::Join(_), _) => "event time".into(),
         (_, Some(_)) if has_state(node) => match node.props.window_delay {
             0 => "window_end - 1 ms".into(),
             1 => "window_end".into(),
@@ -137,6 +153,11 @@ fn has_state(node: &Node) -> bool {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::IntervalJoin(_)
+            | Operator::Join(_)
+            | Operator::SetOperation { .. }
+            | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. }
             | Operator::MatchRecognize(_)
     )
 }
@@ -190,6 +211,21 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::WindowJoin(join) => {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
         }
+        Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
+        Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
+        Operator::Join(join) => super::joins::join_state(plan, node, join)?,
+        Operator::SetOperation { .. } => {
+            "state: keyed by the whole row, unbounded: no predicate limits the distinct rows; take \
+             the rows of one window to bound it"
+                .to_string()
+        }
+        Operator::Recursive(_) => super::recursion::STATE.to_string(),
+        Operator::Rank(rank) => rank_state(rank, input, &keyed(&rank.partition)),
+        Operator::ChangelogNormalize { keys, .. } => format!(
+            "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
+             deletions take rows out",
+            keyed(keys)
+        ),
         Operator::MatchRecognize(matched) => {
             format!("state: keyed by {}, {}", keyed(&matched.partition), matched.bound())
         }
@@ -197,12 +233,77 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
     })
 }
 
+/// What a rank keeps: of input that only grows what is shown, of other input all.
+fn rank_state(rank: &Rank, input: Option<&Node>, keyed: &str) -> String {
+    let append = input.is_some_and(|i| i.props.mode == ChangelogMode::Append);
+    let kept = match (rank.first_by_time, append, rank.to) {
+        (true, ..) => "no rows, one time a key".to_string(),
+        (_, true, 1) => "one row a key".into(),
+        (_, true, to) if to < u64::MAX && rank.kind == RankKind::RowNumber => {
+            format!("at most {to} rows a key")
+        }
+        (_, true, to) if to < u64::MAX => format!("the rows of rank 1 to {to} of a key"),
+        (_, true, _) => "all rows of its input; limit the rank to bound a key's".into(),
+        (_, false, _) => "all rows of its input, as any of them may be taken back".into(),
+    };
+    let bounded = append && rank.to < u64::MAX;
+    let keys = match (rank.partition.is_empty(), bounded) {
+        (true, true) => "bounded".to_string(),
+        (true, false) => "unbounded: no predicate limits the rows".into(),
+        (false, _) => {
+            format!("unbounded: no predicate limits {keyed}; partition by a window to bound it")
+        }
+    };
+    let emits = if rank.final_only { ", emits once when the input has ended" } else { "" };
+    format!("state: keyed by {keyed}, {kept}, {keys}{emits}")
+}
+
+fn describe_rank(rank: &Rank, of: impl Fn(&[usize]) -> String) -> String {
+    let order = order_text(&rank.order, &of);
+    let keep = match (rank.from, rank.to) {
+        (1, u64::MAX) => "all".to_string(),
+        (from, u64::MAX) => format!("{from}.."),
+        (from, to) => format!("{from}..{to}"),
+    };
+    if rank.first_by_time {
+        return format!(
+            "Deduplicate(keep=first, key=[{}], orderBy=[{order}])",
+            of(&rank.partition)
+        );
+    }
+    if rank.partition.is_empty() && !rank.number && rank.kind == RankKind::RowNumber {
+        return format!("Limit(keep={keep}, orderBy=[{order}])");
+    }
+    let number = if rank.number { "" } else { ", number=no" };
+    format!(
+        "Rank({}, keep={keep}, partitionBy=[{}], orderBy=[{order}]{number})",
+        kind_text(rank.kind),
+        of(&rank.partition)
+    )
+}
+
+fn kind_text(kind: RankKind) -> &'static str {
+    match kind {
+        RankKind::RowNumber => "ROW_NUMBER",
+        RankKind::Rank => "RANK",
+        RankKind::DenseRank => "DENSE_RANK",
+    }
+}
+
+fn order_text(order: &[SortColumn], of: impl Fn(&[usize]) -> String) -> String {
+    let one = |s: &SortColumn| {
+        let down = if s.options.descending { " DESC" } else { "" };
+        format!("{}{down}", of(&[s.column]))
+    };
+    order.iter().map(one).collect::<Vec<_>>().join(", ")
+}
+
 pub(super) fn names(node: &Node, columns: &[usize]) -> String {
     let names: Vec<_> = columns.iter().map(|&c| node.schema.field(c).name().as_str()).collect();
     names.join(", ")
 }
 
-fn describe(plan: &StreamPlan, node: &Node) -> String {
+pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
     let input = node.inputs.first().map(|i| plan.node(*i));
     let of = |columns: &[usize]| input.map_or_else(String::new, |i| names(i, columns));
     match &node.operator {
@@ -275,19 +376,8 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             calls_text(input, calls)
         ),
         Operator::WindowRank(rank) => {
-            let kind = match rank.kind {
-                RankKind::RowNumber => "ROW_NUMBER",
-                RankKind::Rank => "RANK",
-                RankKind::DenseRank => "DENSE_RANK",
-            };
-            let order: Vec<_> = rank
-                .order
-                .iter()
-                .map(|s| {
-                    let down = if s.options.descending { " DESC" } else { "" };
-                    format!("{}{down}", of(&[s.column]))
-                })
-                .collect();
+            let kind = kind_text(rank.kind);
+            let order = order_text(&rank.order, of);
             let to = match rank.to {
                 u64::MAX => "all".to_string(),
                 to => format!("{}..{to}", rank.from),
@@ -295,9 +385,10 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             format!(
                 "WindowRank({kind}, keep={to}, partitionBy=[{}], orderBy=[{}])",
                 of(&rank.partition),
-                order.join(", ")
+                order
             )
         }
+        Operator::Rank(rank) => describe_rank(rank, of),
         Operator::WindowJoin(join) => {
             let right = plan.node(node.inputs[1]);
             let on = join.left_keys.iter().zip(&join.right_keys);
@@ -309,6 +400,27 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
                 let _ = write!(text, ", where=[{filter}]");
             }
             text + ")"
+        }
+        Operator::Recursive(recursive) => {
+            let names: Vec<&str> = recursive.variables.iter().map(|(n, _)| n.as_str()).collect();
+            let then = if recursive.returns { "return" } else { "error" };
+            format!("Recursive([{}], limit={}, then={then})", names.join(", "), recursive.limit)
+        }
+        Operator::RecursionInput(index) => format!("RecursionInput({index})"),
+        Operator::RecursionVariable { name, .. } => format!("RecursionVariable({name})"),
+        Operator::Unnest(unnest) => {
+            let outer = if unnest.outer { ", outer" } else { "" };
+            let count = if unnest.ordinality { ", with ordinality" } else { "" };
+            format!("Unnest([{}], keep=[{}]{outer}{count})", of(&unnest.lists), of(&unnest.keep))
+        }
+        Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
+        Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
+        Operator::Join(join) => super::joins::join_text(plan, node, join),
+        Operator::SetOperation { kind, all } => {
+            format!("SetOperation({}{})", kind.name(), if *all { " ALL" } else { "" })
+        }
+        Operator::ChangelogNormalize { keys, .. } => {
+            format!("ChangelogNormalize(key=[{}])", of(keys))
         }
         Operator::MatchRecognize(matched) => matched.describe(input),
     }
@@ -346,6 +458,12 @@ fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> String {
             AggregateFunction::FirstValue => "FIRST_VALUE".into(),
             AggregateFunction::LastValue => "LAST_VALUE".into(),
             AggregateFunction::ListAgg { .. } => "LISTAGG".into(),
+            AggregateFunction::Quantile(quantile) => match quantile.kind {
+                QuantileKind::Continuous => format!("PERCENTILE_CONT {}", quantile.fraction()),
+                QuantileKind::Discrete => format!("PERCENTILE_DISC {}", quantile.fraction()),
+                QuantileKind::Median => "MEDIAN".into(),
+            },
+            AggregateFunction::Bits(operation) => format!("BIT_{operation:?}").to_uppercase(),
             AggregateFunction::Other(udaf) => udaf.name().to_uppercase(),
         };
         let args = match (input, call.args.is_empty()) {

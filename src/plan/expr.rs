@@ -51,9 +51,19 @@ impl Expression {
         Expression { physical: Arc::new(Column::new(name, index)) }
     }
 
+    /// The column at `index`, whatever its name.
+    pub fn at(index: usize) -> Self {
+        Expression { physical: Arc::new(Column::new("", index)) }
+    }
+
     /// The hidden time column of an input of `width` columns.
     pub fn event_time(width: usize) -> Self {
         Expression { physical: Arc::new(Column::new(TIME_COLUMN, width)) }
+    }
+
+    /// A physical expression over columns by position.
+    pub fn of(physical: Arc<dyn PhysicalExpr>) -> Self {
+        Expression { physical }
     }
 
     /// A constant.
@@ -86,6 +96,11 @@ impl Expression {
         Ok(Expression { physical: renamed.data })
     }
 
+    /// An expression that is compiled already.
+    pub fn new(physical: Arc<dyn PhysicalExpr>) -> Self {
+        Expression { physical }
+    }
+
     /// The compiled expression.
     pub fn physical(&self) -> &Arc<dyn PhysicalExpr> {
         &self.physical
@@ -102,6 +117,18 @@ impl Expression {
         match call.filter(|call| call.name() == NOT_NULL).and_then(|call| call.args().first()) {
             Some(value) => value.downcast_ref::<Column>().map(Column::index),
             None => self.as_column(),
+        }
+    }
+
+    /// The integer column that is cast to another integer type, if that is all this expression
+    /// does; else itself.
+    pub fn uncast(&self, schema: &Schema) -> Self {
+        let cast = self.physical.downcast_ref::<CastExpr>();
+        let integer = cast.filter(|c| c.target_field().data_type().is_integer());
+        let column = integer.and_then(|c| c.expr().downcast_ref::<Column>()).map(Column::index);
+        match column.filter(|&c| c < schema.fields().len()) {
+            Some(c) if schema.field(c).data_type().is_integer() => Expression::column(schema, c),
+            _ => self.clone(),
         }
     }
 
@@ -232,7 +259,7 @@ pub fn reject_subqueries(expr: &Expr) -> Result<()> {
     });
     if found {
         return Err(Error::sql("this subquery cannot be maintained incrementally yet")
-            .with_hint("write it as a window join, or as a view that the query joins"));
+            .with_hint("correlate it by equal columns, or write it as a join"));
     }
     Ok(())
 }

@@ -36,6 +36,8 @@ pub struct MatchRecognize {
     pub skip: Skip,
     /// A match's last row is less than this many ms behind its first.
     pub within: Option<i64>,
+    /// Rows on time come up to so many ms after the time that they are ordered by.
+    pub delay: i64,
 }
 
 /// An expression over what is read of a match.

@@ -4,11 +4,16 @@
 //! [`node::StreamPlan`], which [`crate::dataflow`] builds on every worker.
 
 pub mod aggregate;
+pub mod changelog;
 pub mod exchange;
 pub mod explain;
 pub mod expr;
+pub mod interval;
+pub mod joins;
 pub mod lower;
 pub mod match_program;
 pub mod match_recognize;
 pub mod node;
 pub mod props;
+mod recursion;
+pub mod rowtime;

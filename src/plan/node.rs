@@ -8,11 +8,15 @@ use arrow::datatypes::SchemaRef;
 use datafusion::common::JoinType;
 
 use super::aggregate::AggregateCall;
+use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::match_recognize::MatchRecognize;
+use super::interval::IntervalJoin;
 use super::props::Props;
+use crate::error::Location;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
+use crate::sql::set_operation::SetKind;
 use crate::sql::settings::Settings;
 use crate::sql::window::WindowSpec;
 
@@ -160,6 +164,48 @@ pub enum Operator {
     WindowJoin(WindowJoin),
     /// Row pattern recognition.
     MatchRecognize(Box<MatchRecognize>),
+    /// Rows of two append-only inputs whose times bound one another.
+    IntervalJoin(IntervalJoin),
+    /// One row an element of arrays and maps, beside columns of the row that they are of.
+    Unnest(Unnest),
+    /// Names defined by one another, to their fixed point.
+    Recursive(Box<Recursive>),
+    /// Inside of a recursion: the recursion's own input of this number.
+    RecursionInput(usize),
+    /// Inside of a recursion: what one of its names holds.
+    RecursionVariable {
+        /// Which recursion.
+        recursion: u64,
+        /// Which of its names.
+        index: usize,
+        /// The name.
+        name: String,
+    },
+    /// Its input, brought to the workers by its keys and indexed by them; every join that reads the
+    /// node shares the one index. Schema and changelog mode are those of the input.
+    Arrange {
+        /// The key columns; none brings all rows to one worker.
+        keys: Vec<usize>,
+    },
+    /// A join of two collections that may change at any time; both inputs are
+    /// [`Operator::Arrange`] nodes by the join's keys.
+    Join(Join),
+    /// `INTERSECT` or `EXCEPT` of two inputs with the same columns.
+    SetOperation {
+        /// Which.
+        kind: SetKind,
+        /// Whether duplicates count (`ALL`).
+        all: bool,
+    },
+    /// Rows of each partition ranked; those with `from <= rank <= to` kept.
+    Rank(Rank),
+    /// The collection that a log of changes adds up to: at most one row a key.
+    ChangelogNormalize {
+        /// The primary key.
+        keys: Vec<usize>,
+        /// Whether the log says what a key's row is now, so that nothing is out of place in it.
+        upsert: bool,
+    },
 }
 
 /// Reads a table.
@@ -171,6 +217,8 @@ pub struct Scan {
     pub columns: SchemaRef,
     /// Rowtime and watermark over those columns; ingestion time if absent.
     pub watermark: Option<(Expression, Expression)>,
+    /// For a table whose records are changes: how.
+    pub changes: Option<ScanChanges>,
 }
 
 impl PartialEq for Scan {
@@ -207,6 +255,39 @@ pub struct WindowRank {
     pub to: u64,
 }
 
+/// Top-N, deduplication, and `ORDER BY .. LIMIT`, which is a rank of all rows.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Rank {
+    /// Partition columns.
+    pub partition: Vec<usize>,
+    /// The order within a partition; the whole row breaks ties.
+    pub order: Vec<SortColumn>,
+    /// Which numbering.
+    pub kind: RankKind,
+    /// Least rank kept, from 1.
+    pub from: u64,
+    /// Greatest rank kept; `u64::MAX` for all.
+    pub to: u64,
+    /// Whether the rank is the last column of the output.
+    pub number: bool,
+    /// The first row of each partition by event time, of input that only grows: once a tick is
+    /// closed its first rows are final.
+    pub first_by_time: bool,
+    /// Emit once, when the input has ended: nobody reads the changes in between.
+    pub final_only: bool,
+}
+
+impl Rank {
+    /// What the operator is called.
+    pub fn name(&self) -> &'static str {
+        match (self.first_by_time, self.partition.is_empty() && !self.number) {
+            (true, _) => "Deduplicate",
+            (false, true) if self.kind == RankKind::RowNumber => "Limit",
+            (false, _) => "Rank",
+        }
+    }
+}
+
 /// A join of two windowed inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowJoin {
@@ -226,6 +307,73 @@ pub struct WindowJoin {
     pub filter: Option<Expression>,
 }
 
+/// One row an element of arrays and maps.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Unnest {
+    /// The columns passed on, first.
+    pub keep: Vec<usize>,
+    /// The columns unnested: first elements together, then second ones, and so on.
+    pub lists: Vec<usize>,
+    /// Whether a row without elements is kept, with NULLs.
+    pub outer: bool,
+    /// Whether the last column counts the elements of each row from 1.
+    pub ordinality: bool,
+    /// Whether elements that are rows become columns.
+    pub flatten: bool,
+}
+
+/// Names defined by one another, to their fixed point.
+///
+/// Of one name the output has the columns; of several it has a column that says which name a row
+/// is of, and then the columns of all names, of which those of the others are NULL.
+#[derive(Clone, Debug)]
+pub struct Recursive {
+    /// The definitions: a plan over [`Operator::RecursionInput`] and
+    /// [`Operator::RecursionVariable`] leaves, without outputs.
+    pub inner: StreamPlan,
+    /// The names, and the node of each one's definition.
+    pub variables: Vec<(String, NodeId)>,
+    /// After how many iterations to stop.
+    pub limit: u64,
+    /// Whether what is there then is the answer; otherwise it is an error.
+    pub returns: bool,
+    /// Emit once, when the inputs have ended: nobody reads the changes in between.
+    pub final_only: bool,
+}
+
+impl PartialEq for Recursive {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Node, &Node)| {
+            a.operator == b.operator && a.inputs == b.inputs && a.schema == b.schema
+        };
+        self.variables == other.variables
+            && (self.limit, self.returns) == (other.limit, other.returns)
+            && self.inner.nodes.len() == other.inner.nodes.len()
+            && self.inner.nodes.iter().zip(&other.inner.nodes).all(same)
+    }
+}
+
+/// An updating join.
+///
+/// Two rows match if their keys are equal and the condition is true. SQL's `NOT IN` with NULLs is
+/// not a kind of its own: it is a union of anti joins.
+#[derive(Clone, Debug, PartialEq)]
+pub struct Join {
+    /// The kind: all are supported.
+    pub kind: JoinType,
+    /// Key columns of the left input, which is arranged by them; none: every pair of rows.
+    pub left_keys: Vec<usize>,
+    /// Key columns of the right input, pair by pair of the same type.
+    pub right_keys: Vec<usize>,
+    /// Whether NULL keys match (`IS NOT DISTINCT FROM`).
+    pub null_equals_null: bool,
+    /// A condition over left columns, then right columns.
+    pub filter: Option<Expression>,
+    /// Which columns are produced, by their place in left columns, then right columns, then (for
+    /// the mark kinds) the mark: BOOLEAN, whether the row has a match, never NULL.
+    pub columns: Vec<usize>,
+}
+
 /// What becomes of a node's rows.
 #[derive(Clone, Debug)]
 pub struct PlanOutput {
@@ -235,6 +383,23 @@ pub struct PlanOutput {
     pub target: OutputTarget,
     /// The statement's text.
     pub text: String,
+    /// Where the statement begins.
+    pub place: Option<Location>,
+}
+
+impl PlanOutput {
+    /// The columns that tell which rows are the same row before and after a change: those of the
+    /// sink's primary key, else a key of the rows; empty if there is none.
+    pub fn key(&self, node: &Node) -> Vec<usize> {
+        if let OutputTarget::Sink(table) = &self.target {
+            let place = |name: &String| node.schema.index_of(name).ok();
+            let key: Option<Vec<usize>> = table.primary_key.iter().map(place).collect();
+            if let Some(key) = key.filter(|key| !key.is_empty()) {
+                return key;
+            }
+        }
+        node.props.unique_key.clone().unwrap_or_default()
+    }
 }
 
 /// What becomes of rows.

@@ -1,12 +1,16 @@
 //! What the planner knows of a node's output: changelog mode, unique keys, windows, distribution.
 
 use super::expr::Expression;
+use super::rowtime::RowTime;
 
 /// Whether a collection only grows.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
 pub enum ChangelogMode {
     /// Only insertions (`+I`).
     Append,
+    /// Rows that take the place of the one with their key, and deletions (`+I +U -D`): what comes
+    /// from outside before it is made consistent.
+    Upsert,
     /// Insertions and retractions (`+I -U +U -D`).
     Retract,
 }
@@ -57,6 +61,16 @@ pub struct Props {
     pub bounded: bool,
     /// How many ms after its window's end a row of it may come: sessions close behind their end.
     pub window_delay: i64,
+    /// Columns that tell the event time. Set by the lowering when the node is added, but for the
+    /// operators that [`super::rowtime::derive`] does not know.
+    pub rowtimes: Vec<RowTime>,
+}
+
+impl Default for Props {
+    /// Of a collection of which nothing is known but that it grows.
+    fn default() -> Self {
+        Props::source(false)
+    }
 }
 
 impl Props {
@@ -69,6 +83,7 @@ impl Props {
             distribution: Distribution::Any,
             bounded,
             window_delay: 0,
+            rowtimes: Vec::new(),
         }
     }
 
@@ -91,6 +106,7 @@ impl Props {
             },
             bounded: self.bounded,
             window_delay: self.window_delay,
+            rowtimes: super::rowtime::project(self, columns),
         }
     }
 

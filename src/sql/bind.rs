@@ -23,6 +23,7 @@ use super::diagnostics::{hint_for, plan_error};
 use super::optimize::optimize;
 use super::output;
 use super::script::{Name, Script, Statement, StatementKind, parse_script};
+use super::set_operation::set_operations;
 use super::settings::Settings;
 use super::types::type_name;
 use super::window_tvf::fail;
@@ -267,8 +268,11 @@ fn exists(name: &str) -> Error {
 
 /// Plans a query over the names of `catalog`; not optimised.
 pub fn plan_query(catalog: &Catalog, query: &Query) -> PlanResult<LogicalPlan> {
+    if let Some(planned) = super::recursion::bind::plan(catalog, query) {
+        return planned;
+    }
     let statement = AstStatement::Query(Box::new(query.clone()));
-    floats_first(SqlToRel::new(catalog).sql_statement_to_plan(statement)?)
+    set_operations(floats_first(SqlToRel::new(catalog).sql_statement_to_plan(statement)?)?)
 }
 
 /// Plans one query, given as text, over the names of `catalog`; not optimised.

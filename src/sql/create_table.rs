@@ -44,6 +44,10 @@ pub(crate) fn parse(parser: &mut Parser) -> Parsed<TableDef> {
     }
     clauses(parser, &mut table)?;
     check_names(&table, name.span.start)?;
+    for column in &mut table.columns {
+        // A key is never NULL.
+        column.nullable &= !table.primary_key.contains(&column.name);
+    }
     Ok(table)
 }
 

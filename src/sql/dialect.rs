@@ -14,7 +14,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Span, Token};
 
-use super::types;
+use super::{json_forms, types};
 
 /// The name under which a Flink type travels through the syntax tree, its text as a modifier.
 pub(crate) const FLINK_TYPE: &str = "flink_type";
@@ -69,7 +69,14 @@ impl Dialect for FloodmarkDialect {
         true
     }
 
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Parsed> {
+        json_forms::parse_infix(parser, expr)
+    }
+
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Parsed> {
+        if let Some(form) = json_forms::parse_prefix(parser) {
+            return Some(form);
+        }
         let [first, second] = parser.peek_tokens_ref();
         let Token::Word(word) = &first.token else { return None };
         if word.quote_style.is_some() {

@@ -1,14 +1,17 @@
 //! From text to bound, optimised logical plans. No I/O, no clock, no threads.
 //!
 //! * [`script`]: statements of a script, with their places in the text; [`dialect`], [`types`],
-//!   [`interval`], [`rewrite`] and `create_table` are its parts
+//!   [`interval`], [`rewrite`], `json_forms` and `create_table` are its parts
 //! * [`catalog`]: tables and views that a script declares
 //! * [`settings`]: `SET 'key' = 'value'`
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
 //! * [`match_recognize`]: MATCH_RECOGNIZE, from tokens to its logical node
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
+//! * [`unnest`]: UNNEST and table functions as logical nodes
+//! * [`set_operation`]: INTERSECT and EXCEPT as logical nodes
+//! * [`recursion`]: WITH RECURSIVE as logical nodes
 //! * [`context`]: the surroundings under which everything is planned
-//! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce` and
+//! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce`, `subquery` and
 //!   [`optimize`] are its parts
 //! * [`diagnostics`]: every error with its place and a hint
 
@@ -21,15 +24,20 @@ pub mod diagnostics;
 pub mod dialect;
 pub mod functions;
 pub mod interval;
+mod json_forms;
 pub mod match_recognize;
 pub mod optimize;
 pub mod output;
 pub mod proctime;
+pub mod recursion;
 pub mod rewrite;
 pub mod script;
+pub mod set_operation;
 pub mod settings;
+mod subquery;
 #[cfg(test)]
 mod tests;
 pub mod types;
+pub mod unnest;
 pub mod window;
 pub mod window_tvf;

@@ -33,6 +33,8 @@ use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
+use super::recursion::own_nodes;
+use super::unnest::inline_laterals;
 use crate::limits::CUBE_KEYS_MAX;
 
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
@@ -60,8 +62,13 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// Coerces types, then rewrites until nothing changes.
 pub fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
-    let plan = view_literals(enumerated_sets(drop_sorts(plan)?)?)?;
-    let options = state.config_options();
+    let plan = own_nodes(inline_laterals(drop_sorts(plan)?)?)?;
+    let plan = view_literals(enumerated_sets(plan)?)?;
+    let plan = super::subquery::prepare(plan)?;
+    let mut options = state.config_options().as_ref().clone();
+    // A scalar subquery is a collection like any other: it is joined, never evaluated once.
+    options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
+    let options = &Arc::new(options);
     let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
     let context = OptimizerContext::new_with_config_options(Arc::clone(options))
         .without_query_execution_start_time();

@@ -8,14 +8,17 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Interval, ObjectNamePart, Select, SelectItem,
-    TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectNamePart, Query,
+    Select, SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut,
+    VisitorMut,
 };
+use datafusion::sql::sqlparser::parser::Parser;
 
-use super::dialect::{call, cast, string};
+use super::dialect::{DIALECT, call, cast, string};
 use super::interval::{interval_months, interval_ms};
 use super::match_recognize::lift::SUBQUERY;
 use super::proctime;
+use super::window_tvf::window_name;
 
 /// Rewrites every expression and table factor of `tree`.
 pub fn rewrite<V: VisitMut>(tree: &mut V) {
@@ -27,10 +30,42 @@ struct Rewriter;
 impl VisitorMut for Rewriter {
     type Break = ();
 
+    /// `NOT (a, b) IN ..` as one, before its inside is rewritten.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::UnaryOp { op: UnaryOperator::Not, expr: inner } = expr {
+            let mut at = inner.as_mut();
+            while let Expr::Nested(deeper) = at {
+                at = deeper;
+            }
+            if let Expr::InSubquery { expr: items, negated, .. } = at
+                && matches!(items.as_ref(), Expr::Tuple(_))
+            {
+                *negated = !*negated;
+                *expr = at.clone();
+            }
+        }
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Some(new) = rewritten(expr) {
             *expr = new;
         }
+        ControlFlow::Continue(())
+    }
+
+    /// `FETCH FIRST n ROWS ONLY` is `LIMIT n`, in subqueries too.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let plain = query.fetch.as_ref().is_some_and(|f| !f.percent && !f.with_ties);
+        let Some(fetch) = query.fetch.take_if(|_| plain) else {
+            return ControlFlow::Continue(());
+        };
+        let offset = match query.limit_clause.take() {
+            Some(LimitClause::LimitOffset { offset, .. }) => offset,
+            _ => None,
+        };
+        let limit = fetch.quantity.or_else(|| Some(super::dialect::number(1)));
+        query.limit_clause = Some(LimitClause::LimitOffset { limit, offset, limit_by: vec![] });
         ControlFlow::Continue(())
     }
 
@@ -39,23 +74,19 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
-    /// `CROSS JOIN UNNEST(array) AS t (x)`.
+    /// `CROSS JOIN UNNEST(array) AS t (x)`, `TABLE(f(x))` and `f(x)` in `FROM`: lateral calls.
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
-        let TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. } = factor
-        else {
+        if let Some(query) = matched_subquery(factor) {
+            *factor = query;
+        }
+        if let Some(lateral) = lateral_call(factor) {
+            *factor = lateral;
+        }
+        let TableFactor::Function { name, alias, args, with_ordinality, .. } = factor else {
             return ControlFlow::Continue(());
         };
-        let named = |wanted: &str| {
-            matches!(name.0.as_slice(), [ObjectNamePart::Identifier(only)] if only.value == wanted)
-        };
-        if named(SUBQUERY)
-            && let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))] =
-                args.args.as_slice()
-        {
-            let (subquery, alias) = (query.clone(), alias.take());
-            *factor = TableFactor::Derived { lateral: false, subquery, alias, sample: None };
-        } else if name.to_string().eq_ignore_ascii_case("UNNEST") {
-            let array_exprs = args.args.iter().filter_map(|arg| match arg {
+        if name.to_string().eq_ignore_ascii_case("UNNEST") {
+            let array_exprs = args.iter().filter_map(|arg| match arg {
                 FunctionArg::Unnamed(FunctionArgExpr::Expr(expr)) => Some(expr.clone()),
                 _ => None,
             });
@@ -69,6 +100,55 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The subquery in front of MATCH_RECOGNIZE; `None` for any other relation.
+fn matched_subquery(factor: &TableFactor) -> Option<TableFactor> {
+    let TableFactor::Table { name, args: Some(args), .. } = factor else { return None };
+    let [ObjectNamePart::Identifier(only)] = name.0.as_slice() else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))] = args.args.as_slice()
+    else {
+        return None;
+    };
+    let subquery = query.clone();
+    (only.value == SUBQUERY).then_some(TableFactor::Derived {
+        lateral: false,
+        subquery,
+        alias: None,
+        sample: None,
+    })
+}
+
+/// A call of a table function other than a window's, wherever it is written; `None` for the others.
+fn lateral_call(factor: &mut TableFactor) -> Option<TableFactor> {
+    let unwrapped = |function: &Function| match &function.args {
+        FunctionArguments::List(list) if window_name(&function.name).is_none() => {
+            Some((function.name.clone(), list.args.clone()))
+        }
+        _ => None,
+    };
+    let ((name, args), alias, with_ordinality) = match factor {
+        TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. }
+            if window_name(name).is_none() =>
+        {
+            ((name.clone(), std::mem::take(&mut args.args)), alias.take(), *with_ordinality)
+        }
+        TableFactor::TableFunction { expr: Expr::Function(function), alias } => {
+            (unwrapped(function)?, alias.take(), false)
+        }
+        TableFactor::Function { name, args, alias, with_ordinality, .. }
+            if name.to_string().eq_ignore_ascii_case("TABLE") =>
+        {
+            match args.as_slice() {
+                [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Function(function)))] => {
+                    (unwrapped(function)?, alias.take(), *with_ordinality)
+                }
+                _ => return None,
+            }
+        }
+        _ => return None,
+    };
+    Some(TableFactor::Function { lateral: true, name, args, with_ordinality, alias })
 }
 
 /// What the tables of a `FROM` are called in its query.
@@ -144,6 +224,10 @@ fn has_nested_join(from: &[TableWithJoins]) -> bool {
 fn rewritten(expr: &mut Expr) -> Option<Expr> {
     match expr {
         Expr::Function(function) => function_rewritten(function),
+        Expr::InSubquery { expr: row, subquery, negated } => match row.as_ref() {
+            Expr::Tuple(items) => row_in(items, subquery, *negated),
+            _ => None,
+        },
         Expr::Floor { expr, field: CeilFloorKind::DateTimeField(unit) } => floor(expr, unit),
         Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(unit) } => ceil(expr, unit),
         Expr::Interval(interval) if interval.last_field.is_some() => {
@@ -167,6 +251,41 @@ fn rewritten(expr: &mut Expr) -> Option<Expr> {
         },
         _ => None,
     }
+}
+
+/// `(a, b) [NOT] IN (query)`: whether there is a row, or none, that equals; to `NOT IN` a pair that
+/// is NULL may equal.
+fn row_in(items: &[Expr], subquery: &Query, negated: bool) -> Option<Expr> {
+    let names: Vec<String> = (0..items.len()).map(|at| format!("`__row_in_{at}`")).collect();
+    let text = format!("SELECT 1 FROM (SELECT 1) AS `__row_in` ({})", names.join(", "));
+    let mut parser = Parser::new(&DIALECT).try_with_sql(&text).ok()?;
+    let mut exists = parser.parse_query().ok()?;
+    let SetExpr::Select(select) = exists.body.as_mut() else { return None };
+    let TableFactor::Derived { subquery: rows, .. } = &mut select.from.first_mut()?.relation else {
+        return None;
+    };
+    **rows = subquery.clone();
+    let nested = |expr: Expr| Expr::Nested(Box::new(expr));
+    let binary = |left: Expr, op, right: Expr| Expr::BinaryOp {
+        left: Box::new(left),
+        op,
+        right: Box::new(right),
+    };
+    let pairs = items.iter().enumerate().map(|(at, item)| {
+        let column = Expr::Identifier(Ident::with_quote('`', format!("__row_in_{at}")));
+        let equal = binary(column.clone(), BinaryOperator::Eq, nested(item.clone()));
+        if !negated {
+            return equal;
+        }
+        let unknown = binary(
+            Expr::IsNull(Box::new(column)),
+            BinaryOperator::Or,
+            Expr::IsNull(Box::new(nested(item.clone()))),
+        );
+        nested(binary(equal, BinaryOperator::Or, unknown))
+    });
+    select.selection = pairs.reduce(|all, pair| binary(all, BinaryOperator::And, pair));
+    Some(Expr::Exists { subquery: exists, negated })
 }
 
 /// `items[2].n`: behind a subscript the planner takes names of fields as strings alone.

@@ -18,6 +18,7 @@ use super::diagnostics::hint_for;
 use super::dialect::table_argument;
 use super::interval::interval_ms;
 use super::types::type_name;
+use super::unnest::{TableCall, plan_call};
 use super::window::{WindowNode, WindowSpec};
 use crate::error::Error;
 use crate::limits::WINDOWS_PER_ROW_MAX;
@@ -38,7 +39,7 @@ pub(crate) fn fail(
         .with_diagnostic(Diagnostic::new_error(message, Span::try_from_sqlparser_span(span)))
 }
 
-fn window_name(name: &ObjectName) -> Option<&'static str> {
+pub(super) fn window_name(name: &ObjectName) -> Option<&'static str> {
     let [ObjectNamePart::Identifier(ident)] = name.0.as_slice() else { return None };
     NAMES.into_iter().find(|known| ident.value.eq_ignore_ascii_case(known))
 }
@@ -68,6 +69,19 @@ impl RelationPlanner for WindowFunctions {
             {
                 let plan = plan_window(&name, args.args, context)?;
                 Ok(RelationPlanning::Planned(Box::new(PlannedRelation::new(plan, alias))))
+            }
+            TableFactor::UNNEST {
+                alias, array_exprs, with_ordinality, with_offset: false, ..
+            } => {
+                let name = ObjectName::from(vec![Ident::with_span(span, "UNNEST")]);
+                let unnamed = |expr| FunctionArg::Unnamed(FunctionArgExpr::Expr(expr));
+                let args = array_exprs.into_iter().map(unnamed).collect();
+                let call = TableCall { name, args, ordinality: with_ordinality, alias };
+                Ok(RelationPlanning::Planned(Box::new(plan_call(call, context)?)))
+            }
+            TableFactor::Function { name, args, alias, with_ordinality, .. } => {
+                let call = TableCall { name, args, ordinality: with_ordinality, alias };
+                Ok(RelationPlanning::Planned(Box::new(plan_call(call, context)?)))
             }
             TableFactor::Table { version: Some(_), .. } => {
                 let message = "FOR SYSTEM_TIME AS OF is not supported yet";

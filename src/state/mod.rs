@@ -6,10 +6,13 @@
 
 pub mod aggregate;
 pub mod arena;
+pub mod arrangement;
 pub mod change_log;
 pub mod column;
 pub mod exact;
 pub mod keyed;
 pub mod keys;
+pub mod ordered_rows;
 pub mod pages;
+pub mod row_pool;
 pub mod rows;

@@ -9,10 +9,13 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef, TimeUnit};
 use datafusion::common::ScalarValue;
+use indexmap::IndexMap;
 
 use crate::connectors::options::{Options, choices};
 use crate::error::{Error, Result};
+use crate::formats;
 use crate::sql::catalog::{ColumnKind, TableDef};
+use crate::sql::types::type_name;
 
 /// The metadata keys of the connector.
 pub const METADATA_KEYS: &[&str] =
@@ -28,8 +31,10 @@ pub struct RowLayout {
     schema: SchemaRef,
     /// The columns of the records: physical ones that are not partition columns.
     pub stored: SchemaRef,
-    /// Those of `stored` that are wanted.
+    /// Those of `stored` that are wanted, and metadata of the format.
     pub wanted: SchemaRef,
+    /// Which wanted columns are metadata of the format: its keys by column.
+    pub metadata: IndexMap<String, String>,
     /// For each column of `schema` where it comes from.
     columns: Vec<ColumnFrom>,
     /// The columns that are one value for a file.
@@ -78,6 +83,7 @@ impl RowLayout {
             .filter(|c| matches!(c.kind, ColumnKind::Physical) && !is_partition(&c.name));
         let stored: Vec<Field> = physical.map(|c| c.field()).collect();
         let (mut wanted, mut columns, mut constants) = (Vec::new(), Vec::new(), Vec::new());
+        let mut metadata = IndexMap::new();
         for field in schema.fields() {
             let column =
                 table.columns.iter().find(|c| c.name == *field.name()).ok_or_else(|| {
@@ -88,6 +94,12 @@ impl RowLayout {
                     ))
                 })?;
             let from = match &column.kind {
+                ColumnKind::Metadata { key, .. } if is_of_format(table, key) => {
+                    metadata.insert(column.name.clone(), key.clone());
+                    columns.push(ColumnFrom::Record(wanted.len()));
+                    wanted.push(Arc::clone(field));
+                    continue;
+                }
                 ColumnKind::Metadata { key, .. } => metadata_key(table, key)?,
                 _ if is_partition(&column.name) => ConstantFrom::Partition,
                 _ => {
@@ -105,6 +117,7 @@ impl RowLayout {
             schema: Arc::clone(schema),
             stored: Arc::new(Schema::new(stored)),
             wanted: Arc::new(Schema::new(wanted)),
+            metadata,
             columns,
             constants,
             default_partition: default_partition.unwrap_or(DEFAULT_PARTITION).to_string(),
@@ -168,6 +181,9 @@ impl RowLayout {
 pub fn validate_metadata(table: &TableDef) -> Result<()> {
     for column in &table.columns {
         let ColumnKind::Metadata { key, .. } = &column.kind else { continue };
+        if is_of_format(table, key) {
+            continue;
+        }
         let given = match metadata_key(table, key)? {
             ConstantFrom::Size => DataType::Int64,
             ConstantFrom::ModificationTime => {
@@ -178,11 +194,19 @@ pub fn validate_metadata(table: &TableDef) -> Result<()> {
         if !arrow::compute::can_cast_types(&given, &column.data_type) {
             return Err(Options::of(table).error(format!(
                 "table '{}': metadata column '{}' cannot have the type {}",
-                table.name, column.name, column.data_type
+                table.name,
+                column.name,
+                type_name(&column.data_type)
             )));
         }
     }
     Ok(())
+}
+
+/// Whether `key` is metadata of the table's format rather than of its files.
+fn is_of_format(table: &TableDef, key: &str) -> bool {
+    let format = Options::of(table).get("format").unwrap_or_default();
+    formats::metadata_keys(format).contains(&key.strip_prefix("value.").unwrap_or(key))
 }
 
 fn metadata_key(table: &TableDef, key: &str) -> Result<ConstantFrom> {
@@ -191,12 +215,14 @@ fn metadata_key(table: &TableDef, key: &str) -> Result<ConstantFrom> {
         "file.name" => Ok(ConstantFrom::Name),
         "file.size" => Ok(ConstantFrom::Size),
         "file.modification-time" => Ok(ConstantFrom::ModificationTime),
-        _ => Err(Options::of(table)
-            .error(format!(
-                "table '{}': connector 'filesystem' has no metadata '{key}'",
-                table.name
-            ))
-            .with_hint(choices(key, METADATA_KEYS))),
+        _ => {
+            let options = Options::of(table);
+            let format = options.get("format").unwrap_or_default();
+            let known = [METADATA_KEYS, &formats::metadata_keys(format)].concat();
+            let message =
+                format!("table '{}': files in '{format}' have no metadata '{key}'", table.name);
+            Err(options.error(message).with_hint(choices(key, &known)))
+        }
     }
 }
 

@@ -8,7 +8,10 @@
 //!
 //! * `path`: a file, a directory (searched with its sub-directories) or a glob (`*`, `?`,
 //!   `[..]`, `**`), relative to the working directory; a sink's directory
-//! * `format`: `json`, `csv` or `parquet`; text files may be compressed (`.gz`, `.zst`)
+//! * `format`: `json`, `csv`, `parquet` or a changelog (`debezium-json`, `canal-json`,
+//!   `maxwell-json`, `changelog-json`); text files may be compressed (`.gz`, `.zst`)
+//! * `changelog-mode`: `append`, or `upsert`: a row takes the place of the one with its primary
+//!   key, and deletes it if all its other columns are NULL; for formats that are no changelogs
 //! * `source.monitor-interval`: look for new files so often; without it the source ends
 //! * `source.path.regex-pattern`: read only files whose absolute path matches as a whole
 //! * `partition.default-name`: directory name of NULL and empty partition values
@@ -37,6 +40,7 @@ use crate::connectors::registry::check_parallelism;
 use crate::connectors::{SinkWriter, Source, SourceSpec};
 use crate::error::Result;
 use crate::formats;
+use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::TableDef;
 
 /// The options besides `connector` and those of the format.
@@ -44,6 +48,7 @@ pub const OPTIONS: &[&str] = &[
     "path",
     "format",
     "partition.default-name",
+    "changelog-mode",
     "source.monitor-interval",
     "source.path.regex-pattern",
     "sink.parallelism",
@@ -52,17 +57,15 @@ pub const OPTIONS: &[&str] = &[
     "sink.rolling-policy.rollover-interval",
 ];
 
-/// The formats that files may have.
-const FORMATS: &[&str] = &["json", "csv", "parquet"];
-
 /// The source of `spec`: lists the files, reads nothing yet.
 pub fn create_source(spec: &SourceSpec) -> Result<Arc<dyn Source>> {
     Ok(Arc::new(source::FilesystemSource::create(spec)?))
 }
 
-/// The sink of `table`: makes its directory.
-pub fn create_sink(table: &TableDef) -> Result<Box<dyn SinkWriter>> {
-    Ok(Box::new(sink::FilesystemSink::create(table)?))
+/// The sink of `table`, of whose changes the columns `key` tell what is an update: makes its
+/// directory.
+pub fn create_sink(table: &TableDef, key: &[usize]) -> Result<Box<dyn SinkWriter>> {
+    Ok(Box::new(sink::FilesystemSink::create(table, key)?))
 }
 
 /// Whether the source ends: unless it watches for new files.
@@ -93,12 +96,44 @@ pub fn validate_sink(table: &TableDef) -> Result<()> {
     Ok(())
 }
 
+/// Whether rows of a file stand for the state of their key: `'changelog-mode' = 'upsert'`.
+pub fn is_upsert(options: &Options<'_>) -> bool {
+    options.get("changelog-mode").is_some_and(|mode| mode.eq_ignore_ascii_case("upsert"))
+}
+
+/// What the changes of the source or sink of `table` are.
+pub fn changelog_mode(table: &TableDef) -> ChangelogMode {
+    let options = Options::of(table);
+    match options.get("format") {
+        Some(format) if formats::is_changelog(format) => ChangelogMode::Retract,
+        _ if is_upsert(&options) => ChangelogMode::Upsert,
+        _ => ChangelogMode::Append,
+    }
+}
+
+fn check_changelog_mode(table: &TableDef, format: &str) -> Result<()> {
+    let options = Options::of(table);
+    let key = "changelog-mode";
+    let Some(mode) = options.get(key) else { return Ok(()) };
+    if !["append", "upsert"].iter().any(|known| mode.eq_ignore_ascii_case(known)) {
+        return Err(options.bad(key, mode, "write 'append' or 'upsert'"));
+    }
+    if formats::is_changelog(format) {
+        let hint = format!("remove it: the records of '{format}' say what they change");
+        return Err(options.bad(key, mode, hint));
+    }
+    if is_upsert(&options) && table.primary_key.is_empty() {
+        return Err(options.bad(key, mode, "declare a PRIMARY KEY (..) NOT ENFORCED"));
+    }
+    Ok(())
+}
+
 /// Checks what is the same for sources and sinks: a table may be both.
 fn validate(table: &TableDef) -> Result<()> {
     let options = Options::of(table);
     let format = options.required("format")?;
-    let Some(known) = formats::known_options(format).filter(|_| FORMATS.contains(&format)) else {
-        let hint = crate::connectors::options::choices(format, FORMATS);
+    let Some(known) = formats::known_options(format) else {
+        let hint = crate::connectors::options::choices(format, formats::FORMATS);
         let message = format!("table '{}': unknown format '{format}'", table.name);
         return Err(options.error(message).with_hint(hint));
     };
@@ -109,6 +144,7 @@ fn validate(table: &TableDef) -> Result<()> {
             None => error,
         },
     )?;
+    check_changelog_mode(table, format)?;
     listing::validate(options.required("path")?, options.get("source.path.regex-pattern"))
         .map_err(|error| match &table.location {
             Some(location) => error.at(location.clone()),

@@ -13,6 +13,7 @@ use arrow::compute::concat_batches;
 use arrow::datatypes::{DataType, SchemaRef};
 use indexmap::IndexMap;
 
+use crate::batch::changes::ChangeKind;
 use crate::error::{Error, Result};
 use crate::formats::{self, ParquetFileWriter, RowEncoder};
 use crate::limits;
@@ -99,20 +100,32 @@ impl Part {
         Ok(Part { names, body, bytes, bytes_max: format.bytes_max, group_rows: 0 })
     }
 
-    /// Writes rows until the part is full; how many were written, and whether it is full.
-    pub fn write(&mut self, rows: &RecordBatch) -> Result<(usize, bool)> {
+    /// Writes rows until the part is full; how many were written, and whether it is full. `kinds`
+    /// says what each row changes, for formats that write that.
+    pub fn write(
+        &mut self,
+        rows: &RecordBatch,
+        kinds: Option<&[ChangeKind]>,
+    ) -> Result<(usize, bool)> {
         let group_max = match &self.body {
             Body::Text { .. } => limits::SINK_GROUP_ROWS,
             Body::Parquet { .. } => limits::BATCH_ROWS,
         };
         let mut written = 0;
         while written < rows.num_rows() {
-            let count = (group_max - self.group_rows).min(rows.num_rows() - written);
+            let left = rows.num_rows() - written;
+            let mut count = (group_max - self.group_rows).min(left);
+            // The two halves of an update stay together.
+            let last = kinds.and_then(|kinds| kinds.get(written + count - 1));
+            if count < left && last == Some(&ChangeKind::UpdateBefore) {
+                count += 1;
+            }
             let slice = rows.slice(written, count);
+            let kinds = kinds.and_then(|kinds| kinds.get(written..written + count));
             written += count;
             self.group_rows += count;
-            let is_whole = self.group_rows == group_max;
-            self.encode(slice, is_whole)?;
+            let is_whole = self.group_rows >= group_max;
+            self.encode(slice, kinds, is_whole)?;
             if is_whole {
                 self.group_rows = 0;
                 if self.bytes >= self.bytes_max {
@@ -123,11 +136,19 @@ impl Part {
         Ok((written, false))
     }
 
-    fn encode(&mut self, rows: RecordBatch, ends_group: bool) -> Result<()> {
+    fn encode(
+        &mut self,
+        rows: RecordBatch,
+        kinds: Option<&[ChangeKind]>,
+        ends_group: bool,
+    ) -> Result<()> {
         match &mut self.body {
             Body::Text { file, encoder, out } => {
                 let before = out.len();
-                encoder.encode(&rows, out)?;
+                match kinds {
+                    Some(kinds) => encoder.encode_changes(&rows, kinds, out)?,
+                    None => encoder.encode(&rows, out)?,
+                }
                 self.bytes += (out.len() - before) as u64;
                 if out.len() >= WRITE_BYTES {
                     file.write_all(out).map_err(|e| write_error(&self.names.hidden, &e))?;

@@ -1,7 +1,8 @@
 //! Reading one file in pieces of whole records.
 //!
-//! A [`FileReader`] is driven by a reader thread of [`super::source`] and never used on a worker.
-//! It keeps its exact place, so that its handle can be closed and opened again at any time.
+//! A [`FileReader`] is driven by a reader thread of [`super::source`], or by a worker when the next
+//! piece lies in the page cache, so that reading it is copying. It keeps its exact place, so that
+//! its handle can be closed and opened again at any time.
 
 use std::fs::File;
 use std::io::{Read, Seek, SeekFrom};
@@ -117,6 +118,17 @@ impl FileReader {
         }
     }
 
+    /// Whether the next `bytes` bytes can be had without waiting for a disk.
+    pub fn is_cached(&self, bytes: usize) -> bool {
+        match &self.inner {
+            Inner::Text(text) => match &text.input {
+                Some(Input::File(file)) => is_cached(file, text.position, bytes),
+                Some(Input::Stream(_)) | None => false,
+            },
+            Inner::Parquet { .. } => false,
+        }
+    }
+
     /// Whether the place can be found again without reading up to it.
     pub fn is_seekable(&self) -> bool {
         matches!(&self.inner, Inner::Text(text) if text.compression == Compression::None)
@@ -148,10 +160,49 @@ fn next_rows(
     }
 }
 
+/// An open file.
+enum Input {
+    /// As it lies on disk.
+    File(File),
+    /// Decompressed.
+    Stream(Box<dyn Read + Send>),
+}
+
+impl Read for Input {
+    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+        match self {
+            Input::File(file) => file.read(buffer),
+            Input::Stream(stream) => stream.read(buffer),
+        }
+    }
+}
+
+/// Asks the kernel for a byte at each end and in between, and not to wait for any: pages between
+/// two that are cached nearly always are too, and if not, the wait is that for one piece.
+#[cfg(target_os = "linux")]
+fn is_cached(file: &File, position: u64, bytes: usize) -> bool {
+    use rustix::io::{ReadWriteFlags, preadv2};
+    use std::io::IoSliceMut;
+
+    let last = u64::try_from(bytes.saturating_sub(1)).unwrap_or(u64::MAX);
+    [0, last / 2, last].into_iter().all(|ahead| {
+        let mut byte = [0];
+        let mut buffers = [IoSliceMut::new(&mut byte)];
+        let at = position.saturating_add(ahead);
+        preadv2(file, &mut buffers, at, ReadWriteFlags::NOWAIT).is_ok()
+    })
+}
+
+/// Elsewhere there is no way to ask: reader threads read.
+#[cfg(not(target_os = "linux"))]
+fn is_cached(_: &File, _: u64, _: usize) -> bool {
+    false
+}
+
 /// The place in a stream of text.
 struct TextReader {
     compression: Compression,
-    input: Option<Box<dyn Read + Send>>,
+    input: Option<Input>,
     decoder: Arc<dyn TextDecoder>,
     cutter: Box<dyn RecordCutter>,
     /// Bytes taken from the stream.
@@ -252,12 +303,12 @@ impl TextReader {
 }
 
 /// Opens a stream `position` decompressed bytes after its start.
-fn open(path: &Path, compression: Compression, position: u64) -> Result<Box<dyn Read + Send>> {
+fn open(path: &Path, compression: Compression, position: u64) -> Result<Input> {
     let failed = |error| Error::io(format!("cannot read '{}'", path.display()), &error);
     if compression == Compression::None {
         let mut file = File::open(path).map_err(failed)?;
         file.seek(SeekFrom::Start(position)).map_err(failed)?;
-        return Ok(Box::new(file));
+        return Ok(Input::File(file));
     }
     let mut reader = formats::open_reader(path, compression)?;
     let mut skipped = reader.by_ref().take(position);
@@ -265,7 +316,7 @@ fn open(path: &Path, compression: Compression, position: u64) -> Result<Box<dyn 
     if count < position {
         return Err(Error::config(format!("'{}' became shorter while read", path.display())));
     }
-    Ok(reader)
+    Ok(Input::Stream(reader))
 }
 
 #[cfg(test)]

@@ -15,9 +15,9 @@ use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array};
-use arrow::compute::take_record_batch;
-use arrow::datatypes::{Field, Schema};
+use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::compute::{nullif, take_record_batch};
+use arrow::datatypes::{Field, Schema, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 use hashbrown::HashMap;
@@ -26,10 +26,12 @@ use super::columns::{DEFAULT_PARTITION, escape};
 use super::listing::local_path;
 use super::part::{Part, PartFormat, PartNames, write_error};
 use crate::batch::UpdateBatch;
+use crate::batch::changes::{ChangeKind, change_kinds};
 use crate::connectors::SinkWriter;
 use crate::connectors::options::Options;
 use crate::error::{Error, Result};
 use crate::limits;
+use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::TableDef;
 use crate::time::{BEGINNING, EventTime};
 
@@ -55,6 +57,22 @@ pub struct FilesystemSink {
     numbers: BTreeMap<String, u64>,
     /// Ended parts that are still hidden.
     closed: Vec<PartNames>,
+    changes: Changes,
+    /// Of the rows that are written, what each changes: by place in the rows at hand.
+    kinds: Vec<ChangeKind>,
+    /// Which columns tell what is an update.
+    key: Vec<usize>,
+}
+
+/// What becomes of changes.
+#[derive(Clone, Debug, PartialEq, Eq)]
+enum Changes {
+    /// There are none.
+    Refused,
+    /// Their kinds are written.
+    Written,
+    /// Rows as they are now; a deletion is a row of which only these columns are not NULL.
+    Upserted(Vec<usize>),
 }
 
 struct Slot {
@@ -72,12 +90,15 @@ struct Partitioning {
 }
 
 impl FilesystemSink {
-    /// The sink of `table`: makes its directory and removes what an earlier run left unfinished.
-    pub fn create(table: &TableDef) -> Result<Self> {
+    /// The sink of `table`, of whose changes the columns `key` tell what is an update: makes its
+    /// directory and removes what an earlier run left unfinished.
+    pub fn create(table: &TableDef, key: &[usize]) -> Result<Self> {
         let options = Options::of(table);
         let format = options.required("format")?;
         let root = PathBuf::from(local_path(options.required("path")?)?);
         let schema = table.sink_schema();
+        let changes = Changes::of(table, &schema);
+        let schema = changes.relaxed(schema);
         let partitioning = Partitioning::of(table, &schema)?;
         let depth = table.partitioned_by.len();
         let is_partition = |name: &String| table.partitioned_by.contains(name);
@@ -102,14 +123,20 @@ impl FilesystemSink {
             slot_count: 0,
             numbers: BTreeMap::new(),
             closed: Vec::new(),
+            changes,
+            kinds: Vec::new(),
+            key: key.to_vec(),
         })
     }
 
-    /// Writes rows of one rollover interval.
-    fn write_rows(&mut self, rows: &RecordBatch) -> Result<()> {
+    /// Writes rows of one rollover interval; `kinds` has one entry a row, or none.
+    fn write_rows(&mut self, rows: &RecordBatch, kinds: &[ChangeKind]) -> Result<()> {
+        self.kinds.clear();
+        self.kinds.extend_from_slice(kinds);
         let Some(mut partitioning) = self.partitioning.take() else {
             self.open_slot(String::new())?;
-            return self.append("", rows);
+            let kinds = std::mem::take(&mut self.kinds);
+            return self.append("", rows, kinds);
         };
         let result = self.write_partitioned(&mut partitioning, rows);
         self.partitioning = Some(partitioning);
@@ -121,6 +148,7 @@ impl FilesystemSink {
         let columns: Vec<ArrayRef> =
             by.columns.iter().map(|&c| Arc::clone(rows.column(c))).collect();
         let keys = by.converter.convert_columns(&columns)?;
+        self.part_updates(|row| keys.row(row).data());
         let mut groups: Vec<(String, Vec<u32>)> = Vec::new();
         let mut group_of: HashMap<&[u8], usize> = HashMap::new();
         let mut last: Option<(&[u8], usize)> = None;
@@ -160,14 +188,27 @@ impl FilesystemSink {
         groups: &mut Vec<(String, Vec<u32>)>,
     ) -> Result<()> {
         for (directory, members) in groups.drain(..) {
+            let kind = |row: &u32| self.kinds.get(*row as usize).copied();
+            let kinds = members.iter().filter_map(kind).collect();
             if members.len() == rows.num_rows() {
-                self.append(&directory, rows)?;
+                self.append(&directory, rows, kinds)?;
             } else {
                 let taken = take_record_batch(rows, &UInt32Array::from(members))?;
-                self.append(&directory, &taken)?;
+                self.append(&directory, &taken, kinds)?;
             }
         }
         Ok(())
+    }
+
+    /// An update that moves a row to another directory is a deletion there and an insertion here.
+    fn part_updates<'k>(&mut self, directory: impl Fn(usize) -> &'k [u8]) {
+        for row in 1..self.kinds.len() {
+            let is_update = self.kinds[row - 1] == ChangeKind::UpdateBefore;
+            if is_update && directory(row - 1) != directory(row) {
+                self.kinds[row - 1] = ChangeKind::Delete;
+                self.kinds[row] = ChangeKind::Insert;
+            }
+        }
     }
 
     /// Whether `directory` has no part open and as many others have as may.
@@ -196,11 +237,17 @@ impl FilesystemSink {
     }
 
     /// Appends `rows` to the parts of `directory`, which has a slot.
-    fn append(&mut self, directory: &str, rows: &RecordBatch) -> Result<()> {
+    fn append(
+        &mut self,
+        directory: &str,
+        rows: &RecordBatch,
+        kinds: Vec<ChangeKind>,
+    ) -> Result<()> {
         let columns = self.file_columns.iter().map(|&c| Arc::clone(rows.column(c))).collect();
         let options = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
         let schema = Arc::clone(&self.format.schema);
         let mut rows = RecordBatch::try_new_with_options(schema, columns, &options)?;
+        let mut kinds = (self.changes == Changes::Written).then_some(kinds.as_slice());
         while rows.num_rows() > 0 {
             let part = self.slots.get_mut(directory).and_then(|slot| slot.part.take());
             let mut part = match part {
@@ -210,8 +257,9 @@ impl FilesystemSink {
                     Part::create(&self.root.join(directory), number, &self.format)?
                 }
             };
-            let (written, is_full) = part.write(&rows)?;
+            let (written, is_full) = part.write(&rows, kinds)?;
             rows = rows.slice(written, rows.num_rows() - written);
+            kinds = kinds.and_then(|kinds| kinds.get(written..));
             if is_full {
                 self.close(part)?;
             } else if let Some(slot) = self.slots.get_mut(directory) {
@@ -277,7 +325,7 @@ impl FilesystemSink {
 
 impl SinkWriter for FilesystemSink {
     fn write(&mut self, batch: &UpdateBatch) -> Result<()> {
-        let (rows, times) = appended(batch)?;
+        let (rows, times, kinds) = self.changes.rows(batch, &self.key)?;
         let mut from = 0;
         while let Some(&time) = times.get(from) {
             let interval = time.div_euclid(self.rollover_ms);
@@ -287,7 +335,8 @@ impl SinkWriter for FilesystemSink {
             }
             let rest = times.get(from..).unwrap_or_default();
             let count = rest.partition_point(|t| t.div_euclid(self.rollover_ms) <= interval);
-            self.write_rows(&rows.slice(from, count))?;
+            let kinds = kinds.get(from..from + count).unwrap_or_default();
+            self.write_rows(&rows.slice(from, count), kinds)?;
             from += count;
         }
         Ok(())
@@ -360,23 +409,83 @@ impl Partitioning {
     }
 }
 
-/// The rows of `batch` with as many copies as their multiplicity says, and their times.
-fn appended(batch: &UpdateBatch) -> Result<(RecordBatch, Vec<EventTime>)> {
-    let Some(diffs) = batch.diffs() else {
-        return Ok((batch.rows().clone(), batch.times().to_vec()));
-    };
-    let (mut indices, mut times) = (Vec::new(), Vec::new());
-    for (index, (&diff, &time)) in (0u32..).zip(diffs.iter().zip(batch.times().iter())) {
-        if diff < 0 {
-            return Err(Error::config("a filesystem sink cannot take back rows"));
-        }
-        for _ in 0..diff {
-            indices.push(index);
-            times.push(time);
+/// Rows, their times and, where that is written, what each changes.
+type Written = (RecordBatch, Vec<EventTime>, Vec<ChangeKind>);
+
+impl Changes {
+    fn of(table: &TableDef, schema: &Schema) -> Self {
+        match super::changelog_mode(table) {
+            ChangelogMode::Append => Changes::Refused,
+            ChangelogMode::Retract => Changes::Written,
+            ChangelogMode::Upsert => {
+                let rowtime = table.watermark.iter().map(|w| &w.column);
+                let kept = table.primary_key.iter().chain(&table.partitioned_by).chain(rowtime);
+                Changes::Upserted(kept.filter_map(|name| schema.index_of(name).ok()).collect())
+            }
         }
     }
-    let taken = batch.take(&UInt32Array::from(indices))?;
-    Ok((taken.rows().clone(), times))
+
+    /// `schema` with NULL where deletions write it.
+    fn relaxed(&self, schema: SchemaRef) -> SchemaRef {
+        let Changes::Upserted(kept) = self else { return schema };
+        let relaxed = |(index, field): (usize, &Arc<Field>)| {
+            let nullable = field.is_nullable() || !kept.contains(&index);
+            field.as_ref().clone().with_nullable(nullable)
+        };
+        let fields: Vec<Field> = schema.fields().iter().enumerate().map(relaxed).collect();
+        Arc::new(Schema::new(fields))
+    }
+
+    /// The rows to write for `batch`, each change of one row once.
+    fn rows(&self, batch: &UpdateBatch, key: &[usize]) -> Result<Written> {
+        let appends = |batch: &UpdateBatch| {
+            let kinds = vec![ChangeKind::Insert; batch.len()];
+            (batch.rows().clone(), batch.times().to_vec(), kinds)
+        };
+        let Some(diffs) = batch.diffs() else { return Ok(appends(batch)) };
+        match self {
+            Changes::Refused if diffs.iter().any(|diff| *diff < 0) => {
+                Err(Error::config("a filesystem sink of rows cannot take back rows"))
+            }
+            Changes::Refused => {
+                let copies = (0u32..).zip(diffs.iter());
+                let copies = copies.flat_map(|(row, &diff)| (0..diff).map(move |_| row));
+                Ok(appends(&batch.take(&UInt32Array::from_iter_values(copies))?))
+            }
+            Changes::Written => {
+                let kinds = change_kinds(batch, key)?;
+                Ok((batch.rows().clone(), batch.times().to_vec(), kinds))
+            }
+            Changes::Upserted(kept) => upserted(batch, key, kept),
+        }
+    }
+}
+
+/// The rows that take the place of those with their key, and what is left of deleted ones: the
+/// columns `kept`.
+fn upserted(batch: &UpdateBatch, key: &[usize], kept: &[usize]) -> Result<Written> {
+    let kinds = change_kinds(batch, key)?;
+    let stays = |kind: &ChangeKind| Some(*kind != ChangeKind::UpdateBefore);
+    let batch = batch.filter(&kinds.iter().map(stays).collect::<BooleanArray>())?;
+    let kinds: Vec<ChangeKind> =
+        kinds.into_iter().filter(|kind| *kind != ChangeKind::UpdateBefore).collect();
+    let is_deleted: BooleanArray =
+        kinds.iter().map(|kind| Some(*kind == ChangeKind::Delete)).collect();
+    let schema = batch.schema();
+    let (mut fields, mut columns) = (Vec::new(), Vec::new());
+    for (index, column) in batch.rows().columns().iter().enumerate() {
+        let field = schema.field(index).clone();
+        if kept.contains(&index) || is_deleted.true_count() == 0 {
+            fields.push(field);
+            columns.push(Arc::clone(column));
+        } else {
+            fields.push(field.with_nullable(true));
+            columns.push(nullif(column.as_ref(), &is_deleted)?);
+        }
+    }
+    let options = RecordBatchOptions::new().with_row_count(Some(batch.len()));
+    let rows = RecordBatch::try_new_with_options(Arc::new(Schema::new(fields)), columns, &options)?;
+    Ok((rows, batch.times().to_vec(), kinds))
 }
 
 /// `sink.rolling-policy.file-size`.

@@ -1,7 +1,9 @@
 //! The source `filesystem`: files as partitions, read by threads of the source's own.
 //!
 //! A partition is a file, in the order of their paths. A file is read on demand: when a worker
-//! asks for a split of it, and then a little ahead. Worker threads only pop from queues and decode.
+//! asks for a split of it, and then a little ahead. A worker that asks for what lies in the page
+//! cache copies it itself: the bytes are then in the cache of the core that decodes them, and no
+//! thread competes with the workers. It never waits for a disk; that is for the reader threads.
 //! A watching source lists its path at every interval; new files become new partitions.
 
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
@@ -77,6 +79,8 @@ struct Partition {
     has_begun: bool,
     /// Whether a split after the first has been asked for: only then is it read ahead.
     is_hot: bool,
+    /// Whether the last split was in the page cache: then nothing is read ahead.
+    is_cached: bool,
 }
 
 /// Where the reader of a partition is.
@@ -109,6 +113,8 @@ impl FilesystemSource {
             options: options.with_prefix(&format!("{format}.")),
             stored: Arc::clone(&layout.stored),
             wanted: Arc::clone(&layout.wanted),
+            metadata: layout.metadata.clone(),
+            keyed: !spec.table.primary_key.is_empty(),
             table: spec.table.name.clone(),
         };
         let encoding = if format == "parquet" {
@@ -193,8 +199,25 @@ impl Source for FilesystemSource {
 
     fn next_split(&self, partition: usize) -> NextSplit {
         let mut state = self.shared.lock();
+        let mut is_awaited = false;
+        if let Some(reader) = state.check_out_cached(partition, self.shared.split_bytes) {
+            drop(state);
+            let next = self.shared.read(reader);
+            state = self.shared.lock();
+            match next {
+                Ok((reader, next)) => is_awaited = state.check_in(partition, reader, next),
+                Err(error) => {
+                    drop(state);
+                    self.shared.fail(error);
+                    return NextSplit::Pending;
+                }
+            }
+        }
         let (next, signal) = state.take(partition);
         drop(state);
+        if is_awaited {
+            self.shared.wake_workers();
+        }
         match signal {
             Signal::None => {}
             Signal::Readers => self.shared.work.notify_one(),
@@ -250,6 +273,7 @@ impl State {
             is_wanted: false,
             has_begun: false,
             is_hot: false,
+            is_cached: false,
         }));
     }
 
@@ -303,6 +327,7 @@ impl State {
         let Some(partition) = self.partitions.get_mut(index) else { return Signal::None };
         let is_due = partition.is_hot
             && has_room
+            && !partition.is_cached
             && partition.ready.len() < limits::SPLITS_READY_PER_PARTITION_MAX
             && partition.queued == Queued::No
             && matches!(partition.place, Place::Parked(..));
@@ -351,7 +376,35 @@ impl State {
         }
     }
 
-    /// Takes a piece back from a reader thread; whether the workers must be woken.
+    /// Takes the reader of partition `index` for a worker that is about to ask for a split, if
+    /// there is none ready and the next piece is in the page cache.
+    fn check_out_cached(&mut self, index: usize, bytes: usize) -> Option<Box<FileReader>> {
+        if self.failure.is_some() {
+            return None;
+        }
+        let partition = self.partitions.get_mut(index)?;
+        if !partition.ready.is_empty() {
+            return None;
+        }
+        let Place::Parked(reader, _) = &partition.place else { return None };
+        partition.is_cached = reader.is_cached(bytes);
+        if !partition.is_cached {
+            return None;
+        }
+        partition.queued = Queued::No;
+        match std::mem::replace(&mut partition.place, Place::Busy) {
+            Place::Parked(reader, key) => {
+                self.handles.remove(&key);
+                Some(reader)
+            }
+            place @ (Place::Start | Place::Busy | Place::End) => {
+                partition.place = place;
+                None
+            }
+        }
+    }
+
+    /// Takes a piece back from whoever read it; whether the workers must be woken.
     fn check_in(&mut self, index: usize, reader: Box<FileReader>, next: NextPiece) -> bool {
         let handles_max = if reader.is_seekable() {
             limits::SOURCE_FILES_OPEN_MAX
@@ -388,6 +441,11 @@ impl State {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
+    fn read(&self, mut reader: Box<FileReader>) -> Result<(Box<FileReader>, NextPiece)> {
+        let next = reader.next(self.split_bytes)?;
+        Ok((reader, next))
     }
 
     fn wake_workers(&self) {
@@ -455,6 +513,7 @@ impl Shared {
                 let records = decoder.decode(text, &file.name, offset, first)?;
                 decoded.dead_letters = records.dead_letters;
                 decoded.row_offsets = RowOffsets::Behind(records.starts);
+                decoded.kinds = records.kinds;
                 records.rows
             }
             Content::Rows(rows) => {

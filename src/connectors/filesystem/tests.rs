@@ -407,7 +407,6 @@ fn options_are_checked_without_touching_files() {
     registry::validate(&table, Role::Sink).unwrap();
     table.options.shift_remove("path");
     assert!(registry::validate(&table, Role::Sink).unwrap_err().message.contains("'path'"));
-    assert!(registry::accepts_updates("print") && !registry::accepts_updates("filesystem"));
 }
 
 /// Rows `(n, s)` at times.

@@ -58,7 +58,7 @@ pub struct MatchLogic {
     setup: Rc<Setup>,
     input: SchemaRef,
     output: SchemaRef,
-    /// The input may come this much after its times.
+    /// Rows on time come up to so many ms after the time that they are ordered by.
     delay: i64,
     define: Vec<Condition>,
     measures: Vec<Evaluator>,
@@ -83,13 +83,8 @@ enum Condition {
     Path(Evaluator),
 }
 
-/// The logic of `matched` over rows of `input` that come up to `delay` ms after their times.
-pub fn build(
-    input: SchemaRef,
-    matched: &MatchRecognize,
-    output: SchemaRef,
-    delay: i64,
-) -> Result<MatchLogic> {
+/// The logic of `matched` over rows of `input`.
+pub fn build(input: SchemaRef, matched: &MatchRecognize, output: SchemaRef) -> Result<MatchLogic> {
     let mut define = Vec::new();
     for (variable, condition) in matched.define.iter().enumerate() {
         let own: Variables = 1 << variable;
@@ -116,7 +111,7 @@ pub fn build(
         keys: GroupKeys::new(types.collect::<Vec<DataType>>()),
         input,
         output,
-        delay: delay.max(0),
+        delay: matched.delay,
         define,
         measures,
         early: Stash::default(),

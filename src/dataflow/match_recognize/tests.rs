@@ -91,7 +91,7 @@ impl Job {
         let names = scan.schema.fields().iter().map(|f| schema().index_of(f.name()).unwrap());
         let output = Arc::clone(&below.schema);
         let calc = calc.map(|calc| CalcLogic::new("t", calc, &scan.schema, output));
-        let logic = build(below.schema.clone(), matched, node.schema.clone(), 0)?;
+        let logic = build(below.schema.clone(), matched, node.schema.clone())?;
         Ok(Job { logic, columns: names.collect(), calc })
     }
 

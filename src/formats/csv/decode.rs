@@ -3,10 +3,6 @@
 //! Called on worker threads by connectors, with whole records. Fields nobody wants are passed over
 //! without being read; a record must still have the declared number of fields.
 
-use std::sync::Arc;
-
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use memchr::memchr;
 
@@ -19,7 +15,7 @@ use crate::formats::scalar::{append_text, shorten};
 use crate::formats::temporal::TimestampStyle;
 use crate::formats::{
     BYTE_ORDER_MARK, DecodedRecords, FormatSpec, Origin, RecordCutter, TextDecoder,
-    check_chunk_size,
+    check_chunk_size, finished,
 };
 
 /// The column of a field that nobody wants.
@@ -354,12 +350,8 @@ impl TextDecoder for CsvDecoder {
         let origin = Origin { table: &self.table, partition, offset };
         let (records, dead_letters) = self.decode_records(&chunk, origin, first)?;
         let Records { columns, rows, starts, side, .. } = records;
-        let blocks = [Buffer::from_vec(chunk), Buffer::from_vec(side)];
-        let columns =
-            columns.into_iter().map(|column| column.finish(&blocks)).collect::<Result<Vec<_>>>()?;
-        let count = RecordBatchOptions::new().with_row_count(Some(rows));
-        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &count)?;
-        Ok(DecodedRecords { rows, starts, dead_letters })
+        let rows = finished(columns, rows, chunk, side, &self.schema)?;
+        Ok(DecodedRecords { rows, starts, dead_letters, kinds: None })
     }
 
     fn cutter(&self) -> Box<dyn RecordCutter> {

@@ -6,8 +6,6 @@
 use std::collections::BTreeMap;
 use std::sync::{Arc, Mutex};
 
-use arrow::array::{RecordBatch, RecordBatchOptions};
-use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
 use memchr::{memchr, memrchr};
 
@@ -15,7 +13,7 @@ use super::super::column::Column;
 use super::super::temporal::TimestampStyle;
 use super::super::{
     BYTE_ORDER_MARK, DecodedRecords, FormatSpec, Origin, RecordCutter, TextDecoder,
-    check_chunk_size,
+    check_chunk_size, finished,
 };
 use super::JsonOptions;
 use super::record::{Plan, RecordReader, Wanted};
@@ -35,7 +33,7 @@ pub struct JsonDecoder {
 impl JsonDecoder {
     /// A decoder for the wanted columns of `spec`.
     pub fn new(spec: FormatSpec) -> Result<Self> {
-        let options = JsonOptions::read(&spec.options)?;
+        let options = JsonOptions::read(&spec.options, "json")?;
         let mut names = BTreeMap::new();
         for (index, field) in spec.wanted.fields().iter().enumerate() {
             if spec.stored.column_with_name(field.name()).is_none() {
@@ -125,7 +123,7 @@ struct Lines {
     side: Vec<u8>,
 }
 
-fn reason(fault: Fault, line: usize) -> String {
+pub(super) fn reason(fault: Fault, line: usize) -> String {
     match fault {
         Fault::Syntax { at, reason } => {
             format!("broken JSON: {reason} at byte {} of the record", at.saturating_sub(line))
@@ -165,15 +163,8 @@ impl TextDecoder for JsonDecoder {
         check_chunk_size(&chunk)?;
         let origin = Origin { table: &self.table, partition, offset };
         let (lines, dead_letters) = self.decode_lines(&chunk, origin, first)?;
-        let blocks = [Buffer::from_vec(chunk), Buffer::from_vec(lines.side)];
-        let columns = lines
-            .columns
-            .into_iter()
-            .map(|column| column.finish(&blocks))
-            .collect::<Result<Vec<_>>>()?;
-        let count = RecordBatchOptions::new().with_row_count(Some(lines.rows));
-        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &count)?;
-        Ok(DecodedRecords { rows, starts: lines.starts, dead_letters })
+        let rows = finished(lines.columns, lines.rows, chunk, lines.side, &self.schema)?;
+        Ok(DecodedRecords { rows, starts: lines.starts, dead_letters, kinds: None })
     }
 
     fn cutter(&self) -> Box<dyn RecordCutter> {
@@ -182,7 +173,7 @@ impl TextDecoder for JsonDecoder {
 }
 
 /// A record ends where its line ends.
-struct LineCutter;
+pub(super) struct LineCutter;
 
 impl RecordCutter for LineCutter {
     fn cut(&mut self, bytes: &[u8]) -> Option<usize> {

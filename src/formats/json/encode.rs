@@ -4,7 +4,7 @@
 //! float that is no number is the text `NaN`, `Infinity` or `-Infinity`, which decoding accepts.
 
 use arrow::array::RecordBatch;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{Schema, SchemaRef};
 use indexmap::IndexMap;
 
 use super::super::RowEncoder;
@@ -39,18 +39,13 @@ impl Default for JsonWriter {
 impl JsonEncoder {
     /// An encoder for rows of `schema`.
     pub fn new(options: &IndexMap<String, String>, schema: SchemaRef) -> Result<Self> {
-        let options = JsonOptions::read(options)?;
-        let writer = JsonWriter {
-            separator: if options.style == TimestampStyle::Iso8601 { b'T' } else { b' ' },
-            map_null_key: options.map_null_key,
-            ignore_null_fields: options.ignore_null_fields,
-        };
-        Ok(JsonEncoder { writer, names: quoted_names(&schema) })
+        let options = JsonOptions::read(options, "json")?;
+        Ok(JsonEncoder { writer: JsonWriter::new(&options), names: quoted_names(&schema) })
     }
 }
 
 /// The names of a schema's columns as JSON strings.
-fn quoted_names(schema: &SchemaRef) -> Vec<Vec<u8>> {
+pub(super) fn quoted_names(schema: &Schema) -> Vec<Vec<u8>> {
     let quoted = |name: &String| {
         let mut out = Vec::new();
         write_string(name, &mut out);
@@ -97,8 +92,17 @@ pub fn rows_to_values(rows: &RecordBatch) -> Result<Vec<serde_json::Value>> {
 }
 
 impl JsonWriter {
+    /// A writer by the options of a sink.
+    pub(super) fn new(options: &JsonOptions) -> Self {
+        JsonWriter {
+            separator: if options.style == TimestampStyle::Iso8601 { b'T' } else { b' ' },
+            map_null_key: options.map_null_key.clone(),
+            ignore_null_fields: options.ignore_null_fields,
+        }
+    }
+
     /// Appends an object with a member per column.
-    fn object(
+    pub(super) fn object(
         &self,
         names: &[Vec<u8>],
         cells: &[Cells],

@@ -11,6 +11,7 @@ use super::options;
 use super::temporal::TimestampStyle;
 use crate::error::{Error, Result};
 
+pub mod changelog;
 mod decode;
 mod encode;
 mod record;
@@ -40,36 +41,38 @@ enum MapNullKey {
 }
 
 impl JsonOptions {
-    pub(super) fn read(given: &IndexMap<String, String>) -> Result<Self> {
-        let flag = |key| options::boolean(given, key, false);
-        let fail_on_missing_field = flag("json.fail-on-missing-field")?;
-        let ignore_parse_errors = flag("json.ignore-parse-errors")?;
+    /// The options of `format`, which is JSON or made of it: their keys begin with its name.
+    pub(super) fn read(given: &IndexMap<String, String>, format: &str) -> Result<Self> {
+        let key = |name: &str| format!("{format}.{name}");
+        let flag = |name: &str| options::boolean(given, &key(name), false);
+        let fail_on_missing_field = flag("fail-on-missing-field")?;
+        let ignore_parse_errors = flag("ignore-parse-errors")?;
         if fail_on_missing_field && ignore_parse_errors {
             return Err(Error::config(
                 "'json.fail-on-missing-field' and 'json.ignore-parse-errors' exclude one another",
             ));
         }
         let standards = ["SQL", "ISO-8601"];
-        let style = match options::one_of(given, "json.timestamp-format.standard", &standards)? {
+        let style = match options::one_of(given, &key("timestamp-format.standard"), &standards)? {
             Some(1) => TimestampStyle::Iso8601,
             _ => TimestampStyle::Sql,
         };
-        let literal = given.get("json.map-null-key.literal").map_or("null", String::as_str);
+        let literal = given.get(&key("map-null-key.literal")).map_or("null", String::as_str);
         let modes = ["FAIL", "DROP", "LITERAL"];
-        let map_null_key = match options::one_of(given, "json.map-null-key.mode", &modes)? {
+        let map_null_key = match options::one_of(given, &key("map-null-key.mode"), &modes)? {
             Some(1) => MapNullKey::Drop,
             Some(2) => MapNullKey::Literal(literal.to_owned()),
             _ => MapNullKey::Fail,
         };
         // Decimals are always written plainly, and there is one parser: both are checked only.
-        flag("json.encode.decimal-as-plain-number")?;
-        flag("json.decode.json-parser.enabled")?;
+        flag("encode.decimal-as-plain-number")?;
+        flag("decode.json-parser.enabled")?;
         Ok(JsonOptions {
             fail_on_missing_field,
             ignore_parse_errors,
             style,
             map_null_key,
-            ignore_null_fields: flag("json.encode.ignore-null-fields")?,
+            ignore_null_fields: flag("encode.ignore-null-fields")?,
         })
     }
 }

@@ -10,6 +10,7 @@ use proptest::prelude::*;
 
 use super::*;
 
+mod changelog_cases;
 mod csv_cases;
 mod json_cases;
 mod parquet_cases;
@@ -36,6 +37,8 @@ fn spec(format: &str, given: &[(&str, &str)], stored: &SchemaRef, wanted: &[&str
         options: options(given),
         stored: Arc::clone(stored),
         wanted: Arc::new(Schema::new(fields)),
+        metadata: IndexMap::new(),
+        keyed: false,
         table: "t".into(),
     }
 }
@@ -104,7 +107,7 @@ fn decode_in_pieces(spec: FormatSpec, text: &[u8], step: usize) -> DecodedRecord
         }
     }
     let rows = concat_batches(&schema, &batches).unwrap();
-    DecodedRecords { rows, starts, dead_letters }
+    DecodedRecords { rows, starts, dead_letters, kinds: None }
 }
 
 #[test]

@@ -28,10 +28,11 @@ impl Lowerer<'_> {
     pub(super) fn calc(
         &mut self,
         input: NodeId,
-        filter: Option<Expression>,
-        columns: Vec<Expression>,
+        mut filter: Option<Expression>,
+        mut columns: Vec<Expression>,
         schema: SchemaRef,
     ) -> Result<NodeId> {
+        let input = self.narrowed_join(input, &mut filter, &mut columns)?;
         let below = &self.nodes[input.0];
         let unchanged = filter.is_none() && columns == all_columns(&below.schema);
         if unchanged && below.schema == schema {
@@ -49,7 +50,13 @@ impl Lowerer<'_> {
     }
 
     fn add_calc(&mut self, input: NodeId, calc: Calc, schema: SchemaRef) -> NodeId {
-        let props = self.nodes[input.0].props.project(&calc.columns);
+        let below = &self.nodes[input.0];
+        let mut props = below.props.project(&calc.columns);
+        if props.unique_key.is_none() && below.props.unique_key.is_some() {
+            // A number in another integer type is as unique as it was.
+            let plain: Vec<_> = calc.columns.iter().map(|e| e.uncast(&below.schema)).collect();
+            props.unique_key = below.props.project(&plain).unique_key;
+        }
         self.add(Operator::Calc(calc), vec![input], schema, props)
     }
 }

@@ -8,9 +8,12 @@ use datafusion::logical_expr::TableSource;
 
 use super::{Lowerer, scan_of};
 use crate::error::Result;
+use crate::plan::changelog::log_schema;
 use crate::plan::expr::Expression;
-use crate::plan::node::{Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
-use crate::plan::props::Props;
+use crate::plan::node::{
+    Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, Rank, Scan, StreamPlan,
+};
+use crate::plan::props::{ChangelogMode, Distribution, Props};
 use crate::sql::context::SystemTable;
 
 /// The operators that can find rows late, among those that `root` is computed from.
@@ -31,10 +34,52 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                     | Operator::SessionAssign { .. }
                     | Operator::WindowRank(_)
                     | Operator::WindowJoin(_)
+                    | Operator::IntervalJoin(_)
+                    | Operator::Rank(Rank { first_by_time: true, .. })
                     | Operator::MatchRecognize(_)
             )
     };
     (0..nodes.len()).map(NodeId).filter(can_be_late).collect()
+}
+
+/// The nodes of a table that is read once: its scan and, if that hands over a log, what makes a
+/// collection of it.
+fn source_nodes(
+    scan: Scan,
+    stored: &SchemaRef,
+    mode: ChangelogMode,
+    template: &Node,
+    nodes: &mut Vec<Node>,
+) -> Result<()> {
+    let settings = &template.settings;
+    let rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
+    let mut props = Props { unique_key: None, rowtimes, ..template.props.clone() };
+    props.distribution = Distribution::Any;
+    props.rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
+    let columns = Arc::clone(&scan.columns);
+    let keys = scan.changes.as_ref().map(|c| c.keys.clone()).unwrap_or_default();
+    let upsert = scan.changes.as_ref().is_some_and(|c| c.upserts.is_some());
+    let add = |operator, inputs, schema, props: &Props, nodes: &mut Vec<Node>| {
+        let (props, settings) = (props.clone(), Arc::clone(settings));
+        nodes.push(Node { operator, inputs, schema, props, settings });
+    };
+    if keys.is_empty() {
+        props.mode = mode;
+        add(Operator::Scan(scan), vec![], columns, &props, nodes);
+        return Ok(());
+    }
+    props.mode = ChangelogMode::Upsert;
+    add(Operator::Scan(scan), vec![], log_schema(&columns), &props, nodes);
+    let log = NodeId(nodes.len() - 1);
+    // As declared: what may be missing in the log is not in the collection.
+    let places = columns.fields().iter().map(|f| Ok(stored.index_of(f.name())?));
+    let declared = Arc::new(stored.project(&places.collect::<Result<Vec<_>>>()?)?);
+    props.mode = ChangelogMode::Retract;
+    props.unique_key = Some(keys.clone());
+    props.distribution = Distribution::Hash(keys.clone());
+    let operator = Operator::ChangelogNormalize { keys, upsert };
+    add(operator, vec![log], declared, &props, nodes);
+    Ok(())
 }
 
 impl Lowerer<'_> {
@@ -64,11 +109,12 @@ impl Lowerer<'_> {
 
     fn view(&mut self, name: String, node: NodeId, retain_history: i64) {
         let target = OutputTarget::View { name, retain_history };
-        self.outputs.push(PlanOutput { node, target, text: String::new() });
+        self.outputs.push(PlanOutput { node, target, text: String::new(), place: None });
     }
 
     pub(super) fn finish(mut self) -> Result<StreamPlan> {
         self.prune();
+        self.drop_rank_numbers()?;
         self.merge_scans()?;
         if !self.options.changelog {
             self.mark_final_only();
@@ -127,17 +173,12 @@ impl Lowerer<'_> {
             }
             let wanted: Vec<usize> = wanted.into_iter().collect();
             let union: SchemaRef = Arc::new(stored.project(&wanted)?);
-            let scan = scan_of(&first.table, &union)?;
+            let mode = (self.options.source_mode)(&first.table.def);
+            let scan = scan_of(&first.table, &union, mode)?;
             let template = &self.nodes[ids[0]];
+            source_nodes(scan, &stored, mode, template, &mut nodes)?;
             ids.iter().for_each(|&id| {
-                merged.insert(id, NodeId(nodes.len()));
-            });
-            nodes.push(Node {
-                schema: Arc::clone(&scan.columns),
-                operator: Operator::Scan(scan),
-                inputs: vec![],
-                props: Props { unique_key: None, ..template.props.clone() },
-                settings: Arc::clone(&template.settings),
+                merged.insert(id, NodeId(nodes.len() - 1));
             });
         }
         self.rebuild(nodes, &merged)
@@ -177,6 +218,8 @@ impl Lowerer<'_> {
     /// Marks updating aggregations of which only the final contents are ever seen.
     fn mark_final_only(&mut self) {
         let mut seen_between = vec![false; self.nodes.len()];
+        // Whether the times of rows can reach what is seen, as in FIRST_VALUE.
+        let mut timed = vec![false; self.nodes.len()];
         for output in &self.outputs {
             if !matches!(output.target, OutputTarget::Print(_)) {
                 seen_between[output.node.0] = true;
@@ -188,8 +231,25 @@ impl Lowerer<'_> {
                 Operator::Calc(_)
                     | Operator::Union
                     | Operator::Expand { .. }
+                    | Operator::Unnest(_)
+                    | Operator::Recursive(_)
                     | Operator::GroupAggregate { .. }
+                    | Operator::Arrange { .. }
+                    | Operator::Join(_)
+                    | Operator::SetOperation { .. }
+                    | Operator::Rank(Rank { first_by_time: false, .. })
             );
+            let keeps_times = matches!(
+                self.nodes[id].operator,
+                Operator::Calc(_)
+                    | Operator::Union
+                    | Operator::Expand { .. }
+                    | Operator::Unnest(_)
+                    | Operator::Rank(_)
+            );
+            if timed[id] || !keeps_times {
+                self.nodes[id].inputs.iter().for_each(|input| timed[input.0] = true);
+            }
             if seen_between[id] || !passes {
                 for input in self.nodes[id].inputs.clone() {
                     seen_between[input.0] = true;
@@ -198,6 +258,12 @@ impl Lowerer<'_> {
             let bounded = self.nodes[id].props.bounded;
             if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
                 *final_only = bounded && !seen_between[id];
+            }
+            if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
+                recursive.final_only = bounded && !seen_between[id];
+            }
+            if let Operator::Rank(rank) = &mut self.nodes[id].operator {
+                rank.final_only = bounded && !seen_between[id] && !timed[id] && !rank.first_by_time;
             }
         }
     }

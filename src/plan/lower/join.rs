@@ -1,4 +1,4 @@
-//! Window joins: both sides windowed, equal windows.
+//! Joins: those of equal windows here, all others by [`super::regular_join`].
 
 use std::sync::Arc;
 
@@ -6,9 +6,10 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::{JoinType, NullEquality};
 use datafusion::logical_expr::{Expr, Join};
 
+use super::Lowerer;
 use super::aggregate::field_of;
 use super::calc::all_columns;
-use super::{Lowerer, unsupported};
+use super::regular_join::{Side, sides_of};
 use crate::error::Result;
 use crate::plan::expr::Expression;
 use crate::plan::node::{NodeId, Operator, WindowJoin};
@@ -18,19 +19,32 @@ impl Lowerer<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<NodeId> {
         let left = self.plan(&join.left)?;
         let right = self.plan(&join.right)?;
-        let (on_left, on_right): (Vec<_>, Vec<_>) = join.on.iter().cloned().unzip();
+        let (on_left, on_right) = sides_of(join);
         let left_width = self.schema(left).fields().len();
         let right_width = self.schema(right).fields().len();
         let (left, left_on) = self.key_columns(left, &on_left, join.left.schema())?;
         let (right, right_on) = self.key_columns(right, &on_right, join.right.schema())?;
-        let windows = (self.nodes[left.0].props.window, self.nodes[right.0].props.window);
+        let left = Side { node: left, width: left_width, keys: left_on };
+        let right = Side { node: right, width: right_width, keys: right_on };
+        if let Some(node) = self.window_join(join, &left, &right)? {
+            return Ok(node);
+        }
+        let sides = ((left.node, left.width, &*left.keys), (right.node, right.width, &*right.keys));
+        match self.interval_join(join, sides.0, sides.1)? {
+            Some(node) => Ok(node),
+            None => self.regular_join(join, left, right),
+        }
+    }
+
+    /// A join on equal windows, if it is one.
+    fn window_join(&mut self, join: &Join, left: &Side, right: &Side) -> Result<Option<NodeId>> {
+        let windows = (self.nodes[left.node.0].props.window, self.nodes[right.node.0].props.window);
         let (Some(left_window), Some(right_window)) = (windows.0.pair(), windows.1.pair()) else {
-            return Err(unsupported("a join of tables without equal windows")
-                .with_hint("window both sides and join on window_start and window_end"));
+            return Ok(None);
         };
         let mut matched = (false, false);
         let (mut left_keys, mut right_keys) = (Vec::new(), Vec::new());
-        for (&l, &r) in left_on.iter().zip(&right_on) {
+        for (&l, &r) in left.keys.iter().zip(&right.keys) {
             match (l == left_window.0, l == left_window.1) {
                 (true, _) if r == right_window.0 => matched.0 = true,
                 (_, true) if r == right_window.1 => matched.1 = true,
@@ -42,13 +56,13 @@ impl Lowerer<'_> {
         }
         let same_size = windows.0.size.is_some() && windows.0.size == windows.1.size;
         let joined_on_window = (matched.0 && matched.1) || ((matched.0 || matched.1) && same_size);
-        if !joined_on_window {
-            return Err(unsupported("a join of windowed tables on anything but equal windows")
-                .with_hint("add window_start = window_start AND window_end = window_end to ON"));
+        let is_mark = matches!(join.join_type, JoinType::LeftMark | JoinType::RightMark);
+        if !joined_on_window || is_mark || join.null_aware {
+            return Ok(None);
         }
-        let filter = self.join_filter(join, (left, left_width), (right, right_width))?;
+        let filter = self.join_filter(join, (left.node, left.width), (right.node, right.width))?;
         let operator = Operator::WindowJoin(WindowJoin {
-            kind: supported(join.join_type)?,
+            kind: join.join_type,
             left_window,
             right_window,
             left_keys,
@@ -56,10 +70,29 @@ impl Lowerer<'_> {
             null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
             filter,
         });
-        let wide = self.joined_schema(join.join_type, left, right);
-        let props = self.join_props(join.join_type, left, right);
-        let node = self.add(operator, vec![left, right], wide, props);
-        self.drop_key_columns(node, join, (left, left_width), right_width)
+        let wide = self.joined_schema(join.join_type, left.node, right.node);
+        let props = self.join_props(join.join_type, left.node, right.node);
+        let node = self.add(operator, vec![left.node, right.node], wide, props);
+        self.without_appended_keys(node, join, left, right.width).map(Some)
+    }
+
+    /// The join's own columns, without keys that were computed for it.
+    pub(super) fn without_appended_keys(
+        &mut self,
+        node: NodeId,
+        join: &Join,
+        left: &Side,
+        right_width: usize,
+    ) -> Result<NodeId> {
+        let schema = self.schema(node);
+        let appended = self.schema(left.node).fields().len();
+        let keep: Vec<usize> = match join.join_type {
+            JoinType::LeftSemi | JoinType::LeftAnti => (0..left.width).collect(),
+            JoinType::RightSemi | JoinType::RightAnti => (0..right_width).collect(),
+            _ => (0..left.width).chain((0..right_width).map(|c| appended + c)).collect(),
+        };
+        let columns = keep.iter().map(|&c| Expression::column(&schema, c)).collect();
+        self.calc(node, None, columns, Arc::new(join.schema.as_arrow().clone()))
     }
 
     /// The ON expressions of one side as columns; computed ones are appended to the input.
@@ -88,7 +121,7 @@ impl Lowerer<'_> {
         Ok((node, places))
     }
 
-    fn join_filter(
+    pub(super) fn join_filter(
         &mut self,
         join: &Join,
         (left, left_width): (NodeId, usize),
@@ -107,7 +140,7 @@ impl Lowerer<'_> {
         Ok(Some(compiled.remap(&places, &wide, width)?))
     }
 
-    fn joined_schema(&self, kind: JoinType, left: NodeId, right: NodeId) -> SchemaRef {
+    pub(super) fn joined_schema(&self, kind: JoinType, left: NodeId, right: NodeId) -> SchemaRef {
         let side = |node: NodeId, nullable: bool| {
             let schema = self.schema(node);
             let fields = schema.fields().iter().map(|f| {
@@ -126,7 +159,7 @@ impl Lowerer<'_> {
         Arc::new(Schema::new(fields))
     }
 
-    fn join_props(&self, kind: JoinType, left: NodeId, right: NodeId) -> Props {
+    pub(super) fn join_props(&self, kind: JoinType, left: NodeId, right: NodeId) -> Props {
         let (l, r) = (&self.nodes[left.0].props, &self.nodes[right.0].props);
         let offset = self.schema(left).fields().len();
         let moved = WindowColumns {
@@ -153,35 +186,7 @@ impl Lowerer<'_> {
             distribution: Distribution::Any,
             bounded: l.bounded && r.bounded,
             window_delay: l.window_delay.max(r.window_delay),
+            rowtimes: Vec::new(),
         }
-    }
-
-    /// Removes the key columns that were appended for the join.
-    fn drop_key_columns(
-        &mut self,
-        node: NodeId,
-        join: &Join,
-        (left, left_width): (NodeId, usize),
-        right_width: usize,
-    ) -> Result<NodeId> {
-        let schema = self.schema(node);
-        let appended = self.schema(left).fields().len();
-        let keep: Vec<usize> = match join.join_type {
-            JoinType::LeftSemi | JoinType::LeftAnti => (0..left_width).collect(),
-            JoinType::RightSemi | JoinType::RightAnti => (0..right_width).collect(),
-            _ => (0..left_width).chain((0..right_width).map(|c| appended + c)).collect(),
-        };
-        let columns = keep.iter().map(|&c| Expression::column(&schema, c)).collect();
-        self.calc(node, None, columns, Arc::new(join.schema.as_arrow().clone()))
-    }
-}
-
-fn supported(kind: JoinType) -> Result<JoinType> {
-    match kind {
-        JoinType::LeftMark | JoinType::RightMark => {
-            Err(unsupported("EXISTS or IN inside of OR")
-                .with_hint("move it into a view of its own"))
-        }
-        kind => Ok(kind),
     }
 }

@@ -16,7 +16,10 @@ use crate::plan::match_program::Program;
 use crate::plan::match_recognize::{Computation, MatchAtom, MatchRecognize};
 use crate::plan::node::{NodeId, Operator, SortColumn, StreamPlan};
 use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
-use crate::sql::match_recognize::node::{Atom, MatchExpr, MatchNode, OutputColumn, column_of};
+use crate::plan::rowtime::RowTime;
+use crate::sql::match_recognize::node::{
+    ALL_VARIABLES, Atom, MatchExpr, MatchNode, Output, OutputColumn, column_of,
+};
 
 impl Lowerer<'_> {
     pub(super) fn match_recognize(&mut self, node: &MatchNode) -> Result<NodeId> {
@@ -55,6 +58,7 @@ impl Lowerer<'_> {
             columns: spec.columns.clone(),
             skip: spec.skip,
             within: spec.clause.within,
+            delay: self.match_delay(spec.order.first().map(|first| first.column), input),
         };
         let output = output_schema(node, &schema)?;
         let props = self.match_props(&operator, input);
@@ -82,6 +86,13 @@ impl Lowerer<'_> {
         self.calc(input, None, columns, Arc::new(Schema::new(fields)))
     }
 
+    /// How far behind the time that they are ordered by rows on time come.
+    fn match_delay(&self, time: Option<usize>, input: NodeId) -> i64 {
+        let props = &self.nodes[input.0].props;
+        let known = time.and_then(|column| props.rowtime(column));
+        known.map_or(props.window_delay, |rowtime| rowtime.max_lag)
+    }
+
     fn match_props(&self, operator: &MatchRecognize, input: NodeId) -> Props {
         let below = &self.nodes[input.0].props;
         let place =
@@ -93,17 +104,54 @@ impl Lowerer<'_> {
             None => Distribution::Any,
         };
         // A match may be known to be the preferred one only when no more of its rows can come.
-        let waits = operator.program.has_choice();
-        let delay = operator.within.filter(|_| waits).unwrap_or(0);
+        let wait = match operator.program.has_choice() {
+            true => operator.within.map_or(0, |ms| ms - 1),
+            false => 0,
+        };
         Props {
             mode: ChangelogMode::Append,
             unique_key: None,
             window: WindowColumns::default(),
             distribution,
-            window_delay: below.window_delay.saturating_add(delay),
+            window_delay: below.window_delay.saturating_add(wait),
             bounded: below.bounded,
+            rowtimes: rowtimes(operator),
         }
     }
+}
+
+/// The output columns that tell the event time: a match comes with its last row, or so much later
+/// as it takes to know that it is the preferred one.
+fn rowtimes(operator: &MatchRecognize) -> Vec<RowTime> {
+    let Some(time) = operator.order.first().map(|first| first.column) else { return Vec::new() };
+    if operator.program.asks_last() {
+        return Vec::new();
+    }
+    let least = operator.delay;
+    let most = operator.within.map(|ms| least.saturating_add(ms - 1));
+    let fixed = !operator.program.has_choice() && operator.output == Output::OneRow;
+    let lag = |column: &OutputColumn| match column {
+        OutputColumn::Row(column) if *column == time => most,
+        OutputColumn::Row(_) => None,
+        OutputColumn::Measure(index) => {
+            let measure = operator.measures.get(*index)?;
+            let of = measure.expr.as_column().and_then(|atom| measure.atoms.get(atom))?;
+            match of {
+                MatchAtom::Value { row, column } if *column == time && row.back == 0 => {
+                    let is_last = row.last && row.offset == 0 && row.of == ALL_VARIABLES;
+                    if fixed && is_last { Some(least) } else { most }
+                }
+                _ => None,
+            }
+        }
+    };
+    let columns = operator.columns.iter().enumerate();
+    columns
+        .filter_map(|(place, column)| {
+            let (value, max_lag) = (Expression::at(place), lag(column)?);
+            Some(RowTime { value, min_lag: least, max_lag })
+        })
+        .collect()
 }
 
 /// The columns that are read of a row: those of the table in its order, then computed ones.

@@ -3,9 +3,15 @@
 mod aggregate;
 mod calc;
 mod finish;
+mod interval_join;
 mod join;
 mod match_recognize;
 mod rank;
+mod recursion;
+mod regular_join;
+mod set_operation;
+mod top_n;
+mod unnest;
 
 use std::sync::Arc;
 
@@ -14,15 +20,20 @@ use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
 use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan, TableSource};
 
+use super::changelog::ScanChanges;
 use super::expr::{Expression, time_type};
 use super::node::{Node, NodeId, Operator, OutputTarget, PlanOutput, PrintOrder, Scan, StreamPlan};
 use super::props::{ChangelogMode, Distribution, Props, WindowColumns};
+use super::rowtime;
 use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
 use crate::sql::match_recognize::node::MatchNode;
+use crate::sql::recursion::{RecursiveNode, WorkTable};
+use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
+use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
 /// What the caller knows and the logical plans do not say.
@@ -33,6 +44,8 @@ pub struct LowerOptions<'a> {
     pub changelog: bool,
     /// Whether late rows and dead letters are kept as views beside the job's own.
     pub side_views: bool,
+    /// What the records of a table's source are.
+    pub source_mode: &'a dyn Fn(&TableDef) -> ChangelogMode,
 }
 
 /// The stream plan of a job.
@@ -108,7 +121,8 @@ impl<'a> Lowerer<'a> {
                 })
             }
         };
-        self.outputs.push(PlanOutput { node, target, text: output.text.clone() });
+        let (text, place) = (output.text.clone(), output.place.clone());
+        self.outputs.push(PlanOutput { node, target, text, place });
         Ok(())
     }
 
@@ -117,6 +131,9 @@ impl<'a> Lowerer<'a> {
         match plan {
             LogicalPlan::TableScan(scan) => self.scan(scan),
             LogicalPlan::Projection(p) => {
+                if let Some(node) = self.projected_unnest(p)? {
+                    return Ok(node);
+                }
                 let input = self.plan(&p.input)?;
                 let columns = self.compile_all(&p.expr, p.input.schema(), input)?;
                 let names = p.schema.as_arrow().clone();
@@ -128,25 +145,39 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
             LogicalPlan::Window(w) => self.rank(w),
             LogicalPlan::Join(j) => self.join(j),
+            LogicalPlan::Limit(l) => self.limit(l),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
             LogicalPlan::EmptyRelation(e) => {
                 let rows = usize::from(e.produce_one_row);
                 let schema = Arc::new(e.schema.as_arrow().clone());
-                let batch = crate::batch::rows_without_columns(schema, rows)?;
+                let batch = match rows {
+                    0 => RecordBatch::new_empty(schema),
+                    rows => crate::batch::rows_without_columns(schema, rows)?,
+                };
                 Ok(self.values(batch))
             }
             LogicalPlan::Values(v) => self.constant_rows(&v.values, &v.schema),
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Extension(Extension { node }) => {
-                if let Some(window) = node.as_any().downcast_ref::<WindowNode>() {
-                    return self.window(window);
+                if let Some(recursive) = node.as_any().downcast_ref::<RecursiveNode>() {
+                    return self.recursive(recursive);
+                }
+                if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
+                    return self.unnest(unnest, None);
+                }
+                if let Some(set) = node.as_any().downcast_ref::<SetNode>() {
+                    return self.set_operation(set);
                 }
                 if let Some(matched) = node.as_any().downcast_ref::<MatchNode>() {
                     return self.match_recognize(matched);
                 }
-                Err(unsupported(node.name()))
+                match node.as_any().downcast_ref::<WindowNode>() {
+                    Some(window) => self.window(window),
+                    None => Err(unsupported(node.name())),
+                }
             }
+            LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
         }
     }
@@ -157,17 +188,30 @@ impl<'a> Lowerer<'a> {
         if let Some(system) = source.downcast_ref::<SystemTable>() {
             return self.system_table(system, scan, schema);
         }
+        if let Some(work) = source.downcast_ref::<WorkTable>() {
+            return self.recursion_variable(work, scan.projection.as_deref(), schema);
+        }
         let Some(table) = source.downcast_ref::<StreamTable>() else {
             return Err(Error::internal(format!("table {} has no source", scan.table_name)));
         };
         let bounded = (self.options.is_bounded)(&table.table.def);
-        let operator = Operator::Scan(scan_of(&table.table, &schema)?);
+        let mode = (self.options.source_mode)(&table.table.def);
+        let scan = scan_of(&table.table, &schema, mode)?;
         let mut props = Props::source(bounded);
+        let is_log = scan.changes.as_ref().is_some_and(ScanChanges::is_log);
+        if scan.changes.is_some() {
+            props.mode = ChangelogMode::Retract;
+        }
         let key = &table.table.def.primary_key;
         let place = |name: &String| schema.fields().iter().position(|f| f.name() == name);
         props.unique_key = key.iter().map(place).collect::<Option<Vec<_>>>();
-        props.unique_key = props.unique_key.filter(|k| !k.is_empty());
-        Ok(self.add(operator, vec![], schema, props))
+        // Only a key that is kept to can be relied on; rows that are only added are believed.
+        let is_kept = is_log || props.mode == ChangelogMode::Append;
+        props.unique_key = props.unique_key.filter(|k| !k.is_empty() && is_kept);
+        if let (true, Some(key)) = (is_log, &props.unique_key) {
+            props.distribution = Distribution::Hash(key.clone());
+        }
+        Ok(self.add(Operator::Scan(scan), vec![], schema, props))
     }
 
     fn system_table(
@@ -202,7 +246,11 @@ impl<'a> Lowerer<'a> {
 
     fn union(&mut self, inputs: &[Arc<LogicalPlan>], schema: &DFSchema) -> Result<NodeId> {
         let nodes = inputs.iter().map(|i| self.plan(i)).collect::<Result<Vec<_>>>()?;
-        let schema = Arc::new(schema.as_arrow().clone());
+        Ok(self.union_of(nodes, Arc::new(schema.as_arrow().clone())))
+    }
+
+    /// All rows of `nodes`, of which there is at least one.
+    pub(super) fn union_of(&mut self, nodes: Vec<NodeId>, schema: SchemaRef) -> NodeId {
         let props = |n: &NodeId| &self.nodes[n.0].props;
         let window = props(&nodes[0]).window;
         let same_window = nodes.iter().all(|n| props(n).window == window);
@@ -213,8 +261,9 @@ impl<'a> Lowerer<'a> {
             distribution: Distribution::Any,
             bounded: nodes.iter().all(|n| props(n).bounded),
             window_delay: nodes.iter().map(|n| props(n).window_delay).max().unwrap_or(0),
+            rowtimes: Vec::new(),
         };
-        Ok(self.add(Operator::Union, nodes, schema, props))
+        self.add(Operator::Union, nodes, schema, props)
     }
 
     fn values(&mut self, batch: RecordBatch) -> NodeId {
@@ -315,6 +364,10 @@ impl<'a> Lowerer<'a> {
                 && n.schema == schema
         });
         NodeId(same.unwrap_or_else(|| {
+            let mut props = props;
+            let below: Vec<&Node> = inputs.iter().map(|i| &self.nodes[i.0]).collect();
+            let width = schema.fields().len();
+            props.rowtimes = rowtime::derive(&operator, &props, &below, width);
             self.nodes.push(Node { operator, inputs, schema, props, settings });
             self.nodes.len() - 1
         }))
@@ -341,21 +394,21 @@ impl<'a> Lowerer<'a> {
     }
 }
 
-/// The scan of `columns` of `table`, with its time expressions over those columns.
-pub(super) fn scan_of(table: &Arc<BoundTable>, columns: &SchemaRef) -> Result<Scan> {
-    let Some(watermark) = &table.watermark else {
-        return Ok(Scan {
-            table: Arc::clone(table),
-            columns: Arc::clone(columns),
-            watermark: None,
-        });
-    };
+/// The scan of `columns` of `table`, whose records are changes of `mode`, with its time expressions
+/// over those columns.
+pub(super) fn scan_of(
+    table: &Arc<BoundTable>,
+    columns: &SchemaRef,
+    mode: ChangelogMode,
+) -> Result<Scan> {
     let stored = table.def.stored_schema();
-    let mut wanted: Vec<_> =
-        columns.fields().iter().filter_map(|f| stored.index_of(f.name()).ok()).collect();
-    for column in watermark.time.column_refs().iter().chain(&watermark.watermark.column_refs()) {
-        wanted.extend(stored.index_of(&column.name).ok());
-    }
+    let place = |name: &String| stored.index_of(name).ok();
+    let mut wanted: Vec<_> = columns.fields().iter().filter_map(|f| place(f.name())).collect();
+    let times = table.watermark.iter().flat_map(|w| [&w.time, &w.watermark]);
+    let rowtime: Vec<String> =
+        times.flat_map(|e| e.column_refs()).map(|column| column.name.clone()).collect();
+    wanted.extend(rowtime.iter().filter_map(place));
+    wanted.extend(ScanChanges::needed(&table.def, mode).iter().filter_map(place));
     // What the query reads comes first and in its order: the scan is re-cut when scans are merged.
     let mut seen = Vec::new();
     wanted.retain(|c| {
@@ -364,14 +417,21 @@ pub(super) fn scan_of(table: &Arc<BoundTable>, columns: &SchemaRef) -> Result<Sc
             true
         }
     });
-    let columns: SchemaRef = Arc::new(stored.project(&wanted)?);
+    let mut columns: SchemaRef = Arc::new(stored.project(&wanted)?);
+    let changes = ScanChanges::new(&table.def, mode, &columns, &rowtime);
+    if let Some(changes) = &changes {
+        columns = changes.relaxed(&columns);
+    }
     let logical = DFSchema::try_from(columns.as_ref().clone())?;
     let compile = |e: &Expr| {
         let e = unqualified(e)?;
         Expression::compile(&e, &logical, &columns)
     };
-    let times = (compile(&watermark.time)?, compile(&watermark.watermark)?);
-    Ok(Scan { table: Arc::clone(table), columns, watermark: Some(times) })
+    let watermark = match &table.watermark {
+        Some(watermark) => Some((compile(&watermark.time)?, compile(&watermark.watermark)?)),
+        None => None,
+    };
+    Ok(Scan { table: Arc::clone(table), columns, watermark, changes })
 }
 
 fn unqualified(expr: &Expr) -> Result<Expr> {
@@ -405,9 +465,8 @@ pub(super) fn unsupported(what: &str) -> Error {
 
 fn describe(plan: &LogicalPlan) -> String {
     match plan {
-        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
         LogicalPlan::Unnest(_) => "UNNEST".into(),
-        LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE".into(),
+        LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
         other => {
             let text = other.display().to_string();
             text.split(':').next().unwrap_or("this operation").to_string()

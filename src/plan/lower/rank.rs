@@ -1,4 +1,5 @@
-//! `ROW_NUMBER() OVER (PARTITION BY window .. ORDER BY ..)`: window top-N and deduplication.
+//! `ROW_NUMBER() OVER (PARTITION BY .. ORDER BY ..)` and its kin: top-N and deduplication, of
+//! windows where the partition holds one.
 
 use std::sync::Arc;
 
@@ -10,11 +11,11 @@ use datafusion::logical_expr::{
 use super::{Lowerer, unsupported};
 use crate::error::{Error, Result};
 use crate::plan::expr::Expression;
-use crate::plan::node::{NodeId, Operator, RankKind, SortColumn, WindowRank};
+use crate::plan::node::{NodeId, Operator, Rank, RankKind, SortColumn, WindowRank};
 use crate::plan::props::{Distribution, Props};
 
 impl Lowerer<'_> {
-    /// An OVER clause as a rank per window and partition, appended as a column.
+    /// An OVER clause as a rank per partition, appended as a column.
     pub(super) fn rank(&mut self, window: &Window) -> Result<NodeId> {
         let input = self.plan(&window.input)?;
         let [expr] = window.window_expr.as_slice() else {
@@ -29,63 +30,97 @@ impl Lowerer<'_> {
             (WindowFunctionDefinition::WindowUDF(_), "dense_rank") => RankKind::DenseRank,
             (_, name) => return Err(unsupported(&format!("{name}() OVER"))),
         };
+        let width = self.schema(input).fields().len();
         let logical = window.input.schema();
         let (input, partition, order) =
             self.rank_columns(input, logical, &call.params.partition_by, &call.params.order_by)?;
-        let below = &self.nodes[input.0];
-        let Some((start, end)) = below.props.window.pair() else {
-            return Err(unsupported("ROW_NUMBER outside of a window")
-                .with_hint("rank the rows of a TUMBLE, HOP, CUMULATE or SESSION window"));
-        };
-        if !partition.contains(&end) && !partition.contains(&start) {
-            return Err(Error::sql("a window top-N partitions by window_start and window_end")
-                .with_hint("add window_start, window_end to PARTITION BY"));
-        }
-        let partition: Vec<usize> =
-            partition.into_iter().filter(|c| *c != start && *c != end).collect();
-        let mut by = partition.clone();
-        if by.is_empty() {
-            by = vec![start, end];
-        }
-        let mut fields: Vec<_> = below.schema.fields().iter().cloned().collect();
+        let mut fields: Vec<_> = self.schema(input).fields().iter().cloned().collect();
         let rank_field = window.schema.as_arrow().fields().last().cloned();
         fields.push(rank_field.ok_or_else(|| Error::internal("a window node without columns"))?);
         let schema = Arc::new(arrow::datatypes::Schema::new(fields));
-        let props =
-            Props { unique_key: None, distribution: Distribution::Hash(by), ..below.props.clone() };
-        let rank = WindowRank { start, end, partition, order, kind, from: 1, to: u64::MAX };
-        Ok(self.add(Operator::WindowRank(rank), vec![input], schema, props))
+        let below = &self.nodes[input.0].props;
+        let window_columns = below.window.pair();
+        let windowed =
+            window_columns.filter(|(s, e)| partition.contains(s) || partition.contains(e));
+        let node = match windowed {
+            Some((start, end)) => {
+                let partition: Vec<usize> =
+                    partition.into_iter().filter(|c| *c != start && *c != end).collect();
+                let by = if partition.is_empty() { vec![start, end] } else { partition.clone() };
+                let distribution = Distribution::Hash(by);
+                let props = Props { unique_key: None, distribution, ..below.clone() };
+                let rank = WindowRank { start, end, partition, order, kind, from: 1, to: u64::MAX };
+                self.add(Operator::WindowRank(rank), vec![input], schema, props)
+            }
+            None => {
+                let rank = Rank {
+                    partition,
+                    order,
+                    kind,
+                    from: 1,
+                    to: u64::MAX,
+                    number: true,
+                    first_by_time: false,
+                    final_only: false,
+                };
+                self.add_rank(input, rank, schema)
+            }
+        };
+        self.without_columns(node, width)
     }
 
-    /// Partition and order as columns; expressions are computed by a Calc behind the input's
-    /// columns.
-    fn rank_columns(
+    /// A rank's output without the columns that were computed for it, behind the first `width`.
+    fn without_columns(&mut self, node: NodeId, width: usize) -> Result<NodeId> {
+        let have = self.schema(node);
+        let last = have.fields().len() - 1;
+        if last == width {
+            return Ok(node);
+        }
+        let kept: Vec<usize> = (0..width).chain([last]).collect();
+        let columns = kept.iter().map(|&c| Expression::column(&have, c)).collect();
+        self.calc(node, None, columns, Arc::new(have.project(&kept)?))
+    }
+
+    /// Partition and order as columns; computed ones are appended to the input.
+    pub(super) fn rank_columns(
         &mut self,
         input: NodeId,
         logical: &DFSchema,
         partition_by: &[Expr],
         order_by: &[datafusion::logical_expr::SortExpr],
     ) -> Result<(NodeId, Vec<usize>, Vec<SortColumn>)> {
-        let partition = self.compile_all(partition_by, logical, input)?;
-        let by: Vec<Expr> = order_by.iter().map(|s| s.expr.clone()).collect();
-        let order = self.compile_all(&by, logical, input)?;
-        let place = |e: &Expression| {
-            e.as_column().ok_or_else(|| {
-                unsupported("an expression in PARTITION BY or ORDER BY of OVER")
-                    .with_hint("compute it as a column in a subquery first")
-            })
+        let by = partition_by.iter().chain(order_by.iter().map(|s| &s.expr));
+        let by: Vec<Expr> = by.cloned().collect();
+        let compiled = self.compile_all(&by, logical, input)?;
+        let schema = self.schema(input);
+        let width = schema.fields().len();
+        let mut columns = super::calc::all_columns(&schema);
+        let mut fields: Vec<_> = schema.fields().iter().cloned().collect();
+        let mut places = Vec::with_capacity(compiled.len());
+        for (expr, by) in compiled.into_iter().zip(&by) {
+            places.push(match columns.iter().position(|known| *known == expr) {
+                Some(known) => known,
+                None => {
+                    let name = by.schema_name().to_string();
+                    fields.push(Arc::new(super::aggregate::field_of(&expr, &schema, &name)?));
+                    columns.push(expr);
+                    columns.len() - 1
+                }
+            });
+        }
+        let input = match columns.len() > width {
+            true => {
+                let wide = Arc::new(arrow::datatypes::Schema::new(fields));
+                self.calc(input, None, columns, wide)?
+            }
+            false => input,
         };
-        let partition = partition.iter().map(place).collect::<Result<Vec<_>>>()?;
-        let order = order
-            .iter()
-            .zip(order_by)
-            .map(|(e, s)| {
-                let options =
-                    arrow::compute::SortOptions { descending: !s.asc, nulls_first: s.nulls_first };
-                Ok(SortColumn { column: place(e)?, options })
-            })
-            .collect::<Result<Vec<_>>>()?;
-        Ok((input, partition, order))
+        let ordered = places.split_off(partition_by.len());
+        let order = ordered.into_iter().zip(order_by).map(|(column, s)| SortColumn {
+            column,
+            options: arrow::compute::SortOptions { descending: !s.asc, nulls_first: s.nulls_first },
+        });
+        Ok((input, places, order.collect()))
     }
 
     /// Turns conjuncts such as `rn <= 3` over a rank into bounds of the rank's operator.
@@ -104,10 +139,11 @@ impl Lowerer<'_> {
             }
             _ => (None, input),
         };
-        let Operator::WindowRank(rank) = &self.nodes[source.0].operator else {
-            return Ok((input, everything));
+        let (mut from, mut to) = match &self.nodes[source.0].operator {
+            Operator::WindowRank(WindowRank { from, to, .. })
+            | Operator::Rank(Rank { from, to, .. }) => (*from, *to),
+            _ => return Ok((input, everything)),
         };
-        let mut rank = rank.clone();
         let rank_column = self.nodes[source.0].schema.fields().len() - 1;
         let mut rest = Vec::new();
         for conjunct in everything {
@@ -116,17 +152,24 @@ impl Lowerer<'_> {
                 None => *column == rank_column,
             });
             match bound {
-                Some((_, from, to)) => {
-                    rank.from = rank.from.max(from);
-                    rank.to = rank.to.min(to);
+                Some((_, least, greatest)) => {
+                    from = from.max(least);
+                    to = to.min(greatest);
                 }
                 None => rest.push(conjunct),
             }
         }
-        let below = &self.nodes[source.0];
-        let (inputs, schema, props) =
-            (below.inputs.clone(), below.schema.clone(), below.props.clone());
-        let bounded = self.add(Operator::WindowRank(rank), inputs, schema, props);
+        let below = self.nodes[source.0].clone();
+        let bounded = match below.operator {
+            Operator::WindowRank(rank) => {
+                let operator = Operator::WindowRank(WindowRank { from, to, ..rank });
+                self.add(operator, below.inputs, below.schema, below.props)
+            }
+            Operator::Rank(rank) => {
+                self.add_rank(below.inputs[0], Rank { from, to, ..rank }, below.schema)
+            }
+            _ => source,
+        };
         let node = match calc {
             Some(calc) => {
                 let schema = self.schema(input);

@@ -7,8 +7,11 @@ use std::sync::Arc;
 
 use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, Result, ScalarValue, plan_err};
-use datafusion::logical_expr::planner::{ExprPlanner, PlannerResult, RawFieldAccessExpr};
+use datafusion::logical_expr::planner::{
+    ExprPlanner, PlannerResult, RawBinaryExpr, RawFieldAccessExpr,
+};
 use datafusion::logical_expr::{Expr, ExprSchemable, GetFieldAccess, ScalarUDF};
+use datafusion::sql::sqlparser::ast::BinaryOperator;
 
 /// Plans the special forms onto our functions, by name.
 #[derive(Debug)]
@@ -49,6 +52,25 @@ impl ExprPlanner for FormPlanner {
             GetFieldAccess::ListRange { .. } => return plan_err!("a MAP has no ranges"),
         };
         Ok(PlannerResult::Planned(function.call(vec![access.expr, key])))
+    }
+
+    /// `json -> key` and `json ->> key`.
+    fn plan_binary_op(
+        &self,
+        expr: RawBinaryExpr,
+        _schema: &DFSchema,
+    ) -> Result<PlannerResult<RawBinaryExpr>> {
+        let name = match expr.op {
+            BinaryOperator::Arrow => "json_get",
+            BinaryOperator::LongArrow => "json_get_text",
+            _ => return Ok(PlannerResult::Original(expr)),
+        };
+        match self.functions.get(name) {
+            Some(function) => {
+                Ok(PlannerResult::Planned(function.call(vec![expr.left, expr.right])))
+            }
+            None => Ok(PlannerResult::Original(expr)),
+        }
     }
 
     fn plan_substring(&self, args: Vec<Expr>) -> Result<PlannerResult<Vec<Expr>>> {

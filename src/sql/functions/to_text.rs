@@ -28,10 +28,14 @@ pub fn text_cast() -> Arc<ScalarUDF> {
 }
 
 fn to_text(call: &Call<'_>) -> Result<ArrayRef> {
-    let array = call.array(0)?;
-    let texts = Texts::new(&array)?;
+    text_array(&call.array(0)?)
+}
+
+/// The texts of a column's values.
+pub(super) fn text_array(array: &ArrayRef) -> Result<ArrayRef> {
+    let texts = Texts::new(array)?;
     let mut text = String::new();
-    let mut out = arrow::array::StringViewBuilder::with_capacity(call.rows);
+    let mut out = arrow::array::StringViewBuilder::with_capacity(array.len());
     for row in 0..array.len() {
         if texts.is_null(row) {
             out.append_null();

@@ -175,6 +175,7 @@ pub fn plan(sql: &str) -> Arc<StreamPlan> {
     let script = crate::sql::script::parse_script("test.sql", sql).unwrap();
     let job = crate::sql::bind::bind(&[script], &[]).unwrap();
     let options = LowerOptions {
+        source_mode: &|_| crate::plan::props::ChangelogMode::Append,
         is_bounded: &|table| !table.name.starts_with('u'),
         changelog: true,
         side_views: true,

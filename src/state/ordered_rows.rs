@@ -1,0 +1,366 @@
+//! Rows of a [`RowPool`] in order: the comparison of rows, and sorted lists of slots.
+//!
+//! [`RowOrder`] orders by columns as an `ORDER BY` says and then by the whole row, so that no two
+//! different rows are equal. [`OrderedRows`] is a sorted multiset of rows in blocks: an insertion or
+//! removal costs a binary search and the move of part of a block, however many rows there are. Each
+//! entry carries the first eight bytes of its sort key, which decide most comparisons at hand.
+//! Called by the ranking operators.
+
+use std::cmp::Ordering;
+
+use arrow::compute::SortOptions;
+use arrow::datatypes::SchemaRef;
+
+use super::column::{Column, Values};
+use super::row_pool::{Place, RowPool};
+use crate::limits::ORDERED_BLOCK_ROWS_MAX;
+
+/// An order of rows: some columns first, then all others, ascending and NULLs first.
+#[derive(Clone, Debug)]
+pub struct RowOrder {
+    columns: Vec<(usize, SortOptions)>,
+    /// How many of them are asked for; the others break ties.
+    keys: usize,
+}
+
+impl RowOrder {
+    /// By `keys`, then by the whole row of `schema`; columns in `equal` need no comparison.
+    pub fn new(schema: &SchemaRef, keys: Vec<(usize, SortOptions)>, equal: &[usize]) -> Self {
+        let count = keys.len();
+        let mut columns = keys;
+        for column in 0..schema.fields().len() {
+            let known = columns.iter().any(|(c, _)| *c == column) || equal.contains(&column);
+            if !known {
+                columns.push((column, SortOptions { descending: false, nulls_first: true }));
+            }
+        }
+        RowOrder { columns, keys: count }
+    }
+
+    /// The first column of the order, if rows have columns at all.
+    pub fn leading(&self) -> Option<(usize, SortOptions)> {
+        self.columns.first().copied()
+    }
+
+    /// The leading bytes of every row of `chunk`: smaller ones never belong to a later row.
+    pub fn prefixes(&self, pool: &RowPool, chunk: u32, rows: usize) -> Vec<u64> {
+        let Some((column, options)) = self.leading() else { return vec![0; rows] };
+        let Some(column) = pool.column(chunk, column) else { return vec![0; rows] };
+        (0..rows).map(|row| prefix(column, row, options)).collect()
+    }
+
+    /// Compares two rows in the whole order: equal ones are the same row.
+    pub fn compare(&self, pool: &RowPool, a: Place, b: Place) -> Ordering {
+        compare(pool, &self.columns, a, b)
+    }
+
+    /// Compares two rows by the columns asked for alone.
+    pub fn compare_keys(&self, pool: &RowPool, a: Place, b: Place) -> Ordering {
+        compare(pool, &self.columns[..self.keys], a, b)
+    }
+}
+
+fn compare(pool: &RowPool, columns: &[(usize, SortOptions)], a: Place, b: Place) -> Ordering {
+    for &(column, options) in columns {
+        let (Some(left), Some(right)) = (pool.value(a, column), pool.value(b, column)) else {
+            continue;
+        };
+        let order = compare_values(left, right, options);
+        if order.is_ne() {
+            return order;
+        }
+    }
+    Ordering::Equal
+}
+
+/// Compares two values of columns of one type.
+pub fn compare_values(
+    (left, a): (&Column, usize),
+    (right, b): (&Column, usize),
+    options: SortOptions,
+) -> Ordering {
+    match (left.is_null(a), right.is_null(b)) {
+        (false, false) => {}
+        (true, true) => return Ordering::Equal,
+        (null, _) => {
+            return if null == options.nulls_first { Ordering::Less } else { Ordering::Greater };
+        }
+    }
+    let order = match (&left.values, &right.values) {
+        (Values::Int(l), Values::Int(r)) => l[a].cmp(&r[b]),
+        (Values::Float(l), Values::Float(r)) => l[a].total_cmp(&r[b]),
+        (Values::Wide(l), Values::Wide(r)) => l[a].cmp(&r[b]),
+        (Values::Bytes(l), Values::Bytes(r)) => l.value(a).cmp(r.value(b)),
+        (Values::Rows(l), Values::Rows(r)) => l.row(a).data().cmp(r.row(b).data()),
+        _ => Ordering::Equal,
+    };
+    if options.descending { order.reverse() } else { order }
+}
+
+fn prefix(column: &Column, row: usize, options: SortOptions) -> u64 {
+    if column.is_null(row) {
+        return if options.nulls_first { 0 } else { u64::MAX };
+    }
+    let int = |value: i64| (value as u64) ^ (1 << 63);
+    let value = match &column.values {
+        Values::Int(values) => int(values[row]),
+        Values::Float(values) => int(super::column::ordered_bits(values[row])),
+        Values::Wide(values) => {
+            int(values[row].clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64)
+        }
+        Values::Bytes(values) => leading_bytes(values.value(row)),
+        Values::Rows(rows) => leading_bytes(rows.row(row).data()),
+    };
+    if options.descending { !value } else { value }
+}
+
+fn leading_bytes(bytes: &[u8]) -> u64 {
+    let mut word = [0; 8];
+    let length = bytes.len().min(8);
+    word[..length].copy_from_slice(&bytes[..length]);
+    u64::from_be_bytes(word)
+}
+
+/// A row in an [`OrderedRows`].
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Entry {
+    /// See [`RowOrder::prefixes`].
+    pub prefix: u64,
+    /// The row.
+    pub slot: u32,
+    /// How often it is there; one below zero waits for what it takes back.
+    pub count: i32,
+}
+
+/// A place in an [`OrderedRows`]; any change makes it void.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct Position {
+    block: usize,
+    at: usize,
+}
+
+/// A sorted list of entries.
+#[derive(Debug)]
+pub struct OrderedRows {
+    blocks: Blocks,
+}
+
+#[derive(Debug)]
+enum Blocks {
+    /// Few entries: most lists.
+    One(Vec<Entry>),
+    /// Many; no block is empty.
+    Many(Vec<Vec<Entry>>),
+}
+
+impl Default for OrderedRows {
+    fn default() -> Self {
+        OrderedRows { blocks: Blocks::One(Vec::new()) }
+    }
+}
+
+impl OrderedRows {
+    fn blocks(&self) -> &[Vec<Entry>] {
+        match &self.blocks {
+            Blocks::One(block) => std::slice::from_ref(block),
+            Blocks::Many(blocks) => blocks,
+        }
+    }
+
+    fn block_mut(&mut self, index: usize) -> Option<&mut Vec<Entry>> {
+        match &mut self.blocks {
+            Blocks::One(block) => Some(block),
+            Blocks::Many(blocks) => blocks.get_mut(index),
+        }
+    }
+
+    /// Number of entries, as long as there are few.
+    pub fn len_if_small(&self) -> Option<usize> {
+        match &self.blocks {
+            Blocks::One(block) => Some(block.len()),
+            Blocks::Many(_) => None,
+        }
+    }
+
+    /// Whether there are no entries.
+    pub fn is_empty(&self) -> bool {
+        self.blocks().iter().all(Vec::is_empty)
+    }
+
+    /// Number of entries.
+    pub fn len(&self) -> usize {
+        self.blocks().iter().map(Vec::len).sum()
+    }
+
+    /// The entries in order.
+    pub fn iter(&self) -> impl Iterator<Item = &Entry> {
+        self.blocks().iter().flatten()
+    }
+
+    /// The last entry.
+    pub fn last(&self) -> Option<&Entry> {
+        self.blocks().last()?.last()
+    }
+
+    /// The entry for which `compare` says `Equal`, or else where it belongs.
+    pub fn search(
+        &self,
+        mut compare: impl FnMut(&Entry) -> Ordering,
+    ) -> Result<Position, Position> {
+        let blocks = self.blocks();
+        // The last block whose first entry is not behind what is looked for.
+        let block = match blocks.len() {
+            0 | 1 => 0,
+            _ => blocks
+                .partition_point(|b| b.first().is_some_and(|first| compare(first).is_le()))
+                .saturating_sub(1),
+        };
+        let Some(entries) = blocks.get(block) else { return Err(Position { block: 0, at: 0 }) };
+        match entries.binary_search_by(compare) {
+            Ok(at) => Ok(Position { block, at }),
+            Err(at) => Err(Position { block, at }),
+        }
+    }
+
+    /// The entry at a position found by [`OrderedRows::search`].
+    pub fn get_mut(&mut self, position: Position) -> Option<&mut Entry> {
+        self.block_mut(position.block)?.get_mut(position.at)
+    }
+
+    /// Inserts at a position that [`OrderedRows::search`] gave.
+    pub fn insert(&mut self, position: Position, entry: Entry) {
+        if let Some(block) = self.block_mut(position.block) {
+            if block.capacity() == 0 {
+                block.reserve_exact(1);
+            }
+            block.insert(position.at.min(block.len()), entry);
+            if block.len() <= ORDERED_BLOCK_ROWS_MAX {
+                return;
+            }
+        }
+        self.split(position.block);
+    }
+
+    fn split(&mut self, index: usize) {
+        if let Blocks::One(block) = &mut self.blocks {
+            let block = std::mem::take(block);
+            self.blocks = Blocks::Many(vec![block]);
+        }
+        if let Blocks::Many(blocks) = &mut self.blocks
+            && let Some(block) = blocks.get_mut(index)
+        {
+            let upper = block.split_off(block.len() / 2);
+            blocks.insert(index + 1, upper);
+        }
+    }
+
+    /// Removes the entry at a position.
+    pub fn remove(&mut self, position: Position) {
+        match &mut self.blocks {
+            Blocks::One(block) => {
+                if position.at < block.len() {
+                    block.remove(position.at);
+                }
+            }
+            Blocks::Many(blocks) => {
+                let Some(block) = blocks.get_mut(position.block) else { return };
+                if position.at < block.len() {
+                    block.remove(position.at);
+                }
+                let length = block.len();
+                let next = blocks.get(position.block + 1).map(Vec::len);
+                if length == 0 {
+                    blocks.remove(position.block);
+                } else if let Some(next) = next
+                    && length + next < ORDERED_BLOCK_ROWS_MAX / 2
+                {
+                    let moved = blocks.remove(position.block + 1);
+                    if let Some(block) = blocks.get_mut(position.block) {
+                        block.extend(moved);
+                    }
+                }
+                if blocks.len() <= 1 {
+                    let block = blocks.pop().unwrap_or_default();
+                    self.blocks = Blocks::One(block);
+                }
+            }
+        }
+    }
+
+    /// Removes and returns the last entry.
+    pub fn pop(&mut self) -> Option<Entry> {
+        let (block, at) = {
+            let blocks = self.blocks();
+            let block = blocks.len().checked_sub(1)?;
+            (block, blocks[block].len().checked_sub(1)?)
+        };
+        let last = self.last().copied();
+        self.remove(Position { block, at });
+        last
+    }
+
+    /// Removes all entries but the first `kept`, calling `each` with those removed.
+    pub fn truncate(&mut self, kept: usize, mut each: impl FnMut(Entry)) {
+        match &mut self.blocks {
+            Blocks::One(block) => block.drain(kept.min(block.len())..).for_each(each),
+            Blocks::Many(_) => {
+                let mut length = self.len();
+                while length > kept {
+                    if let Some(entry) = self.pop() {
+                        each(entry);
+                    }
+                    length -= 1;
+                }
+            }
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use proptest::prelude::*;
+
+    use super::*;
+
+    fn position(rows: &OrderedRows, key: u64) -> Result<Position, Position> {
+        rows.search(|entry| entry.prefix.cmp(&key))
+    }
+
+    proptest! {
+        #![proptest_config(ProptestConfig::with_cases(32))]
+
+        #[test]
+        fn a_list_in_blocks_is_a_sorted_list(
+            keys in prop::collection::vec(0u64..3000, 0..4000),
+            removed in prop::collection::vec(0u64..3000, 0..4000),
+            kept in 0usize..3000,
+        ) {
+            let mut rows = OrderedRows::default();
+            let mut naive = std::collections::BTreeSet::new();
+            for (slot, &key) in keys.iter().enumerate() {
+                let found = position(&rows, key);
+                prop_assert_eq!(found.is_ok(), !naive.insert(key));
+                if let Err(at) = found {
+                    rows.insert(at, Entry { prefix: key, slot: slot as u32, count: 1 });
+                }
+            }
+            for &key in &removed {
+                let found = position(&rows, key);
+                prop_assert_eq!(found.is_ok(), naive.remove(&key));
+                if let Ok(at) = found {
+                    rows.remove(at);
+                }
+            }
+            let mut all: Vec<u64> = naive.into_iter().collect();
+            prop_assert_eq!(rows.iter().map(|e| e.prefix).collect::<Vec<_>>(), all.clone());
+            prop_assert_eq!(rows.len(), all.len());
+            prop_assert_eq!(rows.last().map(|e| e.prefix), all.last().copied());
+            let mut gone = Vec::new();
+            rows.truncate(kept, |entry| gone.push(entry.prefix));
+            gone.sort_unstable();
+            let rest = all.split_off(kept.min(all.len()));
+            prop_assert_eq!(gone, rest);
+            prop_assert_eq!(rows.iter().map(|e| e.prefix).collect::<Vec<_>>(), all);
+        }
+    }
+}

@@ -1,0 +1,9 @@
+-- A table as Debezium tells of it: the last row of each key.
+
+CREATE TABLE stock (
+  id INT, name STRING, qty INT, price DECIMAL(10, 2), ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '3' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/stock.debezium.jsonl', 'format' = 'debezium-json');
+
+SELECT id, name, qty, price, ts FROM stock;

@@ -1,0 +1,9 @@
+-- Maxwell's records.
+
+CREATE TABLE stock (
+  id INT, name STRING, qty INT, price DECIMAL(10, 2), ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '3' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/stock.maxwell.jsonl', 'format' = 'maxwell-json');
+
+SELECT id, name, qty, price, ts FROM stock;

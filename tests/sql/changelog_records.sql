@@ -1,0 +1,9 @@
+-- Plain records with +I, -U, +U and -D.
+
+CREATE TABLE stock (
+  id INT, name STRING, qty INT, price DECIMAL(10, 2), ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '3' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/stock.changes.jsonl', 'format' = 'changelog-json');
+
+SELECT id, name, qty, price, ts FROM stock;

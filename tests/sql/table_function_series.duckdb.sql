@@ -1,0 +1,1 @@
+SELECT id, x, unnest(generate_series(x, id, 2)) AS y FROM (SELECT id, unnest(generate_series(1, id)) AS x FROM read_json('data/nested.jsonl', format = 'newline_delimited', columns = {id: 'BIGINT', tags: 'VARCHAR[]', m: 'MAP(VARCHAR, INTEGER)', items: 'STRUCT(sku VARCHAR, n INTEGER)[]'}))

@@ -1,0 +1,1 @@
+SELECT id, unnest(string_split(array_to_string(tags, '-'), 'e')) AS piece FROM read_json('data/nested.jsonl', format = 'newline_delimited', columns = {id: 'BIGINT', tags: 'VARCHAR[]', m: 'MAP(VARCHAR, INTEGER)', items: 'STRUCT(sku VARCHAR, n INTEGER)[]'}) WHERE array_to_string(tags, '-') <> ''

@@ -1,0 +1,1 @@
+SELECT count(*) AS c, sum(x) AS s FROM (SELECT unnest(range(1, n + 1)) AS x FROM (SELECT tag, count(*) AS n FROM (SELECT unnest(tags) AS tag FROM read_json('data/nested.jsonl', format = 'newline_delimited', columns = {id: 'BIGINT', tags: 'VARCHAR[]', m: 'MAP(VARCHAR, INTEGER)', items: 'STRUCT(sku VARCHAR, n INTEGER)[]'})) GROUP BY tag))

@@ -1,0 +1,1 @@
+SELECT tag, count(*) AS c FROM (SELECT unnest(tags) AS tag FROM read_json('data/nested.jsonl', format = 'newline_delimited', columns = {id: 'BIGINT', tags: 'VARCHAR[]', m: 'MAP(VARCHAR, INTEGER)', items: 'STRUCT(sku VARCHAR, n INTEGER)[]'})) GROUP BY tag

@@ -1,0 +1,1 @@
+SELECT id, unnest(CASE WHEN coalesce(len(tags), 0) = 0 THEN [NULL] ELSE tags END) AS tag FROM read_json('data/nested.jsonl', format = 'newline_delimited', columns = {id: 'BIGINT', tags: 'VARCHAR[]', m: 'MAP(VARCHAR, INTEGER)', items: 'STRUCT(sku VARCHAR, n INTEGER)[]'})

@@ -1,0 +1,1 @@
+SELECT id, e.key AS k, e.value AS v FROM (SELECT id, unnest(map_entries(m)) AS e FROM read_json('data/nested.jsonl', format = 'newline_delimited', columns = {id: 'BIGINT', tags: 'VARCHAR[]', m: 'MAP(VARCHAR, INTEGER)', items: 'STRUCT(sku VARCHAR, n INTEGER)[]'}))

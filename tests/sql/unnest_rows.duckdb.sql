@@ -1,0 +1,1 @@
+SELECT id, i.sku AS sku, i.n AS n FROM (SELECT id, unnest(items) AS i FROM read_json('data/nested.jsonl', format = 'newline_delimited', columns = {id: 'BIGINT', tags: 'VARCHAR[]', m: 'MAP(VARCHAR, INTEGER)', items: 'STRUCT(sku VARCHAR, n INTEGER)[]'}))

@@ -1,0 +1,1 @@
+SELECT id, tag, i.sku AS sku FROM (SELECT id, tag, unnest(items) AS i FROM (SELECT id, items, unnest(tags) AS tag FROM read_json('data/nested.jsonl', format = 'newline_delimited', columns = {id: 'BIGINT', tags: 'VARCHAR[]', m: 'MAP(VARCHAR, INTEGER)', items: 'STRUCT(sku VARCHAR, n INTEGER)[]'}))) WHERE i.n > 1 OR i.n IS NULL
