@@ -42,6 +42,7 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                     | Operator::IntervalJoin(_)
                     | Operator::TemporalJoin(_)
                     | Operator::Rank(Rank { first_by_time: true, .. })
+                    | Operator::MatchRecognize(_)
             )
     };
     (0..nodes.len()).map(NodeId).filter(can_be_late).collect()
