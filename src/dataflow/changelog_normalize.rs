@@ -31,6 +31,7 @@ use crate::plan::changelog::CHANGES_PER_RECORD_BITS;
 use crate::plan::node::{Node, Operator, StreamPlan};
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
+use crate::state::rows::RowStore;
 use crate::time::{EventTime, Resolution};
 
 /// The operator of `node`.
@@ -57,7 +58,7 @@ pub struct ChangelogNormalize {
     upsert: bool,
     resolution: Resolution,
     known: GroupKeys,
-    rows: Rows,
+    rows: RowStore,
     /// By group what it holds; between two calls nothing or a stored row.
     held: Vec<Held>,
     /// By group its place among the touched of the present tick.
@@ -116,7 +117,7 @@ impl ChangelogNormalize {
             keys.iter().map(|&k| schema.field(k).data_type().clone()).collect();
         ChangelogNormalize {
             table,
-            rows: Rows::new(&schema),
+            rows: RowStore::new(&schema),
             schema,
             keys,
             upsert,
@@ -427,32 +428,6 @@ impl StatefulLogic for ChangelogNormalize {
 
     fn state_rows(&self) -> usize {
         self.known.len()
-    }
-}
-
-/// The rows of all keys, by slot.
-struct Rows {
-    rows: GroupKeys,
-}
-
-impl Rows {
-    fn new(schema: &SchemaRef) -> Self {
-        let types = schema.fields().iter().map(|f| f.data_type().clone()).collect();
-        Rows { rows: GroupKeys::new(types) }
-    }
-
-    fn insert(&mut self, rows: &RecordBatch, slots: &mut Vec<u32>) -> Result<()> {
-        let columns = GroupKeys::read(rows.columns())?;
-        let columns: Vec<&Column> = columns.iter().collect();
-        self.rows.intern(&columns, 0..rows.num_rows(), slots)
-    }
-
-    fn remove(&mut self, slot: u32) {
-        self.rows.remove(slot);
-    }
-
-    fn columns(&self, slots: &[u32]) -> Result<Vec<ArrayRef>> {
-        self.rows.columns(slots)
     }
 }
 

@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -153,6 +154,12 @@ impl<'s> Renderer<'s, '_> {
             Operator::RecursionInput(_) | Operator::RecursionVariable { .. } => {
                 return Err(Error::internal("a leaf of a recursion outside of it"));
             }
+            Operator::Clock => {
+                let schema = Arc::clone(&node.schema);
+                self.stateless(&format!("Clock#{}", id.0), node, wants, move |batch, _| {
+                    Ok(vec![super::temporal_filter::clock(batch, &schema)?])
+                })
+            }
             Operator::Unnest(unnest) => {
                 let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
                 self.stateless(&format!("Unnest#{}", id.0), node, wants, move |batch, _| {
@@ -165,7 +172,11 @@ impl<'s> Renderer<'s, '_> {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::OverAggregate(_)
+            | Operator::TemporalFilter(_)
             | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
             | Operator::ChangelogNormalize { .. } => {
@@ -268,7 +279,9 @@ impl<'s> Renderer<'s, '_> {
                 input.for_each(|cap, data| {
                     let batch = std::mem::take(data);
                     let Some(time) = cap.retain_least(0) else { return };
-                    match batch.rows().clone().with_schema(Arc::clone(&schema)) {
+                    let count = RecordBatchOptions::new().with_row_count(Some(batch.len()));
+                    let columns = batch.rows().columns().to_vec();
+                    match RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &count) {
                         Ok(rows) => {
                             let mut batch = batch.with_rows(rows);
                             output.session_with_builder(&time).give_container(&mut batch);
@@ -302,7 +315,7 @@ impl<'s> Renderer<'s, '_> {
     }
 
     /// Constant rows, at the epoch, from the first worker.
-    fn values(&self, rows: arrow::array::RecordBatch) -> Rows<'s> {
+    fn values(&self, rows: RecordBatch) -> Rows<'s> {
         let mut builder = OperatorBuilder::new("Values".to_string(), self.scope);
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
@@ -410,16 +423,24 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
+        Operator::OverAggregate(_) => super::over::build(plan, node)?,
+        Operator::TemporalFilter(_) => super::temporal_filter::build(plan, node)?,
+        Operator::TemporalJoin(join) => {
+            let logic = super::temporal_join::build(node, join, input(0), input(1));
+            ("TemporalJoin", Box::new(logic))
+        }
+        Operator::LookupJoin(join) => {
+            let logic = super::lookup_join::build(node, join, input(0), input(1));
+            ("LookupJoin", Box::new(logic))
+        }
         Operator::IntervalJoin(join) => {
             let logic = super::interval_join::build(node, join, input(0), input(1));
             ("IntervalJoin", Box::new(logic))
         }
         Operator::SetOperation { kind, all } => {
-            let resolution = node.settings.time_resolution;
-            let logic = super::set_operation::SetOperation::new(*kind, *all, output, resolution);
-            ("SetOperation", Box::new(logic))
+            ("SetOperation", super::set_operation::build(*kind, *all, node))
         }
-        Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::Rank(rank) => (rank.name(), super::rank::build(plan, node, rank)?),
         Operator::ChangelogNormalize { .. } => {
             ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
         }
@@ -431,6 +452,7 @@ fn logic_of(
         | Operator::Union
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
+        | Operator::Clock
         | Operator::Arrange { .. }
         | Operator::Unnest(_)
         | Operator::Recursive(_)

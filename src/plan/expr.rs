@@ -111,12 +111,29 @@ impl Expression {
         self.physical.downcast_ref::<Column>().map(Column::index)
     }
 
+    /// Whether it is the event time of the row.
+    pub fn is_event_time(&self) -> bool {
+        self.physical.downcast_ref::<Column>().is_some_and(|c| c.name() == TIME_COLUMN)
+    }
+
     /// The column whose values it passes on: the column it is, or checks for NULL.
     pub fn passed_column(&self) -> Option<usize> {
         let call = self.physical.downcast_ref::<ScalarFunctionExpr>();
         match call.filter(|call| call.name() == NOT_NULL).and_then(|call| call.args().first()) {
             Some(value) => value.downcast_ref::<Column>().map(Column::index),
             None => self.as_column(),
+        }
+    }
+
+    /// The integer column that is cast to another integer type, if that is all this expression
+    /// does; else itself.
+    pub fn uncast(&self, schema: &Schema) -> Self {
+        let cast = self.physical.downcast_ref::<CastExpr>();
+        let integer = cast.filter(|c| c.target_field().data_type().is_integer());
+        let column = integer.and_then(|c| c.expr().downcast_ref::<Column>()).map(Column::index);
+        match column.filter(|&c| c < schema.fields().len()) {
+            Some(c) if schema.field(c).data_type().is_integer() => Expression::column(schema, c),
+            _ => self.clone(),
         }
     }
 
@@ -247,7 +264,7 @@ pub fn reject_subqueries(expr: &Expr) -> Result<()> {
     });
     if found {
         return Err(Error::sql("this subquery cannot be maintained incrementally yet")
-            .with_hint("write it as a window join, or as a view that the query joins"));
+            .with_hint("correlate it by equal columns, or write it as a join"));
     }
     Ok(())
 }

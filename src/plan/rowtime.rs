@@ -16,6 +16,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Liter
 
 use super::expr::{Expression, TIME_COLUMN, interval_millis};
 use super::node::{Node, Operator, Scan};
+use super::over::{OverAggregate, OverRegime};
 use super::props::{ChangelogMode, Props};
 use crate::sql::functions::NOT_NULL;
 
@@ -115,6 +116,10 @@ fn keeps_millis(data_type: &DataType) -> bool {
 /// Of the rows of a table.
 pub fn of_scan(scan: &Scan, width: usize) -> Vec<RowTime> {
     let Some((time, _)) = &scan.watermark else { return Vec::new() };
+    // What takes a row back comes at any time after it.
+    if scan.changes.is_some() {
+        return Vec::new();
+    }
     let is_readable = time.columns().iter().all(|&c| c < width);
     is_readable.then(|| RowTime::exact(time.clone())).into_iter().collect()
 }
@@ -186,7 +191,10 @@ pub fn derive(operator: &Operator, props: &Props, inputs: &[&Node], width: usize
         | Operator::SessionAggregate { .. }
         | Operator::SessionAssign { .. }
         | Operator::WindowRank(_)
-        | Operator::WindowJoin(_) => of_closed_windows(props),
+        | Operator::WindowJoin(_)
+        | Operator::OverAggregate(OverAggregate { regime: OverRegime::Windowed { .. }, .. }) => {
+            of_closed_windows(props)
+        }
         _ => props.rowtimes.clone(),
     }
 }

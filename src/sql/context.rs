@@ -54,6 +54,7 @@ pub fn session_state() -> SessionState {
     if !scalars.iter().any(|function| function.name() == proctime::NAME) {
         scalars.push(Arc::new(proctime::udf()));
     }
+    scalars.push(Arc::new(super::temporal::udf()));
     builder.build()
 }
 
@@ -254,11 +255,7 @@ impl ContextProvider for Catalog {
         self.resolve(&name).ok_or_else(|| plan_datafusion_err!("table '{name}' not found"))
     }
 
-    fn create_cte_work_table(
-        &self,
-        name: &str,
-        schema: SchemaRef,
-    ) -> Result<Arc<dyn TableSource>> {
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
         Ok(Arc::new(WorkTable::alone(name, &schema)))
     }
 

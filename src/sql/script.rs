@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, LimitClause, ObjectName, Query};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Query};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
@@ -339,16 +339,8 @@ impl ScriptParser<'_> {
 pub(crate) fn parse_query(parser: &mut Parser) -> Parsed<Box<Query>> {
     let at = parser.peek_token().span.start;
     let mut query = parser.parse_query()?;
-    if let Some(fetch) = query.fetch.take() {
-        if fetch.percent || fetch.with_ties {
-            return Err(parser_error("FETCH takes a number of rows ONLY", None, at));
-        }
-        let offset = match query.limit_clause.take() {
-            Some(LimitClause::LimitOffset { offset, .. }) => offset,
-            _ => None,
-        };
-        let limit = fetch.quantity.or_else(|| Some(super::dialect::number(1)));
-        query.limit_clause = Some(LimitClause::LimitOffset { limit, offset, limit_by: vec![] });
+    if query.fetch.as_ref().is_some_and(|fetch| fetch.percent || fetch.with_ties) {
+        return Err(parser_error("FETCH takes a number of rows ONLY", None, at));
     }
     rewrite(&mut query);
     Ok(query)

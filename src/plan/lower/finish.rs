@@ -13,6 +13,7 @@ use crate::plan::expr::Expression;
 use crate::plan::node::{
     Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, Rank, Scan, StreamPlan,
 };
+use crate::plan::over::{OverAggregate, OverRegime};
 use crate::plan::props::{ChangelogMode, Distribution, Props};
 use crate::sql::context::SystemTable;
 
@@ -34,7 +35,12 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                     | Operator::SessionAssign { .. }
                     | Operator::WindowRank(_)
                     | Operator::WindowJoin(_)
+                    | Operator::OverAggregate(OverAggregate {
+                        regime: OverRegime::Appending { .. } | OverRegime::Windowed { .. },
+                        ..
+                    })
                     | Operator::IntervalJoin(_)
+                    | Operator::TemporalJoin(_)
                     | Operator::Rank(Rank { first_by_time: true, .. })
             )
     };
@@ -51,7 +57,8 @@ fn source_nodes(
     nodes: &mut Vec<Node>,
 ) -> Result<()> {
     let settings = &template.settings;
-    let mut props = Props { unique_key: None, ..template.props.clone() };
+    let rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
+    let mut props = Props { unique_key: None, rowtimes, ..template.props.clone() };
     props.distribution = Distribution::Any;
     props.rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
     let columns = Arc::clone(&scan.columns);
@@ -232,6 +239,7 @@ impl Lowerer<'_> {
                     | Operator::Unnest(_)
                     | Operator::Recursive(_)
                     | Operator::GroupAggregate { .. }
+                    | Operator::OverAggregate(OverAggregate { regime: OverRegime::Updating, .. })
                     | Operator::Arrange { .. }
                     | Operator::Join(_)
                     | Operator::SetOperation { .. }
@@ -259,6 +267,10 @@ impl Lowerer<'_> {
             }
             if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
                 recursive.final_only = bounded && !seen_between[id];
+            }
+            if let Operator::OverAggregate(over) = &mut self.nodes[id].operator {
+                let updating = over.regime == OverRegime::Updating;
+                over.final_only = updating && bounded && !seen_between[id] && !timed[id];
             }
             if let Operator::Rank(rank) = &mut self.nodes[id].operator {
                 rank.final_only = bounded && !seen_between[id] && !timed[id] && !rank.first_by_time;
