@@ -18,3 +18,4 @@ pub mod props;
 mod recursion;
 pub mod rowtime;
 pub mod temporal;
+pub mod temporal_filter;

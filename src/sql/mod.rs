@@ -34,8 +34,8 @@ pub mod rewrite;
 pub mod script;
 pub mod set_operation;
 pub mod settings;
-pub mod temporal;
 mod subquery;
+pub mod temporal;
 #[cfg(test)]
 mod tests;
 pub mod types;

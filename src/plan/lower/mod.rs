@@ -182,9 +182,32 @@ impl<'a> Lowerer<'a> {
                     None => Err(unsupported(node.name())),
                 }
             }
+            LogicalPlan::Extension(extension) => self.extension(extension),
             LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
         }
+    }
+
+    /// The node of one of our own logical nodes.
+    fn extension(&mut self, Extension { node }: &Extension) -> Result<NodeId> {
+        let any = node.as_any();
+        if let Some(window) = any.downcast_ref::<WindowNode>() {
+            return self.window(window);
+        }
+        if let Some(unnest) = any.downcast_ref::<UnnestNode>() {
+            return self.unnest(unnest, None);
+        }
+        if let Some(set) = any.downcast_ref::<SetNode>() {
+            return self.set_operation(set);
+        }
+        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
+            return self.recursive(recursive);
+        }
+        if any.is::<VersionedNode>() {
+            return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
+                .with_hint("write [LEFT] JOIN t FOR SYSTEM_TIME AS OF o.ts AS t ON .."));
+        }
+        Err(unsupported(node.name()))
     }
 
     fn scan(&mut self, scan: &TableScan) -> Result<NodeId> {
