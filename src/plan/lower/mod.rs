@@ -163,25 +163,6 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::Values(v) => self.constant_rows(&v.values, &v.schema),
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
-            LogicalPlan::Extension(Extension { node }) => {
-                if node.as_any().is::<VersionedNode>() {
-                    return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
-                        .with_hint("write [LEFT] JOIN t FOR SYSTEM_TIME AS OF o.ts AS t ON .."));
-                }
-                if let Some(recursive) = node.as_any().downcast_ref::<RecursiveNode>() {
-                    return self.recursive(recursive);
-                }
-                if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
-                    return self.unnest(unnest, None);
-                }
-                if let Some(set) = node.as_any().downcast_ref::<SetNode>() {
-                    return self.set_operation(set);
-                }
-                match node.as_any().downcast_ref::<WindowNode>() {
-                    Some(window) => self.window(window),
-                    None => Err(unsupported(node.name())),
-                }
-            }
             LogicalPlan::Extension(extension) => self.extension(extension),
             LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
@@ -191,6 +172,9 @@ impl<'a> Lowerer<'a> {
     /// The node of one of our own logical nodes.
     fn extension(&mut self, Extension { node }: &Extension) -> Result<NodeId> {
         let any = node.as_any();
+        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
+            return self.recursive(recursive);
+        }
         if let Some(window) = any.downcast_ref::<WindowNode>() {
             return self.window(window);
         }
