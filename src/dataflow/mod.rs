@@ -33,6 +33,7 @@ mod oracle;
 pub mod outputs;
 pub mod over;
 pub mod rank;
+pub mod recursive;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;

@@ -37,6 +37,9 @@ pub fn check(plan: &StreamPlan) -> Result<()> {
     let mut shelf = super::join::Shelf::default();
     for (id, node) in plan.nodes.iter().enumerate() {
         logic_of(plan, node, true)?;
+        if let Operator::Recursive(recursive) = &node.operator {
+            super::recursive::check(recursive)?;
+        }
         if let Operator::Join(join) = &node.operator {
             super::join::build(plan, NodeId(id), join, &mut shelf)?;
         }
@@ -149,6 +152,13 @@ impl<'s> Renderer<'s, '_> {
                 self.stateless(&format!("Clock#{}", id.0), node, wants, move |batch, _| {
                     Ok(vec![super::temporal_filter::clock(batch, &schema)?])
                 })
+            }
+            Operator::Recursive(_) => {
+                let inputs = node.inputs.iter().map(|n| self.streams[n.0].clone()).collect();
+                super::recursive::render(self.scope, self.plan, id, inputs, wants, self.runtime)?
+            }
+            Operator::RecursionInput(_) | Operator::RecursionVariable { .. } => {
+                return Err(Error::internal("a leaf of a recursion outside of it"));
             }
             Operator::Unnest(unnest) => {
                 let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
@@ -420,7 +430,7 @@ fn logic_of(
         Operator::SetOperation { kind, all } => {
             ("SetOperation", super::set_operation::build(*kind, *all, node))
         }
-        Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::Rank(rank) => (rank.name(), super::rank::build(plan, node, rank)?),
         Operator::ChangelogNormalize { .. } => {
             ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
         }
@@ -435,6 +445,9 @@ fn logic_of(
         | Operator::Clock
         | Operator::Arrange { .. }
         | Operator::Unnest(_)
+        | Operator::Recursive(_)
+        | Operator::RecursionInput(_)
+        | Operator::RecursionVariable { .. }
         | Operator::Join(_) => return Ok(None),
     }))
 }

@@ -15,5 +15,6 @@ pub mod node;
 pub mod over;
 mod over_text;
 pub mod props;
+mod recursion;
 pub mod rowtime;
 pub mod temporal;

@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Interval, ObjectNamePart, Query, Select, SelectItem,
-    SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
+    FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectNamePart, Query,
+    Select, SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -49,6 +50,21 @@ impl VisitorMut for Rewriter {
         if let Some(new) = rewritten(expr) {
             *expr = new;
         }
+        ControlFlow::Continue(())
+    }
+
+    /// `FETCH FIRST n ROWS ONLY` is `LIMIT n`, in subqueries too.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let plain = query.fetch.as_ref().is_some_and(|f| !f.percent && !f.with_ties);
+        let Some(fetch) = query.fetch.take_if(|_| plain) else {
+            return ControlFlow::Continue(());
+        };
+        let offset = match query.limit_clause.take() {
+            Some(LimitClause::LimitOffset { offset, .. }) => offset,
+            _ => None,
+        };
+        let limit = fetch.quantity.or_else(|| Some(super::dialect::number(1)));
+        query.limit_clause = Some(LimitClause::LimitOffset { limit, offset, limit_by: vec![] });
         ControlFlow::Continue(())
     }
 

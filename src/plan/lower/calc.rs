@@ -58,7 +58,13 @@ impl Lowerer<'_> {
     }
 
     fn add_calc(&mut self, input: NodeId, calc: Calc, schema: SchemaRef) -> NodeId {
-        let props = self.nodes[input.0].props.project(&calc.columns);
+        let below = &self.nodes[input.0];
+        let mut props = below.props.project(&calc.columns);
+        if props.unique_key.is_none() && below.props.unique_key.is_some() {
+            // A number in another integer type is as unique as it was.
+            let plain: Vec<_> = calc.columns.iter().map(|e| e.uncast(&below.schema)).collect();
+            props.unique_key = below.props.project(&plain).unique_key;
+        }
         self.add(Operator::Calc(calc), vec![input], schema, props)
     }
 }

@@ -236,6 +236,7 @@ impl Lowerer<'_> {
                     | Operator::Union
                     | Operator::Expand { .. }
                     | Operator::Unnest(_)
+                    | Operator::Recursive(_)
                     | Operator::GroupAggregate { .. }
                     | Operator::OverAggregate(OverAggregate { regime: OverRegime::Updating, .. })
                     | Operator::Arrange { .. }
@@ -245,7 +246,11 @@ impl Lowerer<'_> {
             );
             let keeps_times = matches!(
                 self.nodes[id].operator,
-                Operator::Calc(_) | Operator::Union | Operator::Expand { .. } | Operator::Rank(_)
+                Operator::Calc(_)
+                    | Operator::Union
+                    | Operator::Expand { .. }
+                    | Operator::Unnest(_)
+                    | Operator::Rank(_)
             );
             if timed[id] || !keeps_times {
                 self.nodes[id].inputs.iter().for_each(|input| timed[input.0] = true);
@@ -262,6 +267,9 @@ impl Lowerer<'_> {
             if let Operator::OverAggregate(over) = &mut self.nodes[id].operator {
                 let updating = over.regime == OverRegime::Updating;
                 over.final_only = updating && bounded && !seen_between[id] && !timed[id];
+            }
+            if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
+                recursive.final_only = bounded && !seen_between[id];
             }
             if let Operator::Rank(rank) = &mut self.nodes[id].operator {
                 rank.final_only = bounded && !seen_between[id] && !timed[id] && !rank.first_by_time;
