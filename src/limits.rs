@@ -111,3 +111,5 @@ pub const POOL_LEVELS_MAX: usize = 8;
 pub const ORDERED_BLOCK_ROWS_MAX: usize = 512;
 /// Rows that one batch of an unnest holds; what a batch of arrays holds beyond goes into more.
 pub const UNNEST_ROWS_PER_BATCH_MAX: usize = 1 << 16;
+/// Rows of one side that a join applies before it emits and lets go of what has left.
+pub const JOIN_STEP_ROWS: usize = 2048;
