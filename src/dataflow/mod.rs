@@ -31,6 +31,7 @@ pub mod metrics;
 mod oracle;
 pub mod outputs;
 pub mod rank;
+pub mod recursive;
 pub mod render;
 pub mod runtime;
 pub mod session_aggregate;

@@ -37,6 +37,9 @@ pub fn check(plan: &StreamPlan) -> Result<()> {
     let mut shelf = super::join::Shelf::default();
     for (id, node) in plan.nodes.iter().enumerate() {
         logic_of(plan, node, true)?;
+        if let Operator::Recursive(recursive) = &node.operator {
+            super::recursive::check(recursive)?;
+        }
         if let Operator::Join(join) = &node.operator {
             super::join::build(plan, NodeId(id), join, &mut shelf)?;
         }
@@ -143,6 +146,13 @@ impl<'s> Renderer<'s, '_> {
                 self.stateless(&format!("WindowAssign#{}", id.0), node, wants, move |batch, _| {
                     Ok(vec![super::window_assign::assign(batch, time, &spec, &schema)?])
                 })
+            }
+            Operator::Recursive(_) => {
+                let inputs = node.inputs.iter().map(|n| self.streams[n.0].clone()).collect();
+                super::recursive::render(self.scope, self.plan, id, inputs, wants, self.runtime)?
+            }
+            Operator::RecursionInput(_) | Operator::RecursionVariable { .. } => {
+                return Err(Error::internal("a leaf of a recursion outside of it"));
             }
             Operator::Unnest(unnest) => {
                 let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
@@ -424,6 +434,9 @@ fn logic_of(
         | Operator::WindowAssign { .. }
         | Operator::Arrange { .. }
         | Operator::Unnest(_)
+        | Operator::Recursive(_)
+        | Operator::RecursionInput(_)
+        | Operator::RecursionVariable { .. }
         | Operator::Join(_) => return Ok(None),
     }))
 }

@@ -12,11 +12,14 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }
+        | Operator::RecursionInput(_)
+        | Operator::RecursionVariable { .. }
         | Operator::DeadLetters => Vec::new(),
         Operator::Calc(_)
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
         | Operator::Unnest(_)
+        | Operator::Recursive(_)
         | Operator::Union => node.inputs.iter().map(|_| None).collect(),
         Operator::SessionAssign { keys, .. }
         | Operator::SessionAggregate { keys, .. }

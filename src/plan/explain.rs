@@ -83,6 +83,9 @@ fn write_node(
     if let Some(state) = state(plan, node) {
         let _ = writeln!(text, "{indent}  | {state}");
     }
+    if let Operator::Recursive(recursive) = &node.operator {
+        super::recursion::write_inner(recursive, &node.inputs, depth + 1, text);
+    }
     for (input, route) in node.inputs.iter().zip(routes(plan, node)) {
         write_node(plan, *input, depth + 1, route.as_ref(), shown, text);
     }
@@ -215,6 +218,7 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
              the rows of one window to bound it"
                 .to_string()
         }
+        Operator::Recursive(_) => super::recursion::STATE.to_string(),
         Operator::Rank(rank) => rank_state(rank, input, &keyed(&rank.partition)),
         Operator::ChangelogNormalize { keys, .. } => format!(
             "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
@@ -295,7 +299,7 @@ pub(super) fn names(node: &Node, columns: &[usize]) -> String {
     names.join(", ")
 }
 
-fn describe(plan: &StreamPlan, node: &Node) -> String {
+pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
     let input = node.inputs.first().map(|i| plan.node(*i));
     let of = |columns: &[usize]| input.map_or_else(String::new, |i| names(i, columns));
     match &node.operator {
@@ -393,6 +397,13 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             }
             text + ")"
         }
+        Operator::Recursive(recursive) => {
+            let names: Vec<&str> = recursive.variables.iter().map(|(n, _)| n.as_str()).collect();
+            let then = if recursive.returns { "return" } else { "error" };
+            format!("Recursive([{}], limit={}, then={then})", names.join(", "), recursive.limit)
+        }
+        Operator::RecursionInput(index) => format!("RecursionInput({index})"),
+        Operator::RecursionVariable { name, .. } => format!("RecursionVariable({name})"),
         Operator::Unnest(unnest) => {
             let outer = if unnest.outer { ", outer" } else { "" };
             let count = if unnest.ordinality { ", with ordinality" } else { "" };

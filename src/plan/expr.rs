@@ -96,6 +96,11 @@ impl Expression {
         Ok(Expression { physical: renamed.data })
     }
 
+    /// An expression that is compiled already.
+    pub fn new(physical: Arc<dyn PhysicalExpr>) -> Self {
+        Expression { physical }
+    }
+
     /// The compiled expression.
     pub fn physical(&self) -> &Arc<dyn PhysicalExpr> {
         &self.physical
@@ -254,7 +259,7 @@ pub fn reject_subqueries(expr: &Expr) -> Result<()> {
     });
     if found {
         return Err(Error::sql("this subquery cannot be maintained incrementally yet")
-            .with_hint("write it as a window join, or as a view that the query joins"));
+            .with_hint("correlate it by equal columns, or write it as a join"));
     }
     Ok(())
 }

@@ -13,4 +13,5 @@ pub mod joins;
 pub mod lower;
 pub mod node;
 pub mod props;
+mod recursion;
 pub mod rowtime;

@@ -165,6 +165,19 @@ pub enum Operator {
     IntervalJoin(IntervalJoin),
     /// One row an element of arrays and maps, beside columns of the row that they are of.
     Unnest(Unnest),
+    /// Names defined by one another, to their fixed point.
+    Recursive(Box<Recursive>),
+    /// Inside of a recursion: the recursion's own input of this number.
+    RecursionInput(usize),
+    /// Inside of a recursion: what one of its names holds.
+    RecursionVariable {
+        /// Which recursion.
+        recursion: u64,
+        /// Which of its names.
+        index: usize,
+        /// The name.
+        name: String,
+    },
     /// Its input, brought to the workers by its keys and indexed by them; every join that reads the
     /// node shares the one index. Schema and changelog mode are those of the input.
     Arrange {
@@ -304,6 +317,37 @@ pub struct Unnest {
     pub ordinality: bool,
     /// Whether elements that are rows become columns.
     pub flatten: bool,
+}
+
+/// Names defined by one another, to their fixed point.
+///
+/// Of one name the output has the columns; of several it has a column that says which name a row
+/// is of, and then the columns of all names, of which those of the others are NULL.
+#[derive(Clone, Debug)]
+pub struct Recursive {
+    /// The definitions: a plan over [`Operator::RecursionInput`] and
+    /// [`Operator::RecursionVariable`] leaves, without outputs.
+    pub inner: StreamPlan,
+    /// The names, and the node of each one's definition.
+    pub variables: Vec<(String, NodeId)>,
+    /// After how many iterations to stop.
+    pub limit: u64,
+    /// Whether what is there then is the answer; otherwise it is an error.
+    pub returns: bool,
+    /// Emit once, when the inputs have ended: nobody reads the changes in between.
+    pub final_only: bool,
+}
+
+impl PartialEq for Recursive {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Node, &Node)| {
+            a.operator == b.operator && a.inputs == b.inputs && a.schema == b.schema
+        };
+        self.variables == other.variables
+            && (self.limit, self.returns) == (other.limit, other.returns)
+            && self.inner.nodes.len() == other.inner.nodes.len()
+            && self.inner.nodes.iter().zip(&other.inner.nodes).all(same)
+    }
 }
 
 /// An updating join.

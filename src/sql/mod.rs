@@ -8,6 +8,7 @@
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
 //! * [`unnest`]: UNNEST and table functions as logical nodes
 //! * [`set_operation`]: INTERSECT and EXCEPT as logical nodes
+//! * [`recursion`]: WITH RECURSIVE as logical nodes
 //! * [`context`]: the surroundings under which everything is planned
 //! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce`, `subquery` and
 //!   [`optimize`] are its parts
@@ -26,6 +27,7 @@ mod json_forms;
 pub mod optimize;
 pub mod output;
 pub mod proctime;
+pub mod recursion;
 pub mod rewrite;
 pub mod script;
 pub mod set_operation;

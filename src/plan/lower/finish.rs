@@ -231,6 +231,7 @@ impl Lowerer<'_> {
                     | Operator::Union
                     | Operator::Expand { .. }
                     | Operator::Unnest(_)
+                    | Operator::Recursive(_)
                     | Operator::GroupAggregate { .. }
                     | Operator::Arrange { .. }
                     | Operator::Join(_)
@@ -239,7 +240,11 @@ impl Lowerer<'_> {
             );
             let keeps_times = matches!(
                 self.nodes[id].operator,
-                Operator::Calc(_) | Operator::Union | Operator::Expand { .. } | Operator::Rank(_)
+                Operator::Calc(_)
+                    | Operator::Union
+                    | Operator::Expand { .. }
+                    | Operator::Unnest(_)
+                    | Operator::Rank(_)
             );
             if timed[id] || !keeps_times {
                 self.nodes[id].inputs.iter().for_each(|input| timed[input.0] = true);
@@ -252,6 +257,9 @@ impl Lowerer<'_> {
             let bounded = self.nodes[id].props.bounded;
             if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
                 *final_only = bounded && !seen_between[id];
+            }
+            if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
+                recursive.final_only = bounded && !seen_between[id];
             }
             if let Operator::Rank(rank) = &mut self.nodes[id].operator {
                 rank.final_only = bounded && !seen_between[id] && !timed[id] && !rank.first_by_time;

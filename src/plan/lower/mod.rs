@@ -6,6 +6,7 @@ mod finish;
 mod interval_join;
 mod join;
 mod rank;
+mod recursion;
 mod regular_join;
 mod set_operation;
 mod top_n;
@@ -27,6 +28,7 @@ use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
+use crate::sql::recursion::{RecursiveNode, WorkTable};
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
 use crate::sql::unnest::UnnestNode;
@@ -146,13 +148,19 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::EmptyRelation(e) => {
                 let rows = usize::from(e.produce_one_row);
                 let schema = Arc::new(e.schema.as_arrow().clone());
-                let batch = crate::batch::rows_without_columns(schema, rows)?;
+                let batch = match rows {
+                    0 => RecordBatch::new_empty(schema),
+                    rows => crate::batch::rows_without_columns(schema, rows)?,
+                };
                 Ok(self.values(batch))
             }
             LogicalPlan::Values(v) => self.constant_rows(&v.values, &v.schema),
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
             LogicalPlan::Extension(Extension { node }) => {
+                if let Some(recursive) = node.as_any().downcast_ref::<RecursiveNode>() {
+                    return self.recursive(recursive);
+                }
                 if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
                     return self.unnest(unnest, None);
                 }
@@ -174,6 +182,9 @@ impl<'a> Lowerer<'a> {
         let schema = Arc::new(scan.projected_schema.as_arrow().clone());
         if let Some(system) = source.downcast_ref::<SystemTable>() {
             return self.system_table(system, scan, schema);
+        }
+        if let Some(work) = source.downcast_ref::<WorkTable>() {
+            return self.recursion_variable(work, scan.projection.as_deref(), schema);
         }
         let Some(table) = source.downcast_ref::<StreamTable>() else {
             return Err(Error::internal(format!("table {} has no source", scan.table_name)));
@@ -451,7 +462,6 @@ fn describe(plan: &LogicalPlan) -> String {
     match plan {
         LogicalPlan::Unnest(_) => "UNNEST".into(),
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
-        LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE".into(),
         other => {
             let text = other.display().to_string();
             text.split(':').next().unwrap_or("this operation").to_string()
