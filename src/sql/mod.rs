@@ -6,6 +6,7 @@
 //! * [`settings`]: `SET 'key' = 'value'`
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
+//! * [`temporal`]: `FOR SYSTEM_TIME AS OF`
 //! * [`unnest`]: UNNEST and table functions as logical nodes
 //! * [`set_operation`]: INTERSECT and EXCEPT as logical nodes
 //! * [`recursion`]: WITH RECURSIVE as logical nodes
@@ -24,6 +25,7 @@ pub mod dialect;
 pub mod functions;
 pub mod interval;
 mod json_forms;
+pub mod named_windows;
 pub mod optimize;
 pub mod output;
 pub mod proctime;
@@ -33,6 +35,7 @@ pub mod script;
 pub mod set_operation;
 pub mod settings;
 mod subquery;
+pub mod temporal;
 #[cfg(test)]
 mod tests;
 pub mod types;
