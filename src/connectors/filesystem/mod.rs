@@ -128,6 +128,26 @@ fn check_changelog_mode(table: &TableDef, format: &str) -> Result<()> {
     Ok(())
 }
 
+/// A key whose row can move to another directory would leave a deletion there that comes at any
+/// time.
+fn check_key(table: &TableDef) -> Result<()> {
+    let is_outside = |name: &&String| !table.primary_key.contains(name);
+    let outside = table.partitioned_by.iter().find(is_outside);
+    match outside {
+        Some(name)
+            if !table.primary_key.is_empty() && changelog_mode(table) != ChangelogMode::Append =>
+        {
+            let message = format!(
+                "table '{}': the rows of a key must stay in one partition, but '{name}' is not in \
+                 the PRIMARY KEY",
+                table.name
+            );
+            Err(Options::of(table).error(message).with_hint("add it to the key"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Checks what is the same for sources and sinks: a table may be both.
 fn validate(table: &TableDef) -> Result<()> {
     let options = Options::of(table);
@@ -145,6 +165,7 @@ fn validate(table: &TableDef) -> Result<()> {
         },
     )?;
     check_changelog_mode(table, format)?;
+    check_key(table)?;
     listing::validate(options.required("path")?, options.get("source.path.regex-pattern"))
         .map_err(|error| match &table.location {
             Some(location) => error.at(location.clone()),
