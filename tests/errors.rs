@@ -96,6 +96,24 @@ const CASES: &[(&str, &[&str])] = &[
         &["job.sql:2:", "TUMBLE"],
     ),
     ("SELECT * FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(ts)));", &["job.sql:2:"]),
+    // Subqueries and set operations.
+    ("SELECT id, (SELECT id FROM t) AS x FROM t;", &["job.sql:2:", "more than one row", "MAX"]),
+    (
+        "SELECT id FROM t AS a WHERE id = (SELECT b.id FROM t AS b WHERE b.name = a.name);",
+        &["job.sql:2:", "more than one row", "PRIMARY KEY"],
+    ),
+    (
+        "SELECT id FROM t AS a WHERE id > (SELECT MAX(b.id) FROM t AS b WHERE b.price > a.price);",
+        &["job.sql:2:", "subquery", "equal columns"],
+    ),
+    (
+        "SELECT id FROM t AS a WHERE EXISTS (SELECT COUNT(*) FROM t AS b WHERE b.id = a.id \
+         HAVING COUNT(*) > 1);",
+        &["job.sql:2:", "HAVING"],
+    ),
+    ("SELECT id FROM t WHERE id IN (SELECT id, name FROM t);", &["job.sql:2:", "one column"]),
+    ("SELECT id FROM t EXCEPT SELECT id, name FROM t;", &["job.sql:2:", "columns"]),
+    ("SELECT id FROM t INTERSECT SELECT ARRAY[id] FROM t;", &["job.sql:2:", "INTERSECT", "id"]),
 ];
 
 #[test]

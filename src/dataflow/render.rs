@@ -8,6 +8,7 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use timely::container::NoopBuilder;
 use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::OutputBuilder;
@@ -258,7 +259,9 @@ impl<'s> Renderer<'s, '_> {
                 input.for_each(|cap, data| {
                     let batch = std::mem::take(data);
                     let Some(time) = cap.retain_least(0) else { return };
-                    match batch.rows().clone().with_schema(Arc::clone(&schema)) {
+                    let count = RecordBatchOptions::new().with_row_count(Some(batch.len()));
+                    let columns = batch.rows().columns().to_vec();
+                    match RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &count) {
                         Ok(rows) => {
                             let mut batch = batch.with_rows(rows);
                             output.session_with_builder(&time).give_container(&mut batch);
@@ -292,7 +295,7 @@ impl<'s> Renderer<'s, '_> {
     }
 
     /// Constant rows, at the epoch, from the first worker.
-    fn values(&self, rows: arrow::array::RecordBatch) -> Rows<'s> {
+    fn values(&self, rows: RecordBatch) -> Rows<'s> {
         let mut builder = OperatorBuilder::new("Values".to_string(), self.scope);
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
@@ -400,19 +403,17 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
-        Operator::ChangelogNormalize { .. } => {
-            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
-        }
         Operator::IntervalJoin(join) => {
             let logic = super::interval_join::build(node, join, input(0), input(1));
             ("IntervalJoin", Box::new(logic))
         }
         Operator::SetOperation { kind, all } => {
-            let resolution = node.settings.time_resolution;
-            let logic = super::set_operation::SetOperation::new(*kind, *all, output, resolution);
-            ("SetOperation", Box::new(logic))
+            ("SetOperation", super::set_operation::build(*kind, *all, node))
         }
         Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::ChangelogNormalize { .. } => {
+            ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
+        }
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }

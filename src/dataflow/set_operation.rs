@@ -17,10 +17,17 @@ use super::logic::{Emitted, StatefulLogic};
 use crate::batch::UpdateBatch;
 use crate::error::Result;
 use crate::limits::CHANGES_PER_BATCH_MAX;
+use crate::plan::node::Node;
 use crate::sql::set_operation::SetKind;
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
 use crate::time::{EventTime, Resolution};
+
+/// The logic of the set operation `node`.
+pub fn build(kind: SetKind, all: bool, node: &Node) -> Box<dyn StatefulLogic> {
+    let output = Arc::clone(&node.schema);
+    Box::new(SetOperation::new(kind, all, output, node.settings.time_resolution))
+}
 
 /// The logic of a set operation.
 pub struct SetOperation {

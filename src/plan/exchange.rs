@@ -32,8 +32,8 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::WindowRank(rank) => {
             vec![by_keys(plan, node, &rank.partition, &[rank.start, rank.end])]
         }
-        Operator::ChangelogNormalize { keys, .. } => vec![Some(Route::Hash(keys.clone()))],
         Operator::Rank(rank) => vec![by_keys(plan, node, &rank.partition, &[])],
+        Operator::ChangelogNormalize { keys, .. } => vec![Some(Route::Hash(keys.clone()))],
         Operator::WindowJoin(join) => {
             let side = |window: (usize, usize), keys: &[usize]| {
                 let columns =

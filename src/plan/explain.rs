@@ -112,9 +112,13 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         let _ = write!(text, " key=[{}]", names(node, key));
     }
     let time = match (&node.operator, node.props.window.pair()) {
-        (Operator::GroupAggregate { .. } | Operator::SetOperation { .. }, _)
-        | (Operator::ChangelogNormalize { .. }, _)
-        | (Operator::Rank(Rank { first_by_time: false, .. }), _) => {
+        (
+            Operator::GroupAggregate { .. }
+            | Operator::SetOperation { .. }
+            | Operator::ChangelogNormalize { .. }
+            | Operator::Rank(Rank { first_by_time: false, .. }),
+            _,
+        ) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
         (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
@@ -146,11 +150,11 @@ fn has_state(node: &Node) -> bool {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
-            | Operator::ChangelogNormalize { .. }
             | Operator::IntervalJoin(_)
             | Operator::Join(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. }
     )
 }
 
@@ -203,11 +207,6 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::WindowJoin(join) => {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
         }
-        Operator::ChangelogNormalize { keys, .. } => format!(
-            "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
-             deletions take rows out",
-            keyed(keys)
-        ),
         Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
         Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
         Operator::Join(join) => super::joins::join_state(plan, node, join)?,
@@ -217,6 +216,11 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
                 .to_string()
         }
         Operator::Rank(rank) => rank_state(rank, input, &keyed(&rank.partition)),
+        Operator::ChangelogNormalize { keys, .. } => format!(
+            "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
+             deletions take rows out",
+            keyed(keys)
+        ),
         _ => return None,
     })
 }

@@ -242,7 +242,7 @@ pub fn reject_subqueries(expr: &Expr) -> Result<()> {
     });
     if found {
         return Err(Error::sql("this subquery cannot be maintained incrementally yet")
-            .with_hint("write it as a window join, or as a view that the query joins"));
+            .with_hint("correlate it by equal columns, or write it as a join"));
     }
     Ok(())
 }

@@ -161,13 +161,6 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
-    /// The collection that a log of changes adds up to: at most one row a key.
-    ChangelogNormalize {
-        /// The primary key.
-        keys: Vec<usize>,
-        /// Whether the log says what a key's row is now, so that nothing is out of place in it.
-        upsert: bool,
-    },
     /// Rows of two append-only inputs whose times bound one another.
     IntervalJoin(IntervalJoin),
     /// One row an element of arrays and maps, beside columns of the row that they are of.
@@ -190,6 +183,13 @@ pub enum Operator {
     },
     /// Rows of each partition ranked; those with `from <= rank <= to` kept.
     Rank(Rank),
+    /// The collection that a log of changes adds up to: at most one row a key.
+    ChangelogNormalize {
+        /// The primary key.
+        keys: Vec<usize>,
+        /// Whether the log says what a key's row is now, so that nothing is out of place in it.
+        upsert: bool,
+    },
 }
 
 /// Reads a table.

@@ -8,11 +8,12 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Interval, ObjectNamePart, Select, SelectItem,
-    TableFactor, TableWithJoins, Value, VisitMut, VisitorMut,
+    FunctionArgExpr, FunctionArguments, Ident, Interval, ObjectNamePart, Query, Select, SelectItem,
+    SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
+use datafusion::sql::sqlparser::parser::Parser;
 
-use super::dialect::{call, cast, string};
+use super::dialect::{DIALECT, call, cast, string};
 use super::interval::{interval_months, interval_ms};
 use super::proctime;
 use super::window_tvf::window_name;
@@ -26,6 +27,23 @@ struct Rewriter;
 
 impl VisitorMut for Rewriter {
     type Break = ();
+
+    /// `NOT (a, b) IN ..` as one, before its inside is rewritten.
+    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
+        if let Expr::UnaryOp { op: UnaryOperator::Not, expr: inner } = expr {
+            let mut at = inner.as_mut();
+            while let Expr::Nested(deeper) = at {
+                at = deeper;
+            }
+            if let Expr::InSubquery { expr: items, negated, .. } = at
+                && matches!(items.as_ref(), Expr::Tuple(_))
+            {
+                *negated = !*negated;
+                *expr = at.clone();
+            }
+        }
+        ControlFlow::Continue(())
+    }
 
     fn post_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
         if let Some(new) = rewritten(expr) {
@@ -168,6 +186,10 @@ fn has_nested_join(from: &[TableWithJoins]) -> bool {
 fn rewritten(expr: &mut Expr) -> Option<Expr> {
     match expr {
         Expr::Function(function) => function_rewritten(function),
+        Expr::InSubquery { expr: row, subquery, negated } => match row.as_ref() {
+            Expr::Tuple(items) => row_in(items, subquery, *negated),
+            _ => None,
+        },
         Expr::Floor { expr, field: CeilFloorKind::DateTimeField(unit) } => floor(expr, unit),
         Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(unit) } => ceil(expr, unit),
         Expr::Interval(interval) if interval.last_field.is_some() => {
@@ -191,6 +213,41 @@ fn rewritten(expr: &mut Expr) -> Option<Expr> {
         },
         _ => None,
     }
+}
+
+/// `(a, b) [NOT] IN (query)`: whether there is a row, or none, that equals; to `NOT IN` a pair that
+/// is NULL may equal.
+fn row_in(items: &[Expr], subquery: &Query, negated: bool) -> Option<Expr> {
+    let names: Vec<String> = (0..items.len()).map(|at| format!("`__row_in_{at}`")).collect();
+    let text = format!("SELECT 1 FROM (SELECT 1) AS `__row_in` ({})", names.join(", "));
+    let mut parser = Parser::new(&DIALECT).try_with_sql(&text).ok()?;
+    let mut exists = parser.parse_query().ok()?;
+    let SetExpr::Select(select) = exists.body.as_mut() else { return None };
+    let TableFactor::Derived { subquery: rows, .. } = &mut select.from.first_mut()?.relation else {
+        return None;
+    };
+    **rows = subquery.clone();
+    let nested = |expr: Expr| Expr::Nested(Box::new(expr));
+    let binary = |left: Expr, op, right: Expr| Expr::BinaryOp {
+        left: Box::new(left),
+        op,
+        right: Box::new(right),
+    };
+    let pairs = items.iter().enumerate().map(|(at, item)| {
+        let column = Expr::Identifier(Ident::with_quote('`', format!("__row_in_{at}")));
+        let equal = binary(column.clone(), BinaryOperator::Eq, nested(item.clone()));
+        if !negated {
+            return equal;
+        }
+        let unknown = binary(
+            Expr::IsNull(Box::new(column)),
+            BinaryOperator::Or,
+            Expr::IsNull(Box::new(nested(item.clone()))),
+        );
+        nested(binary(equal, BinaryOperator::Or, unknown))
+    });
+    select.selection = pairs.reduce(|all, pair| binary(all, BinaryOperator::And, pair));
+    Some(Expr::Exists { subquery: exists, negated })
 }
 
 /// `items[2].n`: behind a subscript the planner takes names of fields as strings alone.

@@ -7,19 +7,21 @@
 //! scalar subquery that is not provably a single row is refused. Called by [`super::optimize`]
 //! before any rule runs.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, ScalarValue};
+use datafusion::common::{Column, DFSchema, JoinType, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
-use datafusion::functions_aggregate::expr_fn::{count, max};
+use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::split_conjunction;
+use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, FetchType, LogicalPlan, LogicalPlanBuilder, Operator,
-    Subquery, lit, not, when,
+    Aggregate, BinaryExpr, Expr, ExprSchemable, FetchType, LogicalPlan, LogicalPlanBuilder,
+    Operator, Subquery, lit, not,
 };
+use datafusion::optimizer::decorrelate::PullUpCorrelatedExpr;
 
 use super::context::stream_table;
 use crate::error::Error;
@@ -40,22 +42,99 @@ pub fn prepare(plan: LogicalPlan) -> Result<LogicalPlan> {
                 Ok(Transformed::yes(LogicalPlan::Filter(filter)))
             }
             LogicalPlan::Projection(projection) => {
-                let schema = Arc::clone(projection.input.schema());
-                let mut rewriter = Rewriter { schema: &schema, aliases: &mut aliases };
-                let names = NamePreserver::new_for_projection();
-                let columns = projection.expr.into_iter().map(|expr| {
-                    let name = names.save(&expr);
-                    Ok(name.restore(counted(rewriter.value(expr)?)?))
-                });
-                let columns = columns.collect::<Result<Vec<_>>>()?;
                 let input = Arc::unwrap_or_clone(projection.input);
-                let plan = LogicalPlanBuilder::from(input).project(columns)?.build()?;
-                Ok(Transformed::yes(plan))
+                projected(input, projection.expr, &mut aliases).map(Transformed::yes)
+            }
+            LogicalPlan::Aggregate(aggregate) => {
+                aggregated(aggregate, &mut aliases).map(Transformed::yes)
             }
             other => Ok(Transformed::yes(other)),
         }
     })?;
     Ok(transformed.data)
+}
+
+/// A projection with its `EXISTS` and `IN` as marks of joins: the library does so in filters alone.
+fn projected(
+    mut input: LogicalPlan,
+    columns: Vec<Expr>,
+    aliases: &mut usize,
+) -> Result<LogicalPlan> {
+    let schema = Arc::clone(input.schema());
+    let names = NamePreserver::new_for_projection();
+    let mut marked = Vec::with_capacity(columns.len());
+    for expr in columns {
+        let name = names.save(&expr);
+        let expr = Rewriter { schema: &schema, aliases }.value(expr)?;
+        let expr = expr.transform_up(|expr| {
+            let Expr::Exists(of) = &expr else { return Ok(Transformed::no(expr)) };
+            *aliases += 1;
+            Ok(match mark(&input, &of.subquery.subquery, &format!("__exists_{aliases}"))? {
+                Some((joined, found)) => {
+                    input = joined;
+                    Transformed::yes(if of.negated { not(found) } else { found })
+                }
+                None => Transformed::no(expr),
+            })
+        })?;
+        marked.push(name.restore(expr.data));
+    }
+    LogicalPlanBuilder::from(input).project(marked)?.build()
+}
+
+/// `outer` with a column that says whether `subquery` has rows for it; `None` if the correlation
+/// cannot be pulled out of the subquery.
+fn mark(
+    outer: &LogicalPlan,
+    subquery: &LogicalPlan,
+    alias: &str,
+) -> Result<Option<(LogicalPlan, Expr)>> {
+    let mut pull_up = PullUpCorrelatedExpr::new().with_exists_sub_query(true);
+    let inner = subquery.clone().rewrite(&mut pull_up)?.data;
+    if !pull_up.can_pull_up {
+        return Ok(None);
+    }
+    let inner = LogicalPlanBuilder::from(inner).alias(alias)?.build()?;
+    let own: BTreeSet<&Column> = pull_up.correlated_subquery_cols_map.values().flatten().collect();
+    let condition = conjunction(pull_up.join_filters.clone()).unwrap_or_else(|| lit(true));
+    let condition = condition.transform_up(|expr| match expr {
+        Expr::Column(column) if own.contains(&column) => {
+            Ok(Transformed::yes(Expr::Column(Column::new(Some(alias), column.name))))
+        }
+        other => Ok(Transformed::no(other)),
+    })?;
+    let joined = LogicalPlanBuilder::from(outer.clone())
+        .join_on(inner, JoinType::LeftMark, [condition.data])?
+        .build()?;
+    Ok(Some((joined, Expr::Column(Column::new(Some(alias), "mark")))))
+}
+
+/// Subqueries in the arguments of an aggregate become columns of its input.
+fn aggregated(aggregate: Aggregate, aliases: &mut usize) -> Result<LogicalPlan> {
+    let input = Arc::unwrap_or_clone(aggregate.input);
+    let mut columns: Vec<Expr> = input.schema().columns().into_iter().map(Expr::Column).collect();
+    let names = NamePreserver::new_for_projection();
+    let mut lifted = |expr: Expr| {
+        let name = names.save(&expr);
+        let expr = expr.transform_up(|expr| {
+            if !is_subquery(&expr) {
+                return Ok(Transformed::no(expr));
+            }
+            *aliases += 1;
+            let column = format!("__subquery_{aliases}");
+            columns.push(expr.alias(&column));
+            Ok(Transformed::yes(Expr::Column(Column::new_unqualified(column))))
+        })?;
+        Ok(name.restore(expr.data))
+    };
+    let groups = aggregate.group_expr.into_iter().map(&mut lifted).collect::<Result<Vec<_>>>()?;
+    let calls = aggregate.aggr_expr.into_iter().map(&mut lifted).collect::<Result<Vec<_>>>()?;
+    let input = projected(input, columns, aliases)?;
+    LogicalPlanBuilder::from(input).aggregate(groups, calls)?.build()
+}
+
+fn is_subquery(expr: &Expr) -> bool {
+    matches!(expr, Expr::InSubquery(_) | Expr::Exists(_) | Expr::ScalarSubquery(_))
 }
 
 fn has_subquery(expr: &Expr) -> bool {
@@ -185,24 +264,6 @@ fn exists(plan: LogicalPlan) -> Expr {
     Expr::Exists(Exists { subquery: subquery_of(plan), negated: false })
 }
 
-/// `EXISTS` as a count: outside of conditions nothing but scalar subqueries is joined.
-fn counted(expr: Expr) -> Result<Expr> {
-    let transformed = expr.transform_up(|expr| {
-        let Expr::Exists(Exists { subquery, negated }) = expr else {
-            return Ok(Transformed::no(expr));
-        };
-        let plan = Arc::unwrap_or_clone(subquery.subquery);
-        let none: [Expr; 0] = [];
-        let plan = LogicalPlanBuilder::from(plan)
-            .aggregate(none, [count(lit(1_i64)).alias("__count")])?
-            .build()?;
-        let rows = Expr::ScalarSubquery(subquery_of(plan));
-        let zero = lit(0_i64);
-        Ok(Transformed::yes(if negated { rows.eq(zero) } else { rows.gt(zero) }))
-    })?;
-    Ok(transformed.data)
-}
-
 struct Rewriter<'a> {
     /// The columns of the query around the subqueries.
     schema: &'a DFSchema,
@@ -312,11 +373,32 @@ impl Rewriter<'_> {
             true => {
                 let null = exists(filtered(&parts.plan, parts.value.is_null())?);
                 let unknown = null.or(of.expr.is_null().and(exists(parts.plan)));
+                // Each subquery once: every mention becomes a join.
                 let nothing = Expr::Literal(ScalarValue::Boolean(None), None);
-                when(found, lit(true)).when(unknown, nothing).otherwise(lit(false))?
+                found.or(unknown.and(nothing))
             }
         };
         Ok(if of.negated { not(found) } else { found })
+    }
+
+    /// The rows below the last projection of a correlated subquery, and what is projected: what
+    /// they are compared with is pulled up from there, as the correlation is. Names of columns that
+    /// the outer query has as well would be taken for its own.
+    fn under_projection(&self, of: &InSubquery) -> Option<(LogicalPlan, Expr)> {
+        if of.subquery.outer_ref_columns.is_empty() {
+            return None;
+        }
+        let mut plan = of.subquery.subquery.as_ref();
+        while let LogicalPlan::Distinct(distinct) = plan {
+            plan = distinct.input();
+        }
+        let LogicalPlan::Projection(projection) = plan else { return None };
+        let taken = |c: &&Column| projection.input.schema().has_column(c);
+        if of.expr.column_refs().iter().any(taken) {
+            return None;
+        }
+        let value = projection.expr.first()?.clone().unalias();
+        Some((projection.input.as_ref().clone(), value))
     }
 
     /// What an `IN` compares; `None` if the left side is itself of an outer query.
@@ -324,11 +406,18 @@ impl Rewriter<'_> {
         if of.expr.contains_outer() || has_subquery(&of.expr) {
             return Ok(None);
         }
-        *self.aliases += 1;
-        let plan = LogicalPlanBuilder::from(of.subquery.subquery.as_ref().clone())
-            .alias(format!("__in_{}", self.aliases))?
-            .build()?;
-        let value = Expr::Column(Column::from(plan.schema().qualified_field(0)));
+        let plan = of.subquery.subquery.as_ref();
+        let (plan, value) = match self.under_projection(of) {
+            Some(found) => found,
+            None => {
+                *self.aliases += 1;
+                let plan = LogicalPlanBuilder::from(plan.clone())
+                    .alias(format!("__in_{}", self.aliases))?
+                    .build()?;
+                let value = Expr::Column(Column::from(plan.schema().qualified_field(0)));
+                (plan, value)
+            }
+        };
         let outer = of.expr.as_ref().clone().transform_up(|expr| match expr {
             Expr::Column(column) => {
                 let field = Arc::clone(self.schema.qualified_field_from_column(&column)?.1);
@@ -342,9 +431,9 @@ impl Rewriter<'_> {
 }
 
 struct Parts {
-    /// The subquery under a name of its own.
+    /// The rows of the subquery.
     plan: LogicalPlan,
-    /// Its column.
+    /// Its value.
     value: Expr,
     /// The left side, seen from the subquery.
     outer: Expr,
@@ -352,7 +441,13 @@ struct Parts {
     nullable: bool,
 }
 
+/// One filter, not one above another: the library loses the correlation of the lower one.
 fn filtered(plan: &LogicalPlan, predicate: Expr) -> Result<LogicalPlan> {
+    if let LogicalPlan::Filter(below) = plan {
+        let both = below.predicate.clone().and(predicate);
+        let input = below.input.as_ref().clone();
+        return LogicalPlanBuilder::from(input).filter(both)?.build();
+    }
     LogicalPlanBuilder::from(plan.clone()).filter(predicate)?.build()
 }
 

@@ -1,1 +1,1 @@
-SELECT product FROM orders UNION SELECT customer FROM orders
+SELECT dept FROM staff UNION SELECT dept FROM depts

@@ -54,6 +54,7 @@ fn source_nodes(
     let rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
     let mut props = Props { unique_key: None, rowtimes, ..template.props.clone() };
     props.distribution = Distribution::Any;
+    props.rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
     let columns = Arc::clone(&scan.columns);
     let keys = scan.changes.as_ref().map(|c| c.keys.clone()).unwrap_or_default();
     let upsert = scan.changes.as_ref().is_some_and(|c| c.upserts.is_some());

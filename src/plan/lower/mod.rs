@@ -146,7 +146,10 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::EmptyRelation(e) => {
                 let rows = usize::from(e.produce_one_row);
                 let schema = Arc::new(e.schema.as_arrow().clone());
-                let batch = crate::batch::rows_without_columns(schema, rows)?;
+                let batch = match rows {
+                    0 => RecordBatch::new_empty(schema),
+                    rows => crate::batch::rows_without_columns(schema, rows)?,
+                };
                 Ok(self.values(batch))
             }
             LogicalPlan::Values(v) => self.constant_rows(&v.values, &v.schema),

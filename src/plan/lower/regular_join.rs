@@ -5,7 +5,7 @@
 use std::sync::Arc;
 
 use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
-use datafusion::common::{JoinType, NullEquality};
+use datafusion::common::{JoinType, NullEquality, ScalarValue};
 use datafusion::logical_expr::{Expr, Join as LogicalJoin, Operator as BinaryOperator};
 use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::expressions::{BinaryExpr, is_not_null, is_null};
@@ -36,6 +36,8 @@ impl Lowerer<'_> {
         mut left: Side,
         mut right: Side,
     ) -> Result<NodeId> {
+        left.node = self.with_a_column(left.node)?;
+        right.node = self.with_a_column(right.node)?;
         let mut filter =
             self.join_filter(join, (left.node, left.width), (right.node, right.width))?;
         if join.null_aware && left.keys.len() == 1 && filter.is_none() {
@@ -49,6 +51,16 @@ impl Lowerer<'_> {
         let node = self.join_of(join.join_type, &left, &right, nulls, filter)?;
         let schema = Arc::new(join.schema.as_arrow().clone());
         self.calc(node, None, all_columns(&self.schema(node)), schema)
+    }
+
+    /// A row that is stored has a column.
+    fn with_a_column(&mut self, node: NodeId) -> Result<NodeId> {
+        if !self.schema(node).fields().is_empty() {
+            return Ok(node);
+        }
+        let schema = Schema::new(vec![Field::new("$row", DataType::Int32, false)]);
+        let column = Expression::literal(ScalarValue::Int32(Some(0)));
+        self.calc(node, None, vec![column], Arc::new(schema))
     }
 
     /// The operator: its columns are those that the sides had before keys were appended.

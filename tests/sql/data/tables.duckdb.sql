@@ -44,3 +44,19 @@ WITH numbered AS (
 )
 SELECT id, k, v, ts, n, epoch_ms(CAST(greatest(epoch_ms(ts), coalesce(f, -9000000000000)) AS BIGINT)) AS time
 FROM with_frontier;
+
+-- Tables of joins and subqueries: staff is a changelog, of which the last change of a key counts.
+CREATE VIEW staff AS
+SELECT id, name, dept, boss, pay FROM (
+  SELECT *, row_number() OVER () AS place
+  FROM read_json('data/staff.jsonl', format = 'newline_delimited', columns = {
+    op: 'VARCHAR', id: 'BIGINT', name: 'VARCHAR', dept: 'BIGINT', boss: 'BIGINT', pay: 'INTEGER',
+    ts: 'TIMESTAMP_MS'})
+  WHERE op <> '-U')
+QUALIFY row_number() OVER (PARTITION BY id ORDER BY place DESC) = 1 AND op <> '-D';
+CREATE VIEW depts AS
+SELECT * FROM read_json('data/depts.jsonl', format = 'newline_delimited', columns = {
+  dept: 'BIGINT', title: 'VARCHAR', cap: 'INTEGER', ts: 'TIMESTAMP_MS'});
+CREATE VIEW tasks AS
+SELECT * FROM read_json('data/tasks.jsonl', format = 'newline_delimited', columns = {
+  task: 'BIGINT', staff: 'BIGINT', hours: 'INTEGER', tag: 'VARCHAR', ts: 'TIMESTAMP_MS'});

@@ -1,0 +1,1 @@
+SELECT dept FROM depts EXCEPT SELECT dept FROM staff

@@ -1,0 +1,2 @@
+SELECT s.name FROM staff AS s WHERE EXISTS (SELECT 1 FROM tasks AS t WHERE t.staff = s.id AND
+  t.tag = 'a')

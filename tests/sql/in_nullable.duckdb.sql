@@ -1,0 +1,1 @@
+SELECT name FROM staff WHERE dept IN (SELECT dept FROM depts)

@@ -1,0 +1,20 @@
+-- IN and EXISTS as values.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+CREATE TABLE depts (
+  dept BIGINT, title STRING, cap INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/depts.jsonl', 'format' = 'json');
+
+CREATE TABLE tasks (
+  task BIGINT, staff BIGINT, hours INT, tag STRING, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/tasks.jsonl', 'format' = 'json');
+
+SELECT s.name, s.dept IN (SELECT dept FROM depts) AS known, EXISTS (SELECT 1 FROM tasks AS t
+  WHERE t.staff = s.id) AS busy FROM staff AS s;

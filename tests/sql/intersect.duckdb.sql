@@ -1,0 +1,1 @@
+SELECT dept FROM staff INTERSECT SELECT dept FROM depts

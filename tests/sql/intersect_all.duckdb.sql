@@ -1,0 +1,1 @@
+SELECT dept FROM staff INTERSECT ALL SELECT dept FROM depts

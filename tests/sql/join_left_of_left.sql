@@ -1,0 +1,22 @@
+-- Outer joins one behind the other.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+CREATE TABLE depts (
+  dept BIGINT, title STRING, cap INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/depts.jsonl', 'format' = 'json');
+
+CREATE TABLE tasks (
+  task BIGINT, staff BIGINT, hours INT, tag STRING, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/tasks.jsonl', 'format' = 'json');
+
+SELECT s.name, d.title, t.task
+FROM staff AS s
+LEFT JOIN depts AS d ON s.dept = d.dept
+LEFT JOIN tasks AS t ON t.staff = s.id AND t.hours = d.cap;

@@ -1,0 +1,1 @@
+SELECT COUNT(*) AS n FROM staff AS s CROSS JOIN depts AS d

@@ -1,0 +1,3 @@
+SELECT a.name, b.name AS other
+FROM staff AS a
+JOIN staff AS b ON a.dept = b.dept AND a.pay = b.pay AND a.id <> b.id

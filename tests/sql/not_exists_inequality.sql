@@ -1,0 +1,10 @@
+-- NOT EXISTS by an inequality alone: the best paid.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+SELECT s.name, s.pay FROM staff AS s WHERE NOT EXISTS (SELECT 1 FROM staff AS o WHERE o.pay >
+  s.pay);

@@ -1,0 +1,1 @@
+SELECT name FROM staff WHERE 40 NOT IN (SELECT dept FROM depts WHERE dept IS NOT NULL)

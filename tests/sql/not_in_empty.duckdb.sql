@@ -1,0 +1,1 @@
+SELECT name, dept FROM staff WHERE dept NOT IN (SELECT dept FROM depts WHERE cap > 100)

@@ -1,0 +1,1 @@
+SELECT name FROM staff WHERE dept NOT IN (SELECT dept FROM depts)

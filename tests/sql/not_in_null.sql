@@ -1,0 +1,14 @@
+-- NOT IN over a column with a NULL is never true.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+CREATE TABLE depts (
+  dept BIGINT, title STRING, cap INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/depts.jsonl', 'format' = 'json');
+
+SELECT name FROM staff WHERE dept NOT IN (SELECT dept FROM depts);

@@ -1,0 +1,9 @@
+-- Rows compared with rows.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+SELECT name FROM staff WHERE (dept, pay) IN (SELECT dept, MAX(pay) FROM staff GROUP BY dept);

@@ -1,0 +1,1 @@
+SELECT name, dept, boss FROM staff WHERE (dept, boss) NOT IN (SELECT dept, cap FROM depts)

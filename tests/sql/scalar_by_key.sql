@@ -1,0 +1,15 @@
+-- A scalar subquery that the primary key makes single.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+CREATE TABLE tasks (
+  task BIGINT, staff BIGINT, hours INT, tag STRING, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/tasks.jsonl', 'format' = 'json');
+
+SELECT t.task, (SELECT s.name FROM staff AS s WHERE s.id = t.staff) AS name FROM tasks AS t WHERE
+  t.hours > 3;

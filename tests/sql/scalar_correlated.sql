@@ -1,0 +1,14 @@
+-- A correlated scalar aggregate: NULL without rows.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+CREATE TABLE depts (
+  dept BIGINT, title STRING, cap INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/depts.jsonl', 'format' = 'json');
+
+SELECT d.title, (SELECT MAX(s.pay) FROM staff AS s WHERE s.dept = d.dept) AS most FROM depts AS d;

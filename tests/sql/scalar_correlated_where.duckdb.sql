@@ -1,0 +1,2 @@
+SELECT s.name, s.pay FROM staff AS s WHERE s.pay >= (SELECT AVG(o.pay) FROM staff AS o WHERE
+  o.dept = s.dept)

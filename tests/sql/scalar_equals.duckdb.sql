@@ -1,0 +1,1 @@
+SELECT name, pay FROM staff WHERE pay = (SELECT MAX(pay) FROM staff)

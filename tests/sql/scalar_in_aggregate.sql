@@ -1,0 +1,9 @@
+-- A scalar subquery inside of an aggregate.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+SELECT dept, SUM(pay - (SELECT MIN(pay) FROM staff)) AS above FROM staff GROUP BY dept;

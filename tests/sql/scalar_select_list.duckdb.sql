@@ -1,0 +1,1 @@
+SELECT title, (SELECT COUNT(*) FROM staff) AS everyone FROM depts

@@ -1,0 +1,2 @@
+SELECT COUNT(*) AS n, MAX(dept) AS most FROM (SELECT dept FROM staff EXCEPT ALL SELECT dept FROM
+  depts)

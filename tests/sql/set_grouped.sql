@@ -1,0 +1,15 @@
+-- An aggregate of a set operation.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+CREATE TABLE depts (
+  dept BIGINT, title STRING, cap INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/depts.jsonl', 'format' = 'json');
+
+SELECT COUNT(*) AS n, MAX(dept) AS most FROM (SELECT dept FROM staff EXCEPT ALL SELECT dept FROM
+  depts);

@@ -1,0 +1,15 @@
+-- A join of a set operation.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+CREATE TABLE depts (
+  dept BIGINT, title STRING, cap INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/depts.jsonl', 'format' = 'json');
+
+SELECT s.name, d.dept FROM staff AS s JOIN (SELECT dept FROM staff INTERSECT SELECT dept FROM
+  depts) AS d ON s.dept = d.dept;

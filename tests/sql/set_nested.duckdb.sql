@@ -1,0 +1,8 @@
+SELECT hours
+FROM tasks
+UNION SELECT cap
+FROM depts
+INTERSECT SELECT hours
+FROM tasks
+WHERE tag = 'a'
+EXCEPT SELECT 8

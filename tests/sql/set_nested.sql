@@ -1,0 +1,20 @@
+-- INTERSECT binds tighter than UNION and EXCEPT.
+
+CREATE TABLE depts (
+  dept BIGINT, title STRING, cap INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/depts.jsonl', 'format' = 'json');
+
+CREATE TABLE tasks (
+  task BIGINT, staff BIGINT, hours INT, tag STRING, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/tasks.jsonl', 'format' = 'json');
+
+SELECT hours
+FROM tasks
+UNION SELECT cap
+FROM depts
+INTERSECT SELECT hours
+FROM tasks
+WHERE tag = 'a'
+EXCEPT SELECT 8;

@@ -1,0 +1,2 @@
+SELECT COUNT(*) AS n FROM staff GROUP BY dept EXCEPT ALL SELECT COUNT(*) AS n FROM tasks GROUP BY
+  tag

@@ -1,0 +1,15 @@
+-- A set operation of updating aggregates.
+
+CREATE TABLE staff (
+  id BIGINT, name STRING, dept BIGINT, boss BIGINT, pay INT, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND,
+  PRIMARY KEY (id) NOT ENFORCED
+) WITH ('connector' = 'filesystem', 'path' = 'data/staff.jsonl', 'format' = 'changelog-json');
+
+CREATE TABLE tasks (
+  task BIGINT, staff BIGINT, hours INT, tag STRING, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '1' SECOND
+) WITH ('connector' = 'filesystem', 'path' = 'data/tasks.jsonl', 'format' = 'json');
+
+SELECT COUNT(*) AS n FROM staff GROUP BY dept EXCEPT ALL SELECT COUNT(*) AS n FROM tasks GROUP BY
+  tag;

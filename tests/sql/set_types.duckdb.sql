@@ -1,0 +1,1 @@
+SELECT dept FROM staff EXCEPT SELECT cap * 10 FROM depts

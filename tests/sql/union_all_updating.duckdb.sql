@@ -1,0 +1,1 @@
+SELECT dept FROM staff UNION ALL SELECT dept FROM depts
