@@ -25,7 +25,7 @@ use sqllogictest::{DB, DBOutput, DefaultColumnType, Runner};
 const RECORDS_MIN: usize = 1500;
 
 /// (workers, bytes of a split).
-const SHAPES: [(usize, &str); 2] = [(1, "1 mb"), (2, "200")];
+const SHAPES: [(usize, &str); 2] = [(1, "1000000"), (2, "200")];
 
 /// The engine as sqllogictest sees it: a script that grows.
 struct Engine {
