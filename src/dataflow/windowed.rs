@@ -26,7 +26,9 @@ use crate::time::{CLOSED, EventTime};
 /// What is computed of the rows of whole windows.
 pub trait WindowFunction: 'static {
     /// What it is called in dead letters.
-    fn name(&self) -> &'static str;
+    fn name(&self) -> &'static str {
+        "window"
+    }
 
     /// Column of the window's end in input `index`.
     fn window_end(&self, index: usize) -> usize;
