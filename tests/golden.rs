@@ -33,9 +33,9 @@ const LARGE: [Shape; 3] = [
 ];
 
 /// The queries of `tests/data/nexmark/queries` that run.
-const NEXMARK: [&str; 16] = [
-    "q0", "q1", "q2", "q5", "q8", "q10", "q11", "q12", "q14", "q15", "q16", "q17", "q18", "q19",
-    "q21", "q22",
+const NEXMARK: [&str; 20] = [
+    "q0", "q1", "q2", "q4", "q5", "q7", "q8", "q9", "q10", "q11", "q12", "q13", "q14", "q15",
+    "q16", "q17", "q18", "q19", "q21", "q22",
 ];
 
 struct Case {
@@ -173,6 +173,8 @@ fn shipped_jobs_give_their_goldens() {
     let goldens = [
         ("hourly_tips", "data/taxi/hourly_tips.csv"),
         ("ride_cleansing", "data/taxi/ride_cleansing.csv"),
+        ("rides_and_fares", "data/taxi/rides_and_fares.csv"),
+        ("long_ride_alerts", "data/taxi/long_ride_alerts_on_file.csv"),
         ("nexmark_hot_items", "data/nexmark/goldens/q5.csv"),
         ("nexmark_sessions", "data/nexmark/goldens/q11.csv"),
     ];
@@ -200,6 +202,9 @@ fn nexmark_queries_give_their_goldens() {
         let mut files = vec![PathBuf::from("tables.sql")];
         if name == "q12" {
             files.push(PathBuf::from("bid_proc.sql"));
+        }
+        if name == "q13" {
+            files.push(PathBuf::from("side_input.sql"));
         }
         files.push(PathBuf::from(format!("queries/{name}.sql")));
         cases.push(Case {

@@ -234,6 +234,7 @@ impl Lowerer<'_> {
                     | Operator::Unnest(_)
                     | Operator::Recursive(_)
                     | Operator::GroupAggregate { .. }
+                    | Operator::LookupJoin(_)
                     | Operator::Arrange { .. }
                     | Operator::Join(_)
                     | Operator::SetOperation { .. }

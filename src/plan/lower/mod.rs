@@ -163,6 +163,7 @@ impl<'a> Lowerer<'a> {
                 if node.as_any().is::<VersionedNode>() {
                     return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
                         .with_hint("write [LEFT] JOIN t FOR SYSTEM_TIME AS OF o.ts AS t ON .."));
+                }
                 if let Some(recursive) = node.as_any().downcast_ref::<RecursiveNode>() {
                     return self.recursive(recursive);
                 }
