@@ -13,6 +13,7 @@
 //! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
+//! * [`over`]: functions over frames; [`temporal_filter`]: filters on `NOW()`
 //! * [`join`]: updating joins over shared arrangements
 //! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
@@ -34,6 +35,7 @@ pub mod metrics;
 #[cfg(test)]
 mod oracle;
 pub mod outputs;
+pub mod over;
 pub mod rank;
 pub mod recursive;
 pub mod render;
@@ -46,8 +48,9 @@ pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
-pub mod ticks;
+pub mod temporal_filter;
 pub mod temporal_join;
+pub mod ticks;
 pub mod unnest;
 pub mod window_aggregate;
 pub mod window_assign;

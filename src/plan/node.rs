@@ -11,8 +11,10 @@ use super::aggregate::AggregateCall;
 use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::interval::IntervalJoin;
+use super::over::OverAggregate;
 use super::props::Props;
 use super::temporal::{LookupJoin, TemporalJoin};
+use super::temporal_filter::TemporalFilter;
 use crate::error::Location;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
@@ -162,6 +164,13 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
+    /// Functions over frames of ordered partitions.
+    OverAggregate(OverAggregate),
+    /// Rows while a comparison of theirs with `NOW()` holds. The inputs behind the first are
+    /// clocks.
+    TemporalFilter(TemporalFilter),
+    /// The latest event time of each batch, as a row without columns.
+    Clock,
     /// Rows of two append-only inputs whose times bound one another.
     IntervalJoin(IntervalJoin),
     /// Rows of an append-only input with another as of each row's time.

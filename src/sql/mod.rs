@@ -25,6 +25,7 @@ pub mod dialect;
 pub mod functions;
 pub mod interval;
 mod json_forms;
+pub mod named_windows;
 pub mod optimize;
 pub mod output;
 pub mod proctime;
@@ -33,8 +34,8 @@ pub mod rewrite;
 pub mod script;
 pub mod set_operation;
 pub mod settings;
-pub mod temporal;
 mod subquery;
+pub mod temporal;
 #[cfg(test)]
 mod tests;
 pub mod types;

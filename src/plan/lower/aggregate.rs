@@ -429,7 +429,7 @@ pub(super) fn field_of(expr: &Expression, schema: &SchemaRef, name: &str) -> Res
 }
 
 /// The streaming function of a call, and those of its arguments that are evaluated.
-fn function_of(call: &Call) -> Result<(AggregateFunction, &[Expr])> {
+pub(super) fn function_of(call: &Call) -> Result<(AggregateFunction, &[Expr])> {
     use AggregateFunction as F;
     let args = call.params.args.as_slice();
     let name = call.func.name().to_ascii_lowercase();
