@@ -191,8 +191,14 @@ fn explain_says_how_long_joins_keep_rows() {
             "JOIN b ON a.id = b.id AND b.ts + INTERVAL '1' SECOND > a.ts AND b.ts < a.until",
             vec!["passes until;", "passes ts + 1000 ms"],
         ),
-        ("JOIN b ON a.id = b.id AND b.ts >= a.ts", vec!["left rows are kept (unbounded", "passes ts"]),
-        ("LEFT JOIN b ON a.id = b.id AND b.ts >= a.ts", vec!["Join(Left", "unbounded: no predicate"]),
+        (
+            "JOIN b ON a.id = b.id AND b.ts >= a.ts",
+            vec!["left rows are kept (unbounded", "passes ts"],
+        ),
+        (
+            "LEFT JOIN b ON a.id = b.id AND b.ts >= a.ts",
+            vec!["Join(Left", "unbounded: no predicate"],
+        ),
         (
             "LEFT JOIN v FOR SYSTEM_TIME AS OF a.ts AS b ON a.id = b.id",
             vec!["TemporalJoin(Left, on=[id = id], asOf=ts)", "versions keyed by [id]"],
