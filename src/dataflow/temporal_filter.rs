@@ -21,7 +21,7 @@ use crate::batch::UpdateBatch;
 use crate::batch::consolidate::consolidate;
 use crate::error::{Error, Result};
 use crate::plan::node::{Node, Operator, StreamPlan};
-use crate::plan::temporal::{TemporalFilter, TimeBound};
+use crate::plan::temporal_filter::{TemporalFilter, TimeBound};
 use crate::state::column::{Column, Reading, Values};
 use crate::time::{BEGINNING, CLOSED, EventTime, LATEST};
 

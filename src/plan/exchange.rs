@@ -51,6 +51,13 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
             node.inputs.iter().map(|_| Some(Route::Single)).collect()
         }
         Operator::TemporalFilter(_) | Operator::Clock => node.inputs.iter().map(|_| None).collect(),
+        Operator::TemporalJoin(join) => {
+            vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
+        }
+        Operator::LookupJoin(join) => {
+            vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
+        }
+        Operator::MatchRecognize(matched) => vec![by_keys(plan, node, &matched.partition, &[])],
         Operator::IntervalJoin(join) => {
             vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
         }

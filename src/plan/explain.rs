@@ -165,10 +165,13 @@ fn has_state(node: &Node) -> bool {
             | Operator::OverAggregate(_)
             | Operator::TemporalFilter(_)
             | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
             | Operator::Join(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
             | Operator::ChangelogNormalize { .. }
+            | Operator::MatchRecognize(_)
     )
 }
 
@@ -226,6 +229,8 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         }
         Operator::TemporalFilter(filter) => super::over_text::filter_state(filter),
         Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
+        Operator::TemporalJoin(join) => super::temporal::state(plan, node, join),
+        Operator::LookupJoin(join) => super::temporal::lookup_state(plan, node, join),
         Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
         Operator::Join(join) => super::joins::join_state(plan, node, join)?,
         Operator::SetOperation { .. } => {
@@ -240,6 +245,9 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
              deletions take rows out",
             keyed(keys)
         ),
+        Operator::MatchRecognize(matched) => {
+            format!("state: keyed by {}, {}", keyed(&matched.partition), matched.bound())
+        }
         _ => return None,
     })
 }
@@ -412,11 +420,6 @@ pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
             }
             text + ")"
         }
-        Operator::OverAggregate(over) => {
-            super::over_text::text(over, &order_text(&over.order, of), input, of(&over.partition))
-        }
-        Operator::TemporalFilter(filter) => format!("TemporalFilter(where=[{}])", filter.text),
-        Operator::Clock => "Clock".into(),
         Operator::Recursive(recursive) => {
             let names: Vec<&str> = recursive.variables.iter().map(|(n, _)| n.as_str()).collect();
             let then = if recursive.returns { "return" } else { "error" };
@@ -424,6 +427,11 @@ pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
         }
         Operator::RecursionInput(index) => format!("RecursionInput({index})"),
         Operator::RecursionVariable { name, .. } => format!("RecursionVariable({name})"),
+        Operator::OverAggregate(over) => {
+            super::over_text::text(over, &order_text(&over.order, of), input, of(&over.partition))
+        }
+        Operator::TemporalFilter(filter) => format!("TemporalFilter(where=[{}])", filter.text),
+        Operator::Clock => "Clock".into(),
         Operator::Unnest(unnest) => {
             let outer = if unnest.outer { ", outer" } else { "" };
             let count = if unnest.ordinality { ", with ordinality" } else { "" };
@@ -431,6 +439,8 @@ pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
         }
         Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
         Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
+        Operator::TemporalJoin(join) => super::temporal::text(plan, node, join),
+        Operator::LookupJoin(join) => super::temporal::lookup_text(plan, node, join),
         Operator::Join(join) => super::joins::join_text(plan, node, join),
         Operator::SetOperation { kind, all } => {
             format!("SetOperation({}{})", kind.name(), if *all { " ALL" } else { "" })
@@ -438,6 +448,7 @@ pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
         Operator::ChangelogNormalize { keys, .. } => {
             format!("ChangelogNormalize(key=[{}])", of(keys))
         }
+        Operator::MatchRecognize(matched) => matched.describe(input),
     }
 }
 
@@ -479,6 +490,7 @@ pub(super) fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> Strin
                 QuantileKind::Median => "MEDIAN".into(),
             },
             AggregateFunction::Bits(operation) => format!("BIT_{operation:?}").to_uppercase(),
+            AggregateFunction::Pair(statistic) => format!("{statistic:?}").to_uppercase(),
             AggregateFunction::Other(udaf) => udaf.name().to_uppercase(),
         };
         let args = match (input, call.args.is_empty()) {

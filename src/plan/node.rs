@@ -11,9 +11,11 @@ use super::aggregate::AggregateCall;
 use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::interval::IntervalJoin;
+use super::match_recognize::MatchRecognize;
 use super::over::OverAggregate;
 use super::props::Props;
-use super::temporal::TemporalFilter;
+use super::temporal::{LookupJoin, TemporalJoin};
+use super::temporal_filter::TemporalFilter;
 use crate::error::Location;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
@@ -170,8 +172,14 @@ pub enum Operator {
     TemporalFilter(TemporalFilter),
     /// The latest event time of each batch, as a row without columns.
     Clock,
+    /// Row pattern recognition.
+    MatchRecognize(Box<MatchRecognize>),
     /// Rows of two append-only inputs whose times bound one another.
     IntervalJoin(IntervalJoin),
+    /// Rows of an append-only input with another as of each row's time.
+    TemporalJoin(TemporalJoin),
+    /// Rows of an input with a table that is read to its end before.
+    LookupJoin(LookupJoin),
     /// One row an element of arrays and maps, beside columns of the row that they are of.
     Unnest(Unnest),
     /// Names defined by one another, to their fixed point.

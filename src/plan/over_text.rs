@@ -3,7 +3,7 @@
 use super::explain::{calls_text, names};
 use super::node::Node;
 use super::over::{OverAggregate, OverCall, OverFunction, OverRegime};
-use super::temporal::TemporalFilter;
+use super::temporal_filter::TemporalFilter;
 
 /// The operator; `order` and `partition` are its columns by name.
 pub(super) fn text(

@@ -1,64 +1,134 @@
-//! Temporal filters: rows that a comparison with `NOW()` lets in and out as event time passes.
+//! Joins with another collection as of each row's time: what they are and how they are explained.
+//!
+//! Never looks at data. Built by the lowering, run by the dataflow.
 
-/// A filter whose truth for a row is an interval of `NOW()`.
+use datafusion::common::JoinType;
+
+use super::explain::names;
+use super::expr::Expression;
+use super::node::{Node, StreamPlan};
+
+/// A join of append-only left rows with the right input as of each left row's moment.
 ///
-/// Its output is the leading columns of its input; those behind hold the bounds. A row is there
-/// from the greatest of `from` until the least of `until`; a NULL bound means never.
+/// The moment of a row is its `moment` value, or `time - lag` if that is later: a row that is not
+/// late has the moment it says. Its result comes `lag` ms after the moment, when nothing as of the
+/// moment can change any more.
 #[derive(Clone, Debug, PartialEq)]
-pub struct TemporalFilter {
-    /// How many leading columns are passed on.
-    pub width: usize,
-    /// What `NOW()` must have reached.
-    pub from: Vec<TimeBound>,
-    /// What `NOW()` must not have reached.
-    pub until: Vec<TimeBound>,
-    /// The comparisons as they were written, to show.
-    pub text: String,
+pub struct TemporalJoin {
+    /// [`JoinType::Inner`] or [`JoinType::Left`].
+    pub kind: JoinType,
+    /// Key columns of the left input.
+    pub left_keys: Vec<usize>,
+    /// Key columns of the right input, pair by pair.
+    pub right_keys: Vec<usize>,
+    /// Whether NULL keys match (`IS NOT DISTINCT FROM`).
+    pub null_equals_null: bool,
+    /// A timestamp over left columns; `None`: the event time.
+    pub moment: Option<Expression>,
+    /// The greatest lag of the moment behind the time of rows on time, in ms.
+    pub lag: i64,
+    /// The right rows are versions of their keys; else they are a collection.
+    pub versions: Option<Versions>,
+    /// What else must hold, over left columns, then right columns.
+    pub filter: Option<Expression>,
 }
 
-/// A moment of `NOW()` for each row: the first millisecond at which `NOW()`, rounded down to
-/// whole `unit_ms`, is at (or above) the value of a column.
+/// How an append-only input is read as versions: of the rows of a key that have come the one with
+/// the greatest time is valid, of those with equal times the least row.
 #[derive(Clone, Debug, PartialEq, Eq)]
-pub struct TimeBound {
-    /// The column: TIMESTAMP or DATE.
-    pub column: usize,
-    /// Strictly above the value, not at it.
-    pub above: bool,
-    /// To what `NOW()` is rounded down before it is compared.
-    pub unit_ms: i64,
+pub struct Versions {
+    /// A Boolean column: whether the version is one that can match.
+    pub valid: usize,
+    /// The column of the version's time; `None`: the event time.
+    pub time: Option<usize>,
 }
 
-impl TimeBound {
-    /// The moment for a value of `per_value` microseconds a unit; saturates at the ends of time.
-    pub fn moment(&self, value: i64, per_value: i64) -> i64 {
-        let (micros, unit) =
-            (i128::from(value) * i128::from(per_value), i128::from(self.unit_ms.max(1)) * 1000);
-        let whole = micros.div_euclid(unit);
-        let next = self.above || micros.rem_euclid(unit) != 0;
-        let moment = (whole + i128::from(next)) * unit / 1000;
-        moment.clamp(i128::from(i64::MIN), i128::from(i64::MAX)) as i64
+/// A join with a bounded input that is read to its end before anything else.
+#[derive(Clone, Debug, PartialEq)]
+pub struct LookupJoin {
+    /// Which rows come out, as if the streamed input were the left one: inner, left, semi, anti.
+    pub kind: JoinType,
+    /// Which input is read first: 0 or 1. The other one is streamed through.
+    pub table: usize,
+    /// Key columns of input 0.
+    pub left_keys: Vec<usize>,
+    /// Key columns of input 1, pair by pair.
+    pub right_keys: Vec<usize>,
+    /// Whether NULL keys match (`IS NOT DISTINCT FROM`).
+    pub null_equals_null: bool,
+    /// What else must hold, over the columns of input 0, then of input 1.
+    pub filter: Option<Expression>,
+}
+
+impl LookupJoin {
+    /// The key columns of the table.
+    pub fn table_keys(&self) -> &[usize] {
+        if self.table == 0 { &self.left_keys } else { &self.right_keys }
+    }
+
+    /// The key columns of the streamed input.
+    pub fn stream_keys(&self) -> &[usize] {
+        if self.table == 0 { &self.right_keys } else { &self.left_keys }
     }
 }
 
-#[cfg(test)]
-mod tests {
-    use super::*;
+fn keys_text(plan: &StreamPlan, node: &Node, left_keys: &[usize], right_keys: &[usize]) -> String {
+    let [left, right] = node.inputs.as_slice() else { return String::new() };
+    let (left, right) = (plan.node(*left), plan.node(*right));
+    let pairs = left_keys.iter().zip(right_keys);
+    let pairs: Vec<String> =
+        pairs.map(|(&l, &r)| format!("{} = {}", names(left, &[l]), names(right, &[r]))).collect();
+    pairs.join(", ")
+}
 
-    #[test]
-    fn moments_are_the_first_milliseconds_of_truth() {
-        for (unit_ms, per_value) in [(1, 1000), (1, 1), (1000, 1000), (7, 3000), (1, 1_000_000)] {
-            for value in -25..25 {
-                for above in [false, true] {
-                    let bound = TimeBound { column: 0, above, unit_ms };
-                    let holds = |now: i64| {
-                        let (now, value) =
-                            (now.div_euclid(unit_ms) * unit_ms * 1000, value * per_value);
-                        now > value || (now == value && !above)
-                    };
-                    let moment = bound.moment(value, per_value);
-                    assert!(holds(moment) && !holds(moment - 1), "{bound:?} {value} {moment}");
-                }
-            }
-        }
+/// A temporal join as `EXPLAIN` shows it.
+pub(super) fn text(plan: &StreamPlan, node: &Node, join: &TemporalJoin) -> String {
+    let on = keys_text(plan, node, &join.left_keys, &join.right_keys);
+    let moment = match &join.moment {
+        Some(moment) => moment.to_string(),
+        None => "event time".to_string(),
+    };
+    let mut text = format!("TemporalJoin({:?}, on=[{on}], asOf={moment}", join.kind);
+    if let Some(filter) = &join.filter {
+        text.push_str(&format!(", where=[{filter}]"));
     }
+    text + ")"
+}
+
+/// What the state of a temporal join is keyed by and what bounds it.
+pub(super) fn state(plan: &StreamPlan, node: &Node, join: &TemporalJoin) -> String {
+    let right = node.inputs.get(1).map(|i| names(plan.node(*i), &join.right_keys));
+    let keys = right.unwrap_or_default();
+    match &join.versions {
+        Some(_) => format!(
+            "state: versions keyed by [{keys}]; a version is dropped when the watermark passes the \
+             next one; the last version of each key is kept (unbounded: no predicate limits the \
+             keys); left rows wait until the watermark passes their time"
+        ),
+        None => format!(
+            "state: the right side as of the watermark, keyed by [{keys}], as large as it is; left \
+             rows wait until the watermark passes their time"
+        ),
+    }
+}
+
+/// A lookup join as `EXPLAIN` shows it.
+pub(super) fn lookup_text(plan: &StreamPlan, node: &Node, join: &LookupJoin) -> String {
+    let on = keys_text(plan, node, &join.left_keys, &join.right_keys);
+    let side = if join.table == 0 { "left" } else { "right" };
+    let mut text = format!("LookupJoin({:?}, on=[{on}], table={side}", join.kind);
+    if let Some(filter) = &join.filter {
+        text.push_str(&format!(", where=[{filter}]"));
+    }
+    text + ")"
+}
+
+/// What the state of a lookup join is keyed by and what bounds it.
+pub(super) fn lookup_state(plan: &StreamPlan, node: &Node, join: &LookupJoin) -> String {
+    let keys = if join.table == 0 { &join.left_keys } else { &join.right_keys };
+    let table = node.inputs.get(join.table).map(|i| names(plan.node(*i), keys));
+    format!(
+        "state: the table keyed by [{}], bounded: it is read to its end before anything else",
+        table.unwrap_or_default()
+    )
 }

@@ -40,7 +40,9 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                         ..
                     })
                     | Operator::IntervalJoin(_)
+                    | Operator::TemporalJoin(_)
                     | Operator::Rank(Rank { first_by_time: true, .. })
+                    | Operator::MatchRecognize(_)
             )
     };
     (0..nodes.len()).map(NodeId).filter(can_be_late).collect()
@@ -265,12 +267,12 @@ impl Lowerer<'_> {
             if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
                 *final_only = bounded && !seen_between[id];
             }
+            if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
+                recursive.final_only = bounded && !seen_between[id];
+            }
             if let Operator::OverAggregate(over) = &mut self.nodes[id].operator {
                 let updating = over.regime == OverRegime::Updating;
                 over.final_only = updating && bounded && !seen_between[id] && !timed[id];
-            }
-            if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
-                recursive.final_only = bounded && !seen_between[id];
             }
             if let Operator::Rank(rank) = &mut self.nodes[id].operator {
                 rank.final_only = bounded && !seen_between[id] && !timed[id] && !rank.first_by_time;

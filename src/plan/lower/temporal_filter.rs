@@ -19,7 +19,7 @@ use crate::error::{Error, Result};
 use crate::plan::expr::Expression;
 use crate::plan::node::{NodeId, Operator};
 use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
-use crate::plan::temporal::{TemporalFilter, TimeBound};
+use crate::plan::temporal_filter::{TemporalFilter, TimeBound};
 use crate::sql::proctime::is_now;
 
 /// `NOW()`, rounded down to `unit_ms`, `op` `value`.
