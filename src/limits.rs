@@ -111,5 +111,11 @@ pub const POOL_LEVELS_MAX: usize = 8;
 pub const ORDERED_BLOCK_ROWS_MAX: usize = 512;
 /// Rows that one batch of an unnest holds; what a batch of arrays holds beyond goes into more.
 pub const UNNEST_ROWS_PER_BATCH_MAX: usize = 1 << 16;
+/// Iterations of a recursive query, unless `recursion.limit` or its own limit says otherwise.
+pub const RECURSION_ITERATIONS_MAX: u64 = 10_000;
+/// How often a row may occur in a recursive query: paths without end are counted to here.
+pub const RECURSION_MULTIPLICITY_MAX: i64 = 1 << 40;
+/// How often the types of a recursive query's columns may widen before they must be declared.
+pub const RECURSION_TYPE_ROUNDS_MAX: usize = 5;
 /// Rows of one side that a join applies before it emits and lets go of what has left.
 pub const JOIN_STEP_ROWS: usize = 2048;

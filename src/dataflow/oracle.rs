@@ -13,7 +13,9 @@ use proptest::prelude::*;
 
 use super::logic::{Emitted, StatefulLogic};
 use crate::batch::UpdateBatch;
-use crate::plan::aggregate::{AggregateCall, AggregateFunction as F};
+use crate::plan::aggregate::{
+    AggregateCall, AggregateFunction as F, BitOperation, Quantile, QuantileKind,
+};
 use crate::state::keyed::row_text;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
@@ -153,6 +155,14 @@ pub fn calls() -> Vec<AggregateCall> {
         plain(F::Avg, d, &DataType::Decimal128(38, 6)),
         plain(median, x, &int),
         plain(F::Max, k, &int),
+        plain(quantile(QuantileKind::Median, 0.5, false), x, &int),
+        plain(quantile(QuantileKind::Continuous, 0.25, false), x, &DataType::Float64),
+        plain(quantile(QuantileKind::Continuous, 0.75, true), f, &DataType::Float64),
+        plain(quantile(QuantileKind::Discrete, 0.4, true), x, &int),
+        (quantile(QuantileKind::Discrete, 0.4, false), false, vec![x], Some(p), int.clone()),
+        plain(F::Bits(BitOperation::And), x, &int),
+        plain(F::Bits(BitOperation::Or), x, &int),
+        plain(F::Bits(BitOperation::Xor), x, &int),
     ];
     list.into_iter()
         .enumerate()
@@ -164,6 +174,29 @@ pub fn calls() -> Vec<AggregateCall> {
             output: Arc::new(Field::new(format!("c{i}"), of, true)),
         })
         .collect()
+}
+
+fn quantile(kind: QuantileKind, fraction: f64, descending: bool) -> F {
+    F::Quantile(Quantile { kind, fraction_bits: fraction.to_bits(), descending })
+}
+
+/// The quantile of numbers that are no integers only where they are halves and quarters.
+fn naive_quantile(quantile: &Quantile, mut values: Vec<f64>) -> f64 {
+    values.sort_by(f64::total_cmp);
+    if quantile.descending {
+        values.reverse();
+    }
+    let last = values.len() - 1;
+    if quantile.kind == QuantileKind::Discrete {
+        let index = (quantile.fraction() * values.len() as f64).ceil() as usize;
+        return values[index.max(1) - 1];
+    }
+    let position = quantile.fraction() * last as f64;
+    let (a, b) = (values[position.floor() as usize], values[position.ceil() as usize]);
+    match quantile.kind {
+        QuantileKind::Median => ((a + b) / 2.0).trunc(),
+        _ => a + (b - a) * (position - position.floor()),
+    }
 }
 
 /// `keys` (of k and s), the calls, and `more` timestamps.
@@ -294,6 +327,20 @@ pub fn naive(call: &AggregateCall, updates: &[Row]) -> String {
         }
         (F::FirstValue, Some(&arg)) => text_of(value(&ordered(&rows, arg)[0].1, arg)),
         (F::LastValue, Some(&arg)) => text_of(value(&ordered(&rows, arg).last().unwrap().1, arg)),
+        (F::Quantile(q), Some(&arg)) => {
+            let values = match arg {
+                3 => ints().map(|x| x as f64).collect(),
+                _ => floats().collect(),
+            };
+            let value = naive_quantile(q, values);
+            match call.output.data_type() {
+                DataType::Int64 => (value as i64).to_string(),
+                _ => float(Some(value)),
+            }
+        }
+        (F::Bits(BitOperation::And), _) => ints().fold(-1, |a, b| a & b).to_string(),
+        (F::Bits(BitOperation::Or), _) => ints().fold(0, |a, b| a | b).to_string(),
+        (F::Bits(BitOperation::Xor), _) => ints().fold(0, |a, b| a ^ b).to_string(),
         (F::Other(_), _) => {
             let mut values: Vec<i64> = ints().collect();
             values.sort_unstable();

@@ -37,6 +37,9 @@ pub fn check(plan: &StreamPlan) -> Result<()> {
     let mut shelf = super::join::Shelf::default();
     for (id, node) in plan.nodes.iter().enumerate() {
         logic_of(plan, node, true)?;
+        if let Operator::Recursive(recursive) = &node.operator {
+            super::recursive::check(recursive)?;
+        }
         if let Operator::Join(join) = &node.operator {
             super::join::build(plan, NodeId(id), join, &mut shelf)?;
         }
@@ -144,6 +147,19 @@ impl<'s> Renderer<'s, '_> {
                     Ok(vec![super::window_assign::assign(batch, time, &spec, &schema)?])
                 })
             }
+            Operator::Recursive(_) => {
+                let inputs = node.inputs.iter().map(|n| self.streams[n.0].clone()).collect();
+                super::recursive::render(self.scope, self.plan, id, inputs, wants, self.runtime)?
+            }
+            Operator::RecursionInput(_) | Operator::RecursionVariable { .. } => {
+                return Err(Error::internal("a leaf of a recursion outside of it"));
+            }
+            Operator::Clock => {
+                let schema = Arc::clone(&node.schema);
+                self.stateless(&format!("Clock#{}", id.0), node, wants, move |batch, _| {
+                    Ok(vec![super::temporal_filter::clock(batch, &schema)?])
+                })
+            }
             Operator::Unnest(unnest) => {
                 let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
                 self.stateless(&format!("Unnest#{}", id.0), node, wants, move |batch, _| {
@@ -156,7 +172,11 @@ impl<'s> Renderer<'s, '_> {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::OverAggregate(_)
+            | Operator::TemporalFilter(_)
             | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
             | Operator::ChangelogNormalize { .. } => {
@@ -403,6 +423,16 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
+        Operator::OverAggregate(_) => super::over::build(plan, node)?,
+        Operator::TemporalFilter(_) => super::temporal_filter::build(plan, node)?,
+        Operator::TemporalJoin(join) => {
+            let logic = super::temporal_join::build(node, join, input(0), input(1));
+            ("TemporalJoin", Box::new(logic))
+        }
+        Operator::LookupJoin(join) => {
+            let logic = super::lookup_join::build(node, join, input(0), input(1));
+            ("LookupJoin", Box::new(logic))
+        }
         Operator::IntervalJoin(join) => {
             let logic = super::interval_join::build(node, join, input(0), input(1));
             ("IntervalJoin", Box::new(logic))
@@ -410,7 +440,7 @@ fn logic_of(
         Operator::SetOperation { kind, all } => {
             ("SetOperation", super::set_operation::build(*kind, *all, node))
         }
-        Operator::Rank(rank) => ("Rank", super::rank::build(plan, node, rank)?),
+        Operator::Rank(rank) => (rank.name(), super::rank::build(plan, node, rank)?),
         Operator::ChangelogNormalize { .. } => {
             ("ChangelogNormalize", super::changelog_normalize::build(plan, node)?)
         }
@@ -422,8 +452,12 @@ fn logic_of(
         | Operator::Union
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
+        | Operator::Clock
         | Operator::Arrange { .. }
         | Operator::Unnest(_)
+        | Operator::Recursive(_)
+        | Operator::RecursionInput(_)
+        | Operator::RecursionVariable { .. }
         | Operator::Join(_) => return Ok(None),
     }))
 }

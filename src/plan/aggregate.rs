@@ -37,8 +37,52 @@ pub enum AggregateFunction {
         /// Between two values.
         separator: String,
     },
+    /// A percentile or median of non-null values.
+    Quantile(Quantile),
+    /// Bit by bit; `BOOL_AND` and `BOOL_OR` of one bit.
+    Bits(BitOperation),
     /// Any other aggregate function of the library.
     Other(Arc<AggregateUDF>),
+}
+
+/// Which value of an ordered set.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub struct Quantile {
+    /// How it is found.
+    pub kind: QuantileKind,
+    /// The bits of the fraction, from 0 to 1.
+    pub fraction_bits: u64,
+    /// Whether the greatest value comes first.
+    pub descending: bool,
+}
+
+/// How a quantile is found between two values.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum QuantileKind {
+    /// On the line between them, as DOUBLE.
+    Continuous,
+    /// The first value of which at least the fraction is at or before it.
+    Discrete,
+    /// Their mean, in their own type.
+    Median,
+}
+
+impl Quantile {
+    /// The fraction, from 0 to 1.
+    pub fn fraction(&self) -> f64 {
+        f64::from_bits(self.fraction_bits)
+    }
+}
+
+/// How two sets of bits become one.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum BitOperation {
+    /// Set in all values.
+    And,
+    /// Set in one value.
+    Or,
+    /// Set in an odd number of values.
+    Xor,
 }
 
 /// One aggregate call over columns of the operator's input.

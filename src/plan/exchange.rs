@@ -12,11 +12,14 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::Scan(_)
         | Operator::Values(_)
         | Operator::LateRows { .. }
+        | Operator::RecursionInput(_)
+        | Operator::RecursionVariable { .. }
         | Operator::DeadLetters => Vec::new(),
         Operator::Calc(_)
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
         | Operator::Unnest(_)
+        | Operator::Recursive(_)
         | Operator::Union => node.inputs.iter().map(|_| None).collect(),
         Operator::SessionAssign { keys, .. }
         | Operator::SessionAggregate { keys, .. }
@@ -41,6 +44,18 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
                 Some(Route::Hash(columns))
             };
             vec![side(join.left_window, &join.left_keys), side(join.right_window, &join.right_keys)]
+        }
+        Operator::OverAggregate(over) => vec![by_keys(plan, node, &over.partition, &[])],
+        // When bounded input has ended one worker must know the latest time of all rows.
+        Operator::TemporalFilter(_) if node.props.bounded => {
+            node.inputs.iter().map(|_| Some(Route::Single)).collect()
+        }
+        Operator::TemporalFilter(_) | Operator::Clock => node.inputs.iter().map(|_| None).collect(),
+        Operator::TemporalJoin(join) => {
+            vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
+        }
+        Operator::LookupJoin(join) => {
+            vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
         }
         Operator::IntervalJoin(join) => {
             vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]

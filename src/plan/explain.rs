@@ -3,11 +3,12 @@
 use std::collections::BTreeSet;
 use std::fmt::Write;
 
-use super::aggregate::{AggregateCall, AggregateFunction};
+use super::aggregate::{AggregateCall, AggregateFunction, QuantileKind};
 use super::exchange::routes;
 use super::node::{
     Node, NodeId, Operator, OutputTarget, Rank, RankKind, SortColumn, StreamPlan, WindowInput,
 };
+use super::over::OverRegime;
 use super::props::{ChangelogMode, Distribution};
 use crate::batch::partition::Route;
 use crate::sql::window::WindowSpec;
@@ -83,6 +84,9 @@ fn write_node(
     if let Some(state) = state(plan, node) {
         let _ = writeln!(text, "{indent}  | {state}");
     }
+    if let Operator::Recursive(recursive) = &node.operator {
+        super::recursion::write_inner(recursive, &node.inputs, depth + 1, text);
+    }
     for (input, route) in node.inputs.iter().zip(routes(plan, node)) {
         write_node(plan, *input, depth + 1, route.as_ref(), shown, text);
     }
@@ -121,6 +125,14 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         ) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
+        (Operator::OverAggregate(over), _) if over.regime == OverRegime::Updating => {
+            format!("tick({} ms)", node.settings.time_resolution.tick_ms())
+        }
+        (Operator::OverAggregate(over), _)
+            if matches!(over.regime, OverRegime::Appending { .. }) =>
+        {
+            "row-time".into()
+        }
         (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
@@ -150,7 +162,11 @@ fn has_state(node: &Node) -> bool {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::OverAggregate(_)
+            | Operator::TemporalFilter(_)
             | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
             | Operator::Join(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
@@ -207,7 +223,13 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::WindowJoin(join) => {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
         }
+        Operator::OverAggregate(over) => {
+            super::over_text::state(over, &keyed(&over.partition), until)
+        }
+        Operator::TemporalFilter(filter) => super::over_text::filter_state(filter),
         Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
+        Operator::TemporalJoin(join) => super::temporal::state(plan, node, join),
+        Operator::LookupJoin(join) => super::temporal::lookup_state(plan, node, join),
         Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
         Operator::Join(join) => super::joins::join_state(plan, node, join)?,
         Operator::SetOperation { .. } => {
@@ -215,6 +237,7 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
              the rows of one window to bound it"
                 .to_string()
         }
+        Operator::Recursive(_) => super::recursion::STATE.to_string(),
         Operator::Rank(rank) => rank_state(rank, input, &keyed(&rank.partition)),
         Operator::ChangelogNormalize { keys, .. } => format!(
             "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
@@ -295,7 +318,7 @@ pub(super) fn names(node: &Node, columns: &[usize]) -> String {
     names.join(", ")
 }
 
-fn describe(plan: &StreamPlan, node: &Node) -> String {
+pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
     let input = node.inputs.first().map(|i| plan.node(*i));
     let of = |columns: &[usize]| input.map_or_else(String::new, |i| names(i, columns));
     match &node.operator {
@@ -393,6 +416,18 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
             }
             text + ")"
         }
+        Operator::Recursive(recursive) => {
+            let names: Vec<&str> = recursive.variables.iter().map(|(n, _)| n.as_str()).collect();
+            let then = if recursive.returns { "return" } else { "error" };
+            format!("Recursive([{}], limit={}, then={then})", names.join(", "), recursive.limit)
+        }
+        Operator::RecursionInput(index) => format!("RecursionInput({index})"),
+        Operator::RecursionVariable { name, .. } => format!("RecursionVariable({name})"),
+        Operator::OverAggregate(over) => {
+            super::over_text::text(over, &order_text(&over.order, of), input, of(&over.partition))
+        }
+        Operator::TemporalFilter(filter) => format!("TemporalFilter(where=[{}])", filter.text),
+        Operator::Clock => "Clock".into(),
         Operator::Unnest(unnest) => {
             let outer = if unnest.outer { ", outer" } else { "" };
             let count = if unnest.ordinality { ", with ordinality" } else { "" };
@@ -400,6 +435,8 @@ fn describe(plan: &StreamPlan, node: &Node) -> String {
         }
         Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
         Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
+        Operator::TemporalJoin(join) => super::temporal::text(plan, node, join),
+        Operator::LookupJoin(join) => super::temporal::lookup_text(plan, node, join),
         Operator::Join(join) => super::joins::join_text(plan, node, join),
         Operator::SetOperation { kind, all } => {
             format!("SetOperation({}{})", kind.name(), if *all { " ALL" } else { "" })
@@ -427,7 +464,7 @@ fn shape(spec: &WindowSpec) -> String {
     }
 }
 
-fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> String {
+pub(super) fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> String {
     let text = |call: &AggregateCall| {
         let name = match &call.function {
             AggregateFunction::Count => "COUNT".to_string(),
@@ -442,6 +479,12 @@ fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> String {
             AggregateFunction::FirstValue => "FIRST_VALUE".into(),
             AggregateFunction::LastValue => "LAST_VALUE".into(),
             AggregateFunction::ListAgg { .. } => "LISTAGG".into(),
+            AggregateFunction::Quantile(quantile) => match quantile.kind {
+                QuantileKind::Continuous => format!("PERCENTILE_CONT {}", quantile.fraction()),
+                QuantileKind::Discrete => format!("PERCENTILE_DISC {}", quantile.fraction()),
+                QuantileKind::Median => "MEDIAN".into(),
+            },
+            AggregateFunction::Bits(operation) => format!("BIT_{operation:?}").to_uppercase(),
             AggregateFunction::Other(udaf) => udaf.name().to_uppercase(),
         };
         let args = match (input, call.args.is_empty()) {

@@ -96,6 +96,11 @@ impl Expression {
         Ok(Expression { physical: renamed.data })
     }
 
+    /// An expression that is compiled already.
+    pub fn new(physical: Arc<dyn PhysicalExpr>) -> Self {
+        Expression { physical }
+    }
+
     /// The compiled expression.
     pub fn physical(&self) -> &Arc<dyn PhysicalExpr> {
         &self.physical
@@ -106,12 +111,29 @@ impl Expression {
         self.physical.downcast_ref::<Column>().map(Column::index)
     }
 
+    /// Whether it is the event time of the row.
+    pub fn is_event_time(&self) -> bool {
+        self.physical.downcast_ref::<Column>().is_some_and(|c| c.name() == TIME_COLUMN)
+    }
+
     /// The column whose values it passes on: the column it is, or checks for NULL.
     pub fn passed_column(&self) -> Option<usize> {
         let call = self.physical.downcast_ref::<ScalarFunctionExpr>();
         match call.filter(|call| call.name() == NOT_NULL).and_then(|call| call.args().first()) {
             Some(value) => value.downcast_ref::<Column>().map(Column::index),
             None => self.as_column(),
+        }
+    }
+
+    /// The integer column that is cast to another integer type, if that is all this expression
+    /// does; else itself.
+    pub fn uncast(&self, schema: &Schema) -> Self {
+        let cast = self.physical.downcast_ref::<CastExpr>();
+        let integer = cast.filter(|c| c.target_field().data_type().is_integer());
+        let column = integer.and_then(|c| c.expr().downcast_ref::<Column>()).map(Column::index);
+        match column.filter(|&c| c < schema.fields().len()) {
+            Some(c) if schema.field(c).data_type().is_integer() => Expression::column(schema, c),
+            _ => self.clone(),
         }
     }
 

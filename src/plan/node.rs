@@ -11,7 +11,10 @@ use super::aggregate::AggregateCall;
 use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::interval::IntervalJoin;
+use super::over::OverAggregate;
 use super::props::Props;
+use super::temporal::{LookupJoin, TemporalJoin};
+use super::temporal_filter::TemporalFilter;
 use crate::error::Location;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
@@ -161,10 +164,34 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
+    /// Functions over frames of ordered partitions.
+    OverAggregate(OverAggregate),
+    /// Rows while a comparison of theirs with `NOW()` holds. The inputs behind the first are
+    /// clocks.
+    TemporalFilter(TemporalFilter),
+    /// The latest event time of each batch, as a row without columns.
+    Clock,
     /// Rows of two append-only inputs whose times bound one another.
     IntervalJoin(IntervalJoin),
+    /// Rows of an append-only input with another as of each row's time.
+    TemporalJoin(TemporalJoin),
+    /// Rows of an input with a table that is read to its end before.
+    LookupJoin(LookupJoin),
     /// One row an element of arrays and maps, beside columns of the row that they are of.
     Unnest(Unnest),
+    /// Names defined by one another, to their fixed point.
+    Recursive(Box<Recursive>),
+    /// Inside of a recursion: the recursion's own input of this number.
+    RecursionInput(usize),
+    /// Inside of a recursion: what one of its names holds.
+    RecursionVariable {
+        /// Which recursion.
+        recursion: u64,
+        /// Which of its names.
+        index: usize,
+        /// The name.
+        name: String,
+    },
     /// Its input, brought to the workers by its keys and indexed by them; every join that reads the
     /// node shares the one index. Schema and changelog mode are those of the input.
     Arrange {
@@ -261,6 +288,17 @@ pub struct Rank {
     pub final_only: bool,
 }
 
+impl Rank {
+    /// What the operator is called.
+    pub fn name(&self) -> &'static str {
+        match (self.first_by_time, self.partition.is_empty() && !self.number) {
+            (true, _) => "Deduplicate",
+            (false, true) if self.kind == RankKind::RowNumber => "Limit",
+            (false, _) => "Rank",
+        }
+    }
+}
+
 /// A join of two windowed inputs.
 #[derive(Clone, Debug, PartialEq)]
 pub struct WindowJoin {
@@ -293,6 +331,37 @@ pub struct Unnest {
     pub ordinality: bool,
     /// Whether elements that are rows become columns.
     pub flatten: bool,
+}
+
+/// Names defined by one another, to their fixed point.
+///
+/// Of one name the output has the columns; of several it has a column that says which name a row
+/// is of, and then the columns of all names, of which those of the others are NULL.
+#[derive(Clone, Debug)]
+pub struct Recursive {
+    /// The definitions: a plan over [`Operator::RecursionInput`] and
+    /// [`Operator::RecursionVariable`] leaves, without outputs.
+    pub inner: StreamPlan,
+    /// The names, and the node of each one's definition.
+    pub variables: Vec<(String, NodeId)>,
+    /// After how many iterations to stop.
+    pub limit: u64,
+    /// Whether what is there then is the answer; otherwise it is an error.
+    pub returns: bool,
+    /// Emit once, when the inputs have ended: nobody reads the changes in between.
+    pub final_only: bool,
+}
+
+impl PartialEq for Recursive {
+    fn eq(&self, other: &Self) -> bool {
+        let same = |(a, b): (&Node, &Node)| {
+            a.operator == b.operator && a.inputs == b.inputs && a.schema == b.schema
+        };
+        self.variables == other.variables
+            && (self.limit, self.returns) == (other.limit, other.returns)
+            && self.inner.nodes.len() == other.inner.nodes.len()
+            && self.inner.nodes.iter().zip(&other.inner.nodes).all(same)
+    }
 }
 
 /// An updating join.

@@ -268,6 +268,9 @@ fn exists(name: &str) -> Error {
 
 /// Plans a query over the names of `catalog`; not optimised.
 pub fn plan_query(catalog: &Catalog, query: &Query) -> PlanResult<LogicalPlan> {
+    if let Some(planned) = super::recursion::bind::plan(catalog, query) {
+        return planned;
+    }
     let statement = AstStatement::Query(Box::new(query.clone()));
     set_operations(floats_first(SqlToRel::new(catalog).sql_statement_to_plan(statement)?)?)
 }

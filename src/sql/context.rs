@@ -29,6 +29,7 @@ use super::bind::BoundTable;
 use super::diagnostics::KnownNames;
 use super::dialect::{DIALECT, FLINK_TYPE};
 use super::proctime::{self, TIME_TYPE};
+use super::recursion::WorkTable;
 use super::window_tvf::WindowFunctions;
 use super::{coerce, functions, types};
 
@@ -53,6 +54,7 @@ pub fn session_state() -> SessionState {
     if !scalars.iter().any(|function| function.name() == proctime::NAME) {
         scalars.push(Arc::new(proctime::udf()));
     }
+    scalars.push(Arc::new(super::temporal::udf()));
     builder.build()
 }
 
@@ -178,6 +180,7 @@ pub fn system_table(source: &dyn TableSource) -> Option<&SystemTable> {
 }
 
 /// Names in scope, and the library to plan with.
+#[derive(Clone)]
 pub struct Catalog {
     state: SessionState,
     sources: IndexMap<String, Arc<dyn TableSource>>,
@@ -250,6 +253,10 @@ impl Default for Catalog {
 impl ContextProvider for Catalog {
     fn get_table_source(&self, name: TableReference) -> Result<Arc<dyn TableSource>> {
         self.resolve(&name).ok_or_else(|| plan_datafusion_err!("table '{name}' not found"))
+    }
+
+    fn create_cte_work_table(&self, name: &str, schema: SchemaRef) -> Result<Arc<dyn TableSource>> {
+        Ok(Arc::new(WorkTable::alone(name, &schema)))
     }
 
     fn get_expr_planners(&self) -> &[Arc<dyn ExprPlanner>] {

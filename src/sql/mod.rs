@@ -6,8 +6,10 @@
 //! * [`settings`]: `SET 'key' = 'value'`
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
+//! * [`temporal`]: `FOR SYSTEM_TIME AS OF`
 //! * [`unnest`]: UNNEST and table functions as logical nodes
 //! * [`set_operation`]: INTERSECT and EXCEPT as logical nodes
+//! * [`recursion`]: WITH RECURSIVE as logical nodes
 //! * [`context`]: the surroundings under which everything is planned
 //! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce`, `subquery` and
 //!   [`optimize`] are its parts
@@ -23,14 +25,17 @@ pub mod dialect;
 pub mod functions;
 pub mod interval;
 mod json_forms;
+pub mod named_windows;
 pub mod optimize;
 pub mod output;
 pub mod proctime;
+pub mod recursion;
 pub mod rewrite;
 pub mod script;
 pub mod set_operation;
 pub mod settings;
 mod subquery;
+pub mod temporal;
 #[cfg(test)]
 mod tests;
 pub mod types;

@@ -33,6 +33,7 @@ use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
+use super::recursion::own_nodes;
 use super::unnest::inline_laterals;
 use crate::limits::CUBE_KEYS_MAX;
 
@@ -71,7 +72,7 @@ fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
 
 /// Coerces types, then rewrites until nothing changes.
 pub fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
-    let plan = inline_laterals(drop_sorts(plan)?)?;
+    let plan = own_nodes(inline_laterals(drop_sorts(plan)?)?)?;
     let plan = view_literals(enumerated_sets(plan)?)?;
     let plan = super::subquery::prepare(plan)?;
     let mut options = state.config_options().as_ref().clone();

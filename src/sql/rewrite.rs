@@ -8,8 +8,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Interval, ObjectNamePart, Query, Select, SelectItem,
-    SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
+    FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectNamePart, Query,
+    Select, SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut,
+    VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -52,8 +53,25 @@ impl VisitorMut for Rewriter {
         ControlFlow::Continue(())
     }
 
+    /// `FETCH FIRST n ROWS ONLY` is `LIMIT n`, in subqueries too.
+    fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        let plain = query.fetch.as_ref().is_some_and(|f| !f.percent && !f.with_ties);
+        let Some(fetch) = query.fetch.take_if(|_| plain) else {
+            return ControlFlow::Continue(());
+        };
+        let offset = match query.limit_clause.take() {
+            Some(LimitClause::LimitOffset { offset, .. }) => offset,
+            _ => None,
+        };
+        let limit = fetch.quantity.or_else(|| Some(super::dialect::number(1)));
+        query.limit_clause = Some(LimitClause::LimitOffset { limit, offset, limit_by: vec![] });
+        ControlFlow::Continue(())
+    }
+
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        super::named_windows::resolve(select);
         name_columns(select);
+        super::temporal::rewrite(select);
         ControlFlow::Continue(())
     }
 
@@ -291,7 +309,7 @@ fn function_rewritten(function: &mut Function) -> Option<Expr> {
         return None;
     }
     let lower = name.value.to_ascii_lowercase();
-    let now = || call(proctime::NAME, Vec::new());
+    let now = || call(proctime::NOW, Vec::new());
     match lower.as_str() {
         "row" => {
             name.value = "struct".to_string();
@@ -307,9 +325,8 @@ fn function_rewritten(function: &mut Function) -> Option<Expr> {
             None
         }
         _ if has_arguments(function) && !lower.starts_with("current_t") => None,
-        "proctime" | "now" | "current_timestamp" | "localtimestamp" | "current_row_timestamp" => {
-            Some(now())
-        }
+        "proctime" | "current_row_timestamp" => Some(call(proctime::NAME, Vec::new())),
+        "now" | "current_timestamp" | "localtimestamp" => Some(now()),
         "current_date" | "today" => Some(cast(now(), "DATE")),
         "current_time" | "localtime" => Some(cast(now(), "TIME")),
         "unix_timestamp" => Some(cast(call("date_part", vec![string("epoch"), now()]), "BIGINT")),

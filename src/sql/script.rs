@@ -6,7 +6,7 @@
 
 use std::sync::Arc;
 
-use datafusion::sql::sqlparser::ast::{Expr, Ident, LimitClause, ObjectName, Query};
+use datafusion::sql::sqlparser::ast::{Expr, Ident, ObjectName, Query};
 use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
@@ -15,6 +15,7 @@ use super::catalog::TableDef;
 use super::create_table;
 use super::diagnostics::{SourceText, hint_for, parse_error, parser_error};
 use super::dialect::DIALECT;
+use super::recursion::bind::mutual_tokens;
 use super::rewrite::rewrite;
 use crate::error::Result;
 
@@ -106,6 +107,7 @@ pub fn parse_script(file: &str, text: &str) -> Result<Script> {
 
 fn parse_statements(source: &SourceText) -> Parsed<Vec<Statement>> {
     let tokens = Tokenizer::new(&DIALECT, &source.text).tokenize_with_location()?;
+    let tokens = mutual_tokens(tokens)?;
     let parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
     let mut script = ScriptParser { parser, source, statements: Vec::new(), set_start: None };
     script.all()?;
@@ -337,16 +339,8 @@ impl ScriptParser<'_> {
 pub(crate) fn parse_query(parser: &mut Parser) -> Parsed<Box<Query>> {
     let at = parser.peek_token().span.start;
     let mut query = parser.parse_query()?;
-    if let Some(fetch) = query.fetch.take() {
-        if fetch.percent || fetch.with_ties {
-            return Err(parser_error("FETCH takes a number of rows ONLY", None, at));
-        }
-        let offset = match query.limit_clause.take() {
-            Some(LimitClause::LimitOffset { offset, .. }) => offset,
-            _ => None,
-        };
-        let limit = fetch.quantity.or_else(|| Some(super::dialect::number(1)));
-        query.limit_clause = Some(LimitClause::LimitOffset { limit, offset, limit_by: vec![] });
+    if query.fetch.as_ref().is_some_and(|fetch| fetch.percent || fetch.with_ties) {
+        return Err(parser_error("FETCH takes a number of rows ONLY", None, at));
     }
     rewrite(&mut query);
     Ok(query)

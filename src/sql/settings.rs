@@ -26,6 +26,8 @@ pub struct Settings {
     pub rows_in_flight: usize,
     /// `source.split_bytes`: bytes decoded at once; small values cut inputs into small chunks.
     pub split_bytes: usize,
+    /// `recursion.limit`: iterations of a recursive query that states no limit.
+    pub recursion_limit: u64,
 }
 
 impl Default for Settings {
@@ -39,6 +41,7 @@ impl Default for Settings {
             retain_history: 60_000,
             rows_in_flight: crate::limits::ROWS_IN_FLIGHT_MAX,
             split_bytes: crate::limits::SPLIT_BYTES,
+            recursion_limit: crate::limits::RECURSION_ITERATIONS_MAX,
         }
     }
 }
@@ -54,6 +57,7 @@ enum Target {
     RetainHistory,
     RowsInFlight,
     SplitBytes,
+    RecursionLimit,
     /// Must be UTC.
     TimeZone,
     /// Accepted for scripts written for Flink; has no meaning here.
@@ -61,7 +65,7 @@ enum Target {
 }
 
 /// The keys, Flink's names beside ours.
-const KEYS: [(&str, Target); 27] = [
+const KEYS: [(&str, Target); 28] = [
     ("time_resolution", Target::TimeResolution),
     ("allowed_lateness", Target::AllowedLateness),
     ("idle_timeout", Target::IdleTimeout),
@@ -70,6 +74,7 @@ const KEYS: [(&str, Target); 27] = [
     ("retain_history", Target::RetainHistory),
     ("source.rows_in_flight", Target::RowsInFlight),
     ("source.split_bytes", Target::SplitBytes),
+    ("recursion.limit", Target::RecursionLimit),
     ("table.exec.source.idle-timeout", Target::IdleTimeout),
     ("table.exec.state.ttl", Target::Ignored),
     ("table.exec.emit.allow-lateness", Target::AllowedLateness),
@@ -120,6 +125,7 @@ impl Settings {
             Target::RetainHistory => self.retain_history = duration(key, value)?,
             Target::RowsInFlight => self.rows_in_flight = count(key, value)?,
             Target::SplitBytes => self.split_bytes = count(key, value)?,
+            Target::RecursionLimit => self.recursion_limit = count(key, value)? as u64,
             Target::TimeZone => {
                 if !["UTC", "Etc/UTC", "GMT", "Z", "+00:00"].contains(&value) {
                     return Err(refused(key, value).with_hint("the only time zone is UTC"));

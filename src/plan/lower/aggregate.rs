@@ -10,7 +10,9 @@ use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, LogicalPlan};
 use super::calc::all_columns;
 use super::{Lowerer, unsupported};
 use crate::error::{Error, Result};
-use crate::plan::aggregate::{AggregateCall, AggregateFunction};
+use crate::plan::aggregate::{
+    AggregateCall, AggregateFunction, BitOperation, Quantile, QuantileKind,
+};
 use crate::plan::expr::{Expression, time_type};
 use crate::plan::node::{NodeId, Operator, WindowInput};
 use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
@@ -221,7 +223,7 @@ impl Lowerer<'_> {
             let Expr::AggregateFunction(call) = expr.clone().unalias_nested().data else {
                 return Err(unsupported("this aggregate expression"));
             };
-            if !call.params.order_by.is_empty() {
+            if !call.params.order_by.is_empty() && !call.func.supports_within_group_clause() {
                 return Err(unsupported("ORDER BY inside an aggregate")
                     .with_hint("LISTAGG, FIRST_VALUE and LAST_VALUE go by event time"));
             }
@@ -427,7 +429,7 @@ pub(super) fn field_of(expr: &Expression, schema: &SchemaRef, name: &str) -> Res
 }
 
 /// The streaming function of a call, and those of its arguments that are evaluated.
-fn function_of(call: &Call) -> Result<(AggregateFunction, &[Expr])> {
+pub(super) fn function_of(call: &Call) -> Result<(AggregateFunction, &[Expr])> {
     use AggregateFunction as F;
     let args = call.params.args.as_slice();
     let name = call.func.name().to_ascii_lowercase();
@@ -458,6 +460,35 @@ fn function_of(call: &Call) -> Result<(AggregateFunction, &[Expr])> {
         ("listagg" | "string_agg", _) => {
             return Err(Error::sql("the separator of LISTAGG must be a constant"));
         }
+        ("median" | "approx_median", [_]) => (quantile(QuantileKind::Median, 0.5, call), args),
+        (
+            "percentile_cont" | "percentile" | "approx_percentile" | "approx_percentile_cont",
+            [_, fraction, ..],
+        ) => (quantile(QuantileKind::Continuous, fraction_of(fraction)?, call), &args[..1]),
+        ("percentile_disc", [_, fraction]) => {
+            (quantile(QuantileKind::Discrete, fraction_of(fraction)?, call), &args[..1])
+        }
+        ("bit_and" | "bool_and", [_]) => (F::Bits(BitOperation::And), args),
+        ("bit_or" | "bool_or", [_]) => (F::Bits(BitOperation::Or), args),
+        ("bit_xor", [_]) if !call.params.distinct => (F::Bits(BitOperation::Xor), args),
         _ => (F::Other(Arc::clone(&call.func)), args),
     })
+}
+
+fn quantile(kind: QuantileKind, fraction: f64, call: &Call) -> AggregateFunction {
+    let descending = call.params.order_by.first().is_some_and(|sort| !sort.asc);
+    AggregateFunction::Quantile(Quantile { kind, fraction_bits: fraction.to_bits(), descending })
+}
+
+fn fraction_of(expr: &Expr) -> Result<f64> {
+    let wrong = || Error::sql("a percentile takes a constant fraction from 0 to 1");
+    let mut expr = expr;
+    while let Expr::Cast(cast) = expr {
+        expr = &cast.expr;
+    }
+    let Expr::Literal(value, _) = expr else { return Err(wrong()) };
+    match value.cast_to(&DataType::Float64)? {
+        ScalarValue::Float64(Some(fraction)) if (0.0..=1.0).contains(&fraction) => Ok(fraction),
+        _ => Err(wrong()),
+    }
 }

@@ -5,9 +5,13 @@ mod calc;
 mod finish;
 mod interval_join;
 mod join;
+mod over;
 mod rank;
+mod recursion;
 mod regular_join;
 mod set_operation;
+mod temporal_filter;
+mod temporal_join;
 mod top_n;
 mod unnest;
 
@@ -27,8 +31,10 @@ use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
+use crate::sql::recursion::{RecursiveNode, WorkTable};
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
+use crate::sql::temporal::VersionedNode;
 use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
@@ -75,12 +81,14 @@ pub(super) struct Lowerer<'a> {
     outputs: Vec<PlanOutput>,
     settings: Arc<Settings>,
     options: &'a LowerOptions<'a>,
+    /// The logical window, by its place in memory, that the filter being lowered ranks by.
+    ranked: Option<usize>,
 }
 
 impl<'a> Lowerer<'a> {
     fn new(options: &'a LowerOptions<'a>) -> Self {
         let settings = Arc::new(Settings::default());
-        Lowerer { nodes: Vec::new(), outputs: Vec::new(), settings, options }
+        Lowerer { nodes: Vec::new(), outputs: Vec::new(), settings, options, ranked: None }
     }
 
     fn output(&mut self, output: &BoundOutput) -> Result<()> {
@@ -139,7 +147,7 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::SubqueryAlias(a) => self.plan(&a.input),
             LogicalPlan::Aggregate(a) => self.aggregate(a),
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
-            LogicalPlan::Window(w) => self.rank(w),
+            LogicalPlan::Window(w) => self.over(w),
             LogicalPlan::Join(j) => self.join(j),
             LogicalPlan::Limit(l) => self.limit(l),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
@@ -155,21 +163,32 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::Values(v) => self.constant_rows(&v.values, &v.schema),
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
-            LogicalPlan::Extension(Extension { node }) => {
-                if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
-                    return self.unnest(unnest, None);
-                }
-                if let Some(set) = node.as_any().downcast_ref::<SetNode>() {
-                    return self.set_operation(set);
-                }
-                match node.as_any().downcast_ref::<WindowNode>() {
-                    Some(window) => self.window(window),
-                    None => Err(unsupported(node.name())),
-                }
-            }
+            LogicalPlan::Extension(extension) => self.extension(extension),
             LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
         }
+    }
+
+    /// The node of one of our own logical nodes.
+    fn extension(&mut self, Extension { node }: &Extension) -> Result<NodeId> {
+        let any = node.as_any();
+        if let Some(window) = any.downcast_ref::<WindowNode>() {
+            return self.window(window);
+        }
+        if let Some(unnest) = any.downcast_ref::<UnnestNode>() {
+            return self.unnest(unnest, None);
+        }
+        if let Some(set) = any.downcast_ref::<SetNode>() {
+            return self.set_operation(set);
+        }
+        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
+            return self.recursive(recursive);
+        }
+        if any.is::<VersionedNode>() {
+            return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
+                .with_hint("write [LEFT] JOIN t FOR SYSTEM_TIME AS OF o.ts AS t ON .."));
+        }
+        Err(unsupported(node.name()))
     }
 
     fn scan(&mut self, scan: &TableScan) -> Result<NodeId> {
@@ -177,6 +196,9 @@ impl<'a> Lowerer<'a> {
         let schema = Arc::new(scan.projected_schema.as_arrow().clone());
         if let Some(system) = source.downcast_ref::<SystemTable>() {
             return self.system_table(system, scan, schema);
+        }
+        if let Some(work) = source.downcast_ref::<WorkTable>() {
+            return self.recursion_variable(work, scan.projection.as_deref(), schema);
         }
         let Some(table) = source.downcast_ref::<StreamTable>() else {
             return Err(Error::internal(format!("table {} has no source", scan.table_name)));
@@ -454,7 +476,6 @@ fn describe(plan: &LogicalPlan) -> String {
     match plan {
         LogicalPlan::Unnest(_) => "UNNEST".into(),
         LogicalPlan::Limit(_) | LogicalPlan::Sort(_) => "LIMIT inside a view or sink".into(),
-        LogicalPlan::RecursiveQuery(_) => "WITH RECURSIVE".into(),
         other => {
             let text = other.display().to_string();
             text.split(':').next().unwrap_or("this operation").to_string()

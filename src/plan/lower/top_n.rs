@@ -19,7 +19,9 @@ impl Lowerer<'_> {
         let first_by_time = only_first
             && below.mode == ChangelogMode::Append
             && rank.order.first().is_some_and(|first| {
-                !first.options.descending && self.is_event_time(input, first.column)
+                // Rows on time come in the order of the column.
+                let rowtime = below.rowtime(first.column);
+                !first.options.descending && rowtime.is_some_and(|r| r.min_lag == r.max_lag)
             });
         let by_number = rank.number && rank.kind == RankKind::RowNumber;
         let unique_key = match (only_first, by_number) {
@@ -35,31 +37,11 @@ impl Lowerer<'_> {
             false => Distribution::Hash(rank.partition.clone()),
         };
         let mode = if first_by_time { ChangelogMode::Append } else { ChangelogMode::Retract };
-        let props = Props { mode, unique_key, distribution, ..Props::source(below.bounded) };
+        let rowtimes = if first_by_time { below.rowtimes.clone() } else { Vec::new() };
+        let bounded = below.bounded;
+        let props = Props { mode, unique_key, distribution, rowtimes, ..Props::source(bounded) };
         let rank = Rank { first_by_time, ..rank };
         self.add(Operator::Rank(rank), vec![input], schema, props)
-    }
-
-    /// Whether a column is the event time of its rows, save for late ones.
-    fn is_event_time(&self, node: NodeId, column: usize) -> bool {
-        let node = &self.nodes[node.0];
-        match &node.operator {
-            Operator::Scan(scan) => {
-                let time = scan.watermark.as_ref().map(|(time, _)| time);
-                time.is_some_and(|time| time.as_column() == Some(column))
-            }
-            Operator::Calc(calc) => {
-                let below = node.inputs[0];
-                let width = self.nodes[below.0].schema.fields().len();
-                match calc.columns.get(column).and_then(Expression::passed_column) {
-                    Some(hidden) if hidden == width => true,
-                    Some(passed) => self.is_event_time(below, passed),
-                    None => false,
-                }
-            }
-            Operator::Union => node.inputs.iter().all(|input| self.is_event_time(*input, column)),
-            _ => false,
-        }
     }
 
     /// `LIMIT`, with the `ORDER BY` below it.
@@ -118,10 +100,10 @@ impl Lowerer<'_> {
     pub(super) fn drop_rank_numbers(&mut self) -> Result<()> {
         for id in 0..self.nodes.len() {
             let Operator::Rank(rank) = &self.nodes[id].operator else { continue };
-            let last = self.nodes[id].schema.fields().len() - 1;
             if !rank.number || self.outputs.iter().any(|o| o.node.0 == id) {
                 continue;
             }
+            let last = self.nodes[id].schema.fields().len() - 1;
             let reads = |n: &super::Node| n.inputs.contains(&NodeId(id));
             let passes_over = |n: &super::Node| match &n.operator {
                 Operator::Calc(calc) => {

@@ -256,8 +256,9 @@ impl AggregateUDFImpl for ListAgg {
             return plan_err!("LISTAGG takes a value and a separator");
         };
         let textual = |given: &DataType| is_text(given) || given.is_null();
-        if separator.len() > 1 || !textual(value) || !separator.iter().all(textual) {
-            return plan_err!("LISTAGG takes a STRING and a separator; cast other values");
+        // Other values are cast, as `CAST(.. AS STRING)` would.
+        if separator.len() > 1 || value.is_binary() || !separator.iter().all(textual) {
+            return plan_err!("LISTAGG takes a value and a separator, which is a STRING");
         }
         Ok(vec![DataType::Utf8View; given.len()])
     }

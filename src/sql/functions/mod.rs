@@ -29,6 +29,7 @@ mod math;
 mod pattern;
 mod pattern_parse;
 mod planner;
+mod quantile;
 mod refused;
 mod regex;
 mod regex_field;
@@ -80,5 +81,5 @@ pub fn scalar_functions() -> Vec<Arc<ScalarUDF>> {
 
 /// The aggregate functions that are not, or not so, in DataFusion.
 pub fn aggregate_functions() -> Vec<Arc<AggregateUDF>> {
-    aggregates::functions()
+    [aggregates::functions(), quantile::functions()].concat()
 }

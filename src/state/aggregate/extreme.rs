@@ -207,7 +207,7 @@ impl<K: Kind> Kind for Timed<K> {
     }
 }
 
-fn misread() -> Error {
+pub(super) fn misread() -> Error {
     Error::internal("the argument of an aggregate is not of its form")
 }
 

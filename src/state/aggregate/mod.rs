@@ -11,11 +11,13 @@
 //! Semantics: `COUNT` is never NULL, every other function is NULL for no non-NULL values. A result
 //! that its type cannot hold becomes NULL and is noted in the builder (a dead letter, not a wrap).
 
+mod bits;
 mod count;
 mod distinct;
 mod extreme;
 mod ordered;
 mod plan;
+mod quantile;
 mod sum;
 mod variance;
 

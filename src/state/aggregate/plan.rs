@@ -8,16 +8,20 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
 
+use super::bits::Bits;
 use super::count::Count;
 use super::distinct::{Distinct, FILTERS_MAX, Member};
 use super::extreme::{Bytes, Extreme, Ints, Kind, Multiset, Timed, Wides};
 use super::ordered::{Ordered, Reader};
+use super::quantile::{Meaning, Quantiles};
 use super::sum::{Measure, Sum, WideTotal};
 use super::variance::{Spread, Variance};
 use super::{AggregateState, StepInput, ValueState, read_step, types_of};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
-use crate::plan::aggregate::{AggregateCall, AggregateFunction};
+use crate::plan::aggregate::{
+    AggregateCall, AggregateFunction, BitOperation, Quantile, QuantileKind,
+};
 use crate::state::column::{ColumnBuilder, Form, Reading, decimal_scale, form_of};
 use crate::state::exact::FloatTotal;
 
@@ -67,6 +71,19 @@ enum Spec {
         column: usize,
         selection: usize,
         reader: Reader,
+    },
+    Quantile {
+        column: usize,
+        selection: usize,
+        form: Form,
+        meaning: Meaning,
+        members: Vec<Quantile>,
+    },
+    Bits {
+        column: usize,
+        selection: usize,
+        width: usize,
+        members: Vec<BitOperation>,
     },
     Distinct {
         columns: Vec<usize>,
@@ -250,6 +267,17 @@ impl AggregatePlan {
                 let column = self.request(Request::One(argument, Reading::Plain));
                 Spec::Ordered { column, selection, reader }
             }
+            F::Quantile(quantile) if !call.distinct => {
+                if quantile.kind != QuantileKind::Discrete {
+                    numeric()?;
+                }
+                self.quantile(argument, data_type, selection, *quantile)
+            }
+            F::Bits(operation) => self.bits(argument, data_type, selection, *operation)?,
+            F::Quantile(_) => {
+                return Err(Error::sql(format!("{} takes no DISTINCT", call.output.name()))
+                    .with_hint("take the percentile of a SELECT DISTINCT"));
+            }
             F::Other(function) => {
                 let function = Box::new(self.library(function, call)?);
                 let column = self.request(Request::Row(call.args.clone()));
@@ -278,6 +306,41 @@ impl AggregatePlan {
             matches!(call.function, AggregateFunction::Max | AggregateFunction::LastValue);
         let column = self.request(Request::One(argument, Reading::Ordered));
         Spec::Extreme { column, selection, form, timed, greatest }
+    }
+
+    fn quantile(
+        &mut self,
+        argument: usize,
+        data_type: &DataType,
+        selection: usize,
+        quantile: Quantile,
+    ) -> Spec {
+        let form = match form_of(data_type) {
+            Form::Float => Form::Int,
+            form => form,
+        };
+        let column = self.request(Request::One(argument, Reading::Ordered));
+        let meaning = Meaning::of(data_type);
+        Spec::Quantile { column, selection, form, meaning, members: vec![quantile] }
+    }
+
+    fn bits(
+        &mut self,
+        argument: usize,
+        data_type: &DataType,
+        selection: usize,
+        operation: BitOperation,
+    ) -> Result<Spec> {
+        let width = match data_type {
+            DataType::Boolean => 1,
+            DataType::Int8 => 8,
+            DataType::Int16 => 16,
+            DataType::Int32 => 32,
+            DataType::Int64 => 64,
+            other => return Err(Error::sql(format!("there are no bits in {other}"))),
+        };
+        let column = self.request(Request::One(argument, Reading::Plain));
+        Ok(Spec::Bits { column, selection, width, members: vec![operation] })
     }
 
     /// An ordered state over one argument, as row bytes that the result is built from.
@@ -377,6 +440,14 @@ impl Spec {
                 Spec::Variance { column: c, selection: d, members: more, .. },
             ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
             (
+                Spec::Quantile { column: a, selection: b, members, .. },
+                Spec::Quantile { column: c, selection: d, members: more, .. },
+            ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
+            (
+                Spec::Bits { column: a, selection: b, members, .. },
+                Spec::Bits { column: c, selection: d, members: more, .. },
+            ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
+            (
                 Spec::Extreme { column: a, selection: b, timed: t, greatest: g, .. },
                 Spec::Extreme { column: c, selection: d, timed: u, greatest: h, .. },
             ) => ((*a, *b, *t, *g) == (*c, *d, *u, *h)).then_some(0),
@@ -403,6 +474,21 @@ impl Spec {
                     (Form::Wide, true) => extreme::<Timed<Wides>>(make),
                     (_, true) => extreme::<Timed<Bytes>>(make),
                 }
+            }
+            Spec::Quantile { column, selection, form, meaning, members } => {
+                let (column, selection, members) = (*column, *selection, members.clone());
+                match form {
+                    Form::Int | Form::Float => {
+                        Box::new(Quantiles::<Ints>::new(column, selection, *meaning, members))
+                    }
+                    Form::Wide => {
+                        Box::new(Quantiles::<Wides>::new(column, selection, *meaning, members))
+                    }
+                    _ => Box::new(Quantiles::<Bytes>::new(column, selection, *meaning, members)),
+                }
+            }
+            Spec::Bits { column, selection, width, members } => {
+                Box::new(Bits::new(*column, *selection, *width, members.clone()))
             }
             Spec::Ordered { column, selection, reader } => {
                 Box::new(Ordered::new(*column, *selection, !append_only, reader.clone()))

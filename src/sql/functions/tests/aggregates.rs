@@ -38,6 +38,14 @@ fn aggregates_have_flinks_types_and_values() {
         arrow_typeof(SUM(d)) => Decimal128(38, 2) | Decimal128(38, 2) | Decimal128(38, 2)
         LISTAGG(s) => a,b | c,d | NULL
         LISTAGG(s, '--') => a--b | c--d | NULL
+        LISTAGG(i) => 1,2 | -3,-4 | NULL
+        LISTAGG(f, ';') => 0.5;1.5 | 4.0;0.0 | NULL
+        PERCENTILE(i, 0.5) => 1.5 | -3.5 | NULL
+        PERCENTILE(f, 0.25) => 0.75 | 1.0 | NULL
+        APPROX_PERCENTILE(d, 1) => 2.55 | 0.01 | NULL
+        PERCENTILE_CONT(0.5) WITHIN GROUP (ORDER BY i) => 1.5 | -3.5 | NULL
+        PERCENTILE_DISC(0.5) WITHIN GROUP (ORDER BY s) => a | c | NULL
+        PERCENTILE_DISC(0.5) WITHIN GROUP (ORDER BY i DESC) => 2 | -3 | NULL
         FIRST_VALUE(s) => a | c | NULL
         LAST_VALUE(s) => b | d | NULL
         LAST_VALUE(i) => 2 | -4 | NULL

@@ -1,0 +1,1 @@
+SELECT product, quantile_cont(CAST(total AS DOUBLE), 0.5) AS p50, quantile_disc(n, 0.5) AS disc, median(CAST(total AS DOUBLE)) AS mid FROM (SELECT customer, product, COUNT(*) AS n, SUM(price) AS total FROM orders GROUP BY customer, product) AS totals GROUP BY product

@@ -1,0 +1,1 @@
+SELECT customer, n, COUNT(DISTINCT product) AS products, MIN(total) AS low FROM (SELECT customer, product, COUNT(*) AS n, SUM(price) AS total FROM orders GROUP BY customer, product) AS totals GROUP BY CUBE (customer, n)

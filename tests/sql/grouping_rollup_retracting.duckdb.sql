@@ -1,0 +1,1 @@
+SELECT product, n, GROUPING(product, n) AS id, MAX(total) AS high FROM (SELECT customer, product, COUNT(*) AS n, SUM(price) AS total FROM orders GROUP BY customer, product) AS totals GROUP BY ROLLUP (product, n) HAVING COUNT(*) > 1

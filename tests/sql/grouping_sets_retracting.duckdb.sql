@@ -1,0 +1,1 @@
+SELECT product, n, GROUPING(product) AS no_product, GROUPING(n) AS no_n, COUNT(*) AS groups, SUM(total) AS total FROM (SELECT customer, product, COUNT(*) AS n, SUM(price) AS total FROM orders GROUP BY customer, product) AS totals GROUP BY GROUPING SETS ((product), (n), (product, n), ())

@@ -1,0 +1,1 @@
+SELECT * FROM (SELECT order_id FROM orders ORDER BY order_id DESC LIMIT 4 OFFSET 3) AS few

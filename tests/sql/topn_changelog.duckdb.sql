@@ -1,0 +1,3 @@
+SELECT user_id, page, rn
+FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY user_id ORDER BY ts DESC, page DESC) AS rn FROM clicks) AS ranked
+WHERE rn <= 2

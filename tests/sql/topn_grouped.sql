@@ -1,0 +1,14 @@
+-- An aggregate over a top-N takes back what has left it.
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.jsonl', 'format' = 'json');
+
+CREATE MATERIALIZED VIEW v AS
+SELECT customer, COUNT(*) AS n, SUM(price) AS total
+FROM (SELECT *, ROW_NUMBER() OVER (PARTITION BY product ORDER BY price DESC NULLS LAST, order_id) AS rn FROM orders) AS ranked
+WHERE rn <= 2 GROUP BY customer;
+
+SELECT * FROM v;

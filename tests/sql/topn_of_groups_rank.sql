@@ -1,0 +1,14 @@
+-- RANK over an updating aggregate.
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.jsonl', 'format' = 'json');
+
+CREATE MATERIALIZED VIEW best AS
+SELECT product, customer, n, rn
+FROM (SELECT *, RANK() OVER (PARTITION BY product ORDER BY n DESC) AS rn FROM (SELECT customer, product, COUNT(*) AS n, SUM(price) AS total FROM orders GROUP BY customer, product) AS totals) AS ranked
+WHERE rn <= 2;
+
+SELECT * FROM best;
