@@ -5,6 +5,7 @@ mod calc;
 mod finish;
 mod interval_join;
 mod join;
+mod match_recognize;
 mod over;
 mod rank;
 mod recursion;
@@ -31,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
+use crate::sql::match_recognize::node::MatchNode;
 use crate::sql::recursion::{RecursiveNode, WorkTable};
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
@@ -175,6 +177,9 @@ impl<'a> Lowerer<'a> {
     /// The node of one of our own logical nodes.
     fn extension(&mut self, Extension { node }: &Extension) -> Result<NodeId> {
         let any = node.as_any();
+        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
+            return self.recursive(recursive);
+        }
         if let Some(window) = any.downcast_ref::<WindowNode>() {
             return self.window(window);
         }
@@ -186,6 +191,9 @@ impl<'a> Lowerer<'a> {
         }
         if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
             return self.recursive(recursive);
+        }
+        if let Some(matched) = any.downcast_ref::<MatchNode>() {
+            return self.match_recognize(matched);
         }
         if any.is::<VersionedNode>() {
             return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
