@@ -536,3 +536,25 @@ fn a_pair_whose_condition_fails_is_a_dead_letter() {
     assert_eq!(seen.dead, 1);
     assert_eq!(seen.contents().len(), 2);
 }
+
+#[test]
+fn rows_that_will_find_no_partner_are_not_held() {
+    let all = [(case(JoinType::Inner, true), [0, 1]), (case(JoinType::Inner, true), [0, 1])];
+    let plan = plan_of(&all);
+    let mut shelf = Shelf::default();
+    let mut logics = [logic_of(&plan, 4, &mut shelf), logic_of(&plan, 5, &mut shelf)];
+    let rows = |from: i64| (from..from + 50).map(|i| plain(i % 50, i, i, 1)).collect::<Vec<_>>();
+    let (old, new) = (rows(0), rows(50));
+    let mut results = Vec::new();
+    for logic in &mut logics {
+        let mut out = Emitted::default();
+        let inputs = vec![vec![batch(&old)], vec![batch(&old)]];
+        logic.advance(BEGINNING, 50, inputs, &mut out).unwrap();
+        logic.input_ended(1);
+        logic.advance(50, 100, vec![vec![batch(&new)], vec![]], &mut out).unwrap();
+        results.push(out.updates.iter().map(UpdateBatch::len).sum::<usize>());
+    }
+    assert_eq!(results, [100, 100]);
+    let held: Vec<usize> = shelf.held().map(|(_, held)| held.borrow().len()).collect();
+    assert_eq!(held, [0, 50]);
+}

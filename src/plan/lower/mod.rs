@@ -9,6 +9,7 @@ mod rank;
 mod recursion;
 mod regular_join;
 mod set_operation;
+mod share;
 mod top_n;
 mod unnest;
 
