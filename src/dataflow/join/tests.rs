@@ -14,7 +14,7 @@ use crate::dataflow::oracle::schema;
 use crate::dataflow::oracle::{Cut, Row, Seen, batch, cell_text, cuts, drive_all, rows, updates};
 use crate::plan::expr::Expression;
 use crate::plan::node::Node;
-use crate::plan::props::{Distribution, Props, WindowColumns};
+use crate::plan::props::Props;
 use crate::sql::settings::Settings;
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
@@ -101,14 +101,7 @@ fn node(operator: Operator, inputs: &[usize], schema: SchemaRef, append: bool) -
         operator,
         inputs: inputs.iter().map(|&i| NodeId(i)).collect(),
         schema,
-        props: Props {
-            mode,
-            unique_key: None,
-            window: WindowColumns::default(),
-            distribution: Distribution::Any,
-            bounded: true,
-            window_delay: 0,
-        },
+        props: Props { mode, ..Props::source(true) },
         settings: Arc::new(Settings {
             time_resolution: Resolution::new(TICK),
             ..Settings::default()
