@@ -4,6 +4,7 @@
 
 mod common;
 
+use std::net::TcpStream;
 use std::path::Path;
 use std::thread;
 use std::time::Duration;

@@ -154,6 +154,12 @@ impl<'s> Renderer<'s, '_> {
             Operator::RecursionInput(_) | Operator::RecursionVariable { .. } => {
                 return Err(Error::internal("a leaf of a recursion outside of it"));
             }
+            Operator::Clock => {
+                let schema = Arc::clone(&node.schema);
+                self.stateless(&format!("Clock#{}", id.0), node, wants, move |batch, _| {
+                    Ok(vec![super::temporal_filter::clock(batch, &schema)?])
+                })
+            }
             Operator::Unnest(unnest) => {
                 let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
                 self.stateless(&format!("Unnest#{}", id.0), node, wants, move |batch, _| {
@@ -166,10 +172,15 @@ impl<'s> Renderer<'s, '_> {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::OverAggregate(_)
+            | Operator::TemporalFilter(_)
             | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
-            | Operator::ChangelogNormalize { .. } => {
+            | Operator::ChangelogNormalize { .. }
+            | Operator::MatchRecognize(_) => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -413,6 +424,16 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
+        Operator::OverAggregate(_) => super::over::build(plan, node)?,
+        Operator::TemporalFilter(_) => super::temporal_filter::build(plan, node)?,
+        Operator::TemporalJoin(join) => {
+            let logic = super::temporal_join::build(node, join, input(0), input(1));
+            ("TemporalJoin", Box::new(logic))
+        }
+        Operator::LookupJoin(join) => {
+            let logic = super::lookup_join::build(node, join, input(0), input(1));
+            ("LookupJoin", Box::new(logic))
+        }
         Operator::IntervalJoin(join) => {
             let logic = super::interval_join::build(node, join, input(0), input(1));
             ("IntervalJoin", Box::new(logic))
@@ -432,11 +453,16 @@ fn logic_of(
         | Operator::Union
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
+        | Operator::Clock
         | Operator::Arrange { .. }
         | Operator::Unnest(_)
         | Operator::Recursive(_)
         | Operator::RecursionInput(_)
         | Operator::RecursionVariable { .. }
         | Operator::Join(_) => return Ok(None),
+        Operator::MatchRecognize(matched) => {
+            let logic = super::match_recognize::build(input(0), matched, output)?;
+            ("MatchRecognize", Box::new(logic))
+        }
     }))
 }

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use super::dialect::{DIALECT, call, cast, string};
 use super::interval::{interval_months, interval_ms};
+use super::match_recognize::lift::SUBQUERY;
 use super::proctime;
 use super::window_tvf::window_name;
 
@@ -69,12 +70,17 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        super::named_windows::resolve(select);
         name_columns(select);
+        super::temporal::rewrite(select);
         ControlFlow::Continue(())
     }
 
     /// `CROSS JOIN UNNEST(array) AS t (x)`, `TABLE(f(x))` and `f(x)` in `FROM`: lateral calls.
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(query) = matched_subquery(factor) {
+            *factor = query;
+        }
         if let Some(lateral) = lateral_call(factor) {
             *factor = lateral;
         }
@@ -96,6 +102,23 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The subquery in front of MATCH_RECOGNIZE; `None` for any other relation.
+fn matched_subquery(factor: &TableFactor) -> Option<TableFactor> {
+    let TableFactor::Table { name, args: Some(args), .. } = factor else { return None };
+    let [ObjectNamePart::Identifier(only)] = name.0.as_slice() else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))] = args.args.as_slice()
+    else {
+        return None;
+    };
+    let subquery = query.clone();
+    (only.value == SUBQUERY).then_some(TableFactor::Derived {
+        lateral: false,
+        subquery,
+        alias: None,
+        sample: None,
+    })
 }
 
 /// A call of a table function other than a window's, wherever it is written; `None` for the others.
@@ -144,6 +167,7 @@ fn relation_names(from: &[TableWithJoins]) -> Vec<String> {
         | TableFactor::TableFunction { alias, .. }
         | TableFactor::Function { alias, .. }
         | TableFactor::UNNEST { alias, .. }
+        | TableFactor::MatchRecognize { alias, .. }
         | TableFactor::NestedJoin { alias, .. } => {
             alias.as_ref().map(|alias| alias.name.value.clone())
         }
@@ -307,7 +331,7 @@ fn function_rewritten(function: &mut Function) -> Option<Expr> {
         return None;
     }
     let lower = name.value.to_ascii_lowercase();
-    let now = || call(proctime::NAME, Vec::new());
+    let now = || call(proctime::NOW, Vec::new());
     match lower.as_str() {
         "row" => {
             name.value = "struct".to_string();
@@ -323,9 +347,8 @@ fn function_rewritten(function: &mut Function) -> Option<Expr> {
             None
         }
         _ if has_arguments(function) && !lower.starts_with("current_t") => None,
-        "proctime" | "now" | "current_timestamp" | "localtimestamp" | "current_row_timestamp" => {
-            Some(now())
-        }
+        "proctime" | "current_row_timestamp" => Some(call(proctime::NAME, Vec::new())),
+        "now" | "current_timestamp" | "localtimestamp" => Some(now()),
         "current_date" | "today" => Some(cast(now(), "DATE")),
         "current_time" | "localtime" => Some(cast(now(), "TIME")),
         "unix_timestamp" => Some(cast(call("date_part", vec![string("epoch"), now()]), "BIGINT")),

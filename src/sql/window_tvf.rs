@@ -51,6 +51,9 @@ impl RelationPlanner for WindowFunctions {
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
         let span = relation.span();
+        if matches!(&relation, TableFactor::Table { version: Some(_), .. }) {
+            return super::temporal::plan_versioned(relation, context);
+        }
         match relation {
             TableFactor::TableFunction { expr, alias } => {
                 let AstExpr::Function(function) = expr else {
@@ -83,12 +86,9 @@ impl RelationPlanner for WindowFunctions {
                 let call = TableCall { name, args, ordinality: with_ordinality, alias };
                 Ok(RelationPlanning::Planned(Box::new(plan_call(call, context)?)))
             }
-            TableFactor::Table { version: Some(_), .. } => {
-                let message = "FOR SYSTEM_TIME AS OF is not supported yet";
-                Err(fail(Error::sql(message), span))
-            }
-            TableFactor::MatchRecognize { .. } => {
-                Err(fail(Error::sql("MATCH_RECOGNIZE is not supported yet"), span))
+            relation @ TableFactor::MatchRecognize { .. } => {
+                let planned = super::match_recognize::plan::plan(relation, context)?;
+                Ok(RelationPlanning::Planned(Box::new(planned)))
             }
             other => Ok(RelationPlanning::Original(Box::new(other))),
         }

@@ -5,11 +5,15 @@ mod calc;
 mod finish;
 mod interval_join;
 mod join;
+mod match_recognize;
+mod over;
 mod rank;
 mod recursion;
 mod regular_join;
 mod set_operation;
 mod share;
+mod temporal_filter;
+mod temporal_join;
 mod top_n;
 mod unnest;
 
@@ -29,9 +33,11 @@ use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
+use crate::sql::match_recognize::node::MatchNode;
 use crate::sql::recursion::{RecursiveNode, WorkTable};
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
+use crate::sql::temporal::VersionedNode;
 use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
@@ -78,19 +84,24 @@ pub(super) struct Lowerer<'a> {
     outputs: Vec<PlanOutput>,
     settings: Arc<Settings>,
     options: &'a LowerOptions<'a>,
+    /// The logical window, by its place in memory, that the filter being lowered ranks by.
+    ranked: Option<usize>,
 }
 
 impl<'a> Lowerer<'a> {
     fn new(options: &'a LowerOptions<'a>) -> Self {
         let settings = Arc::new(Settings::default());
-        Lowerer { nodes: Vec::new(), outputs: Vec::new(), settings, options }
+        Lowerer { nodes: Vec::new(), outputs: Vec::new(), settings, options, ranked: None }
     }
 
     fn output(&mut self, output: &BoundOutput) -> Result<()> {
         self.settings = Arc::new(output.settings.clone());
-        let placed = |error: Error| match &output.place {
-            Some(place) => error.at(place.clone()),
-            None => error,
+        let placed = |mut error: Error| {
+            error.message = crate::sql::diagnostics::strip(&error.message);
+            match &output.place {
+                Some(place) => error.at(place.clone()),
+                None => error,
+            }
         };
         let node = self.plan(&output.plan).map_err(placed)?;
         let target = match &output.target {
@@ -142,7 +153,7 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::SubqueryAlias(a) => self.plan(&a.input),
             LogicalPlan::Aggregate(a) => self.aggregate(a),
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
-            LogicalPlan::Window(w) => self.rank(w),
+            LogicalPlan::Window(w) => self.over(w),
             LogicalPlan::Join(j) => self.join(j),
             LogicalPlan::Limit(l) => self.limit(l),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
@@ -158,24 +169,38 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::Values(v) => self.constant_rows(&v.values, &v.schema),
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
-            LogicalPlan::Extension(Extension { node }) => {
-                if let Some(recursive) = node.as_any().downcast_ref::<RecursiveNode>() {
-                    return self.recursive(recursive);
-                }
-                if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
-                    return self.unnest(unnest, None);
-                }
-                if let Some(set) = node.as_any().downcast_ref::<SetNode>() {
-                    return self.set_operation(set);
-                }
-                match node.as_any().downcast_ref::<WindowNode>() {
-                    Some(window) => self.window(window),
-                    None => Err(unsupported(node.name())),
-                }
-            }
+            LogicalPlan::Extension(extension) => self.extension(extension),
             LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
         }
+    }
+
+    /// The node of one of our own logical nodes.
+    fn extension(&mut self, Extension { node }: &Extension) -> Result<NodeId> {
+        let any = node.as_any();
+        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
+            return self.recursive(recursive);
+        }
+        if let Some(window) = any.downcast_ref::<WindowNode>() {
+            return self.window(window);
+        }
+        if let Some(unnest) = any.downcast_ref::<UnnestNode>() {
+            return self.unnest(unnest, None);
+        }
+        if let Some(set) = any.downcast_ref::<SetNode>() {
+            return self.set_operation(set);
+        }
+        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
+            return self.recursive(recursive);
+        }
+        if let Some(matched) = any.downcast_ref::<MatchNode>() {
+            return self.match_recognize(matched);
+        }
+        if any.is::<VersionedNode>() {
+            return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
+                .with_hint("write [LEFT] JOIN t FOR SYSTEM_TIME AS OF o.ts AS t ON .."));
+        }
+        Err(unsupported(node.name()))
     }
 
     fn scan(&mut self, scan: &TableScan) -> Result<NodeId> {
@@ -318,6 +343,7 @@ impl<'a> Lowerer<'a> {
             WindowColumns { start: Some(last), end: Some(last + 1), time: Some(last + 2), size };
         let operator = match &window.spec {
             WindowSpec::Session { gap } => {
+                self.check_appends(input, "a session window")?;
                 props.distribution = Distribution::Hash(keys.clone());
                 props.window_delay += 1;
                 if self.settings.allowed_lateness > 0 {
@@ -331,6 +357,19 @@ impl<'a> Lowerer<'a> {
             spec => Operator::WindowAssign { time_column, spec: spec.clone() },
         };
         Ok(self.add(operator, vec![input], schema, props))
+    }
+
+    /// Refuses an input that takes rows back for `what`, which cannot.
+    fn check_appends(&self, input: NodeId, what: &str) -> Result<()> {
+        if self.nodes[input.0].props.mode == ChangelogMode::Append {
+            return Ok(());
+        }
+        let plan = StreamPlan { nodes: self.nodes.clone(), outputs: Vec::new() };
+        let updating = super::explain::updating_operator(&plan, input);
+        let message = format!("{what} takes insertions only, but {updating} produces updates");
+        Err(Error::sql(message).with_hint(
+            "take the session before the rows are updated, or use TUMBLE, HOP or CUMULATE",
+        ))
     }
 
     /// `input` with the hidden time column as a column of its own behind the others.
