@@ -516,18 +516,24 @@ fn a_large_result_leaves_in_bounded_batches() {
 
 #[test]
 fn a_pair_whose_condition_fails_is_a_dead_letter() {
-    let mut join = join_of(&case(JoinType::Inner, true));
-    let (one, zero) = (datafusion::prelude::lit(1i64), datafusion::prelude::lit(0i64));
-    join.filter = Some(compiled((one / (col("l3") - col("r3"))).gt_eq(zero)));
-    let mut plan = plan_of(&[(case(JoinType::Inner, true), [0, 1])]);
-    plan.nodes[4].operator = Operator::Join(join);
-    let mut logic = logic_of(&plan, 4, &mut Shelf::default());
-    let left: Vec<Row> = (0..4).map(|i| plain(1, i, 5, 1)).collect();
-    let right = vec![plain(1, 2, 5, 1)];
-    let cut = Cut { frontiers: vec![10], batch_rows: 10, by_rank: false };
-    let seen = drive_all(&mut logic, &[&left, &right], &cut, true);
-    assert_eq!(seen.dead, 1);
-    assert_eq!(seen.contents().len(), 2);
+    for append in [true, false] {
+        let of = case(JoinType::Inner, append);
+        let mut join = join_of(&of);
+        let (one, zero) = (datafusion::prelude::lit(1i64), datafusion::prelude::lit(0i64));
+        join.filter = Some(compiled((one / (col("l3") - col("r3"))).gt_eq(zero)));
+        let mut plan = plan_of(&[(of, [0, 1])]);
+        plan.nodes[4].operator = Operator::Join(join);
+        let mut logic = logic_of(&plan, 4, &mut Shelf::default());
+        let left: Vec<Row> = (0..4).map(|i| plain(1, i, 5, 1)).collect();
+        let mut right = vec![plain(1, 2, 5, 1)];
+        if !append {
+            right.push(plain(1, 2, 15, -1));
+        }
+        let cut = Cut { frontiers: vec![10], batch_rows: 10, by_rank: false };
+        let seen = drive_all(&mut logic, &[&left, &right], &cut, true);
+        assert_eq!(seen.dead, 1);
+        assert_eq!(seen.contents().len(), if append { 2 } else { 0 });
+    }
 }
 
 #[test]
