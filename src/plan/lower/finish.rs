@@ -122,6 +122,7 @@ impl Lowerer<'_> {
         self.prune();
         self.drop_rank_numbers()?;
         self.merge_scans()?;
+        self.share_arrangements()?;
         if !self.options.changelog {
             self.mark_final_only();
         }
@@ -129,7 +130,7 @@ impl Lowerer<'_> {
     }
 
     /// Drops the nodes that fusing left without a reader.
-    fn prune(&mut self) {
+    pub(super) fn prune(&mut self) {
         let mut read = vec![false; self.nodes.len()];
         self.outputs.iter().for_each(|o| read[o.node.0] = true);
         for id in (0..self.nodes.len()).rev() {

@@ -11,6 +11,7 @@ mod rank;
 mod recursion;
 mod regular_join;
 mod set_operation;
+mod share;
 mod temporal_filter;
 mod temporal_join;
 mod top_n;
