@@ -173,6 +173,7 @@ fn shipped_jobs_give_their_goldens() {
     let goldens = [
         ("hourly_tips", "data/taxi/hourly_tips.csv"),
         ("ride_cleansing", "data/taxi/ride_cleansing.csv"),
+        ("long_ride_patterns", "data/taxi/long_ride_alerts_on_file.csv"),
         ("nexmark_hot_items", "data/nexmark/goldens/q5.csv"),
         ("nexmark_sessions", "data/nexmark/goldens/q11.csv"),
     ];
