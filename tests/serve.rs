@@ -4,138 +4,14 @@
 
 mod common;
 
-use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use common::{command, finish, root_dir, signal, tests_dir, write};
+use common::service::Service;
+use common::{root_dir, tests_dir, write};
 use serde_json::{Value, json};
-
-/// A running service; stopped when dropped.
-struct Service {
-    child: Option<Child>,
-    address: String,
-}
-
-struct Answer {
-    status: u16,
-    head: String,
-    body: String,
-}
-
-impl Answer {
-    fn json(&self) -> Value {
-        serde_json::from_str(&self.body).unwrap_or_else(|e| panic!("{e}: {}", self.body))
-    }
-
-    fn ok(self) -> Answer {
-        assert!((200..300).contains(&self.status), "{} {}", self.status, self.body);
-        self
-    }
-}
-
-impl Service {
-    /// Starts the service in `dir` and waits until it says where it listens.
-    fn start(dir: &Path, more: &[&str]) -> Service {
-        let args = [&["serve", "--listen", "127.0.0.1:0", "--workers", "2"], more].concat();
-        let mut run = command(dir, &args);
-        let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
-        let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
-        let mut said = String::new();
-        let address = lines.by_ref().map_while(Result::ok).find_map(|line| {
-            said.push_str(&line);
-            said.push('\n');
-            line.split_once("listening on http://").map(|(_, address)| address.trim().to_owned())
-        });
-        // What else it says must not fill the pipe.
-        thread::spawn(move || lines.map_while(Result::ok).for_each(drop));
-        let address = address.unwrap_or_else(|| panic!("it does not say where it listens: {said}"));
-        Service { child: Some(child), address }
-    }
-
-    fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
-             Content-Length: {length}\r\n{headers}\r\n{body}",
-            self.address
-        );
-        stream.write_all(request.as_bytes()).expect("a request is sent");
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("an answer");
-        parse(&bytes)
-    }
-
-    fn get(&self, path: &str) -> Answer {
-        self.request("GET", path, "", "")
-    }
-
-    fn get_as(&self, path: &str, kind: &str) -> Answer {
-        self.request("GET", path, &format!("Accept: {kind}\r\n"), "")
-    }
-
-    fn post(&self, path: &str, body: &Value) -> Answer {
-        self.request("POST", path, "Content-Type: application/json\r\n", &body.to_string())
-    }
-
-    /// Reads `path` until `found` likes the answer.
-    fn wait_for(&self, path: &str, found: impl Fn(&Value) -> bool) -> Value {
-        let mut last = String::new();
-        for _ in 0..600 {
-            let answer = self.get(path);
-            if answer.status == 200 && found(&answer.json()) {
-                return answer.json();
-            }
-            last = format!("{} {}", answer.status, answer.body);
-            thread::sleep(Duration::from_millis(50));
-        }
-        panic!("{path} never became what was waited for; last: {last}");
-    }
-
-    /// Stops it by a signal and asserts a clean end.
-    fn stop(mut self) {
-        let child = self.child.take().expect("it runs");
-        signal(&child, "INT");
-        let ran = finish(child);
-        assert_eq!(ran.code(), 0, "an interrupt is a clean end");
-    }
-}
-
-impl Drop for Service {
-    fn drop(&mut self) {
-        if let Some(mut child) = self.child.take() {
-            child.kill().ok();
-            child.wait().ok();
-        }
-    }
-}
-
-fn parse(bytes: &[u8]) -> Answer {
-    let text = String::from_utf8(bytes.to_vec()).expect("an answer is UTF-8");
-    let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
-    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    let body = if chunked { dechunk(body) } else { body.to_owned() };
-    Answer { status, head: head.to_ascii_lowercase(), body }
-}
-
-fn dechunk(mut text: &str) -> String {
-    let mut body = String::new();
-    while let Some((size, rest)) = text.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).expect("the size of a chunk");
-        if size == 0 {
-            break;
-        }
-        body.push_str(&rest[..size]);
-        text = rest[size..].trim_start_matches("\r\n");
-    }
-    body
-}
 
 /// Two views over the clicks of `tests/sql`: one row a user, one row a window.
 fn clicks() -> String {

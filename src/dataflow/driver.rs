@@ -98,6 +98,11 @@ impl Stash {
         self.rows
     }
 
+    /// The least time of a row.
+    pub fn first(&self) -> Option<EventTime> {
+        self.batches.iter().map(|(lo, _, _)| *lo).min()
+    }
+
     /// Takes the rows below `frontier`.
     pub fn take_below(&mut self, frontier: EventTime) -> Result<Vec<UpdateBatch>> {
         let mut closed = Vec::new();
@@ -195,6 +200,12 @@ impl<L: StatefulLogic> Driver<L> {
             self.stashes.iter_mut().for_each(|s| *s = Stash::default());
             return Ok(());
         };
+        let whole = self.logic.whole_input();
+        let reached = |input: usize| frontiers.get(input).map(|f| frontier_of(f.frontier()));
+        if whole.is_some_and(|input| reached(input).is_some_and(|f| f != CLOSED)) {
+            self.caps = Some(caps);
+            return Ok(());
+        }
         let frontier = frontiers.iter().map(|f| frontier_of(f.frontier())).min().unwrap_or(CLOSED);
         if frontier > self.applied {
             let rows = self.stashes.iter().map(Stash::rows).sum();
@@ -203,7 +214,8 @@ impl<L: StatefulLogic> Driver<L> {
                 let closed = self
                     .stashes
                     .iter_mut()
-                    .map(|s| s.take_below(frontier))
+                    .enumerate()
+                    .map(|(i, s)| s.take_below(if whole == Some(i) { CLOSED } else { frontier }))
                     .collect::<Result<Vec<_>>>()?;
                 let mut emitted = Emitted::default();
                 // Below the frontier that was let pass without applying, nothing may be emitted.

@@ -13,13 +13,20 @@ use super::metrics::lock;
 use crate::plan::node::{NodeId, Operator, StreamPlan};
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
-/// `node` and every node that it reads, directly or not.
+/// `node` and every node that it reads, directly or not, and whose times meet its own: not the
+/// tables that a lookup join reads before anything else.
 pub fn upstream(plan: &StreamPlan, node: NodeId) -> BTreeSet<NodeId> {
     let mut found = BTreeSet::new();
     let mut open = vec![node];
     while let Some(next) = open.pop() {
         if found.insert(next) {
-            open.extend(&plan.node(next).inputs);
+            let node = plan.node(next);
+            let table = match &node.operator {
+                Operator::LookupJoin(join) => Some(join.table),
+                _ => None,
+            };
+            let inputs = node.inputs.iter().enumerate();
+            open.extend(inputs.filter(|(i, _)| table != Some(*i)).map(|(_, input)| input));
         }
     }
     found

@@ -6,10 +6,12 @@
 //! and condition hold and that are there at one time, at the greater of their two times; a row
 //! without such a partner is padded with NULLs at `P(x)`, for the kinds that do so. This depends on
 //! the rows and their times alone, never on frontiers. All rows of a step below its frontier `f`
-//! are at hand, so at `f` the rows with `P < f` are dropped, matched or not.
+//! are at hand, so at `f` the rows with `P < f` are dropped, matched or not. A row of a semi or anti
+//! join goes with its first partner.
 //!
 //! A row that is behind the watermark, comes after its own `P` would have been, and finds no
-//! partner left is late, unless it is padded.
+//! partner left is late, unless it is padded; in a semi or anti join such rows of the other input
+//! are late whether they find one or not.
 
 mod emit;
 mod fresh;
@@ -22,13 +24,14 @@ use arrow::datatypes::SchemaRef;
 
 use self::emit::{Emit, Second};
 use self::fresh::{Fresh, NO_GROUP, Reader};
-use self::side::{NONE, Side};
+use self::side::Side;
 use super::logic::{Emitted, LateRows, StatefulLogic};
 use crate::batch::UpdateBatch;
 use crate::error::Result;
 use crate::limits::{BATCH_ROWS, JOIN_STEP_ROWS_MAX};
 use crate::plan::interval::{IntervalJoin, Relation};
 use crate::plan::node::Node;
+use crate::state::chains::NONE;
 use crate::state::keys::GroupKeys;
 use crate::time::{CLOSED, EventTime};
 
@@ -127,7 +130,7 @@ impl IntervalJoinLogic {
             read[side] = self.readers[side].read(batch, &mut self.keys, &mut out.dead_letters)?;
             touched.extend_from_slice(&read[side].interned);
         }
-        self.sides.iter_mut().for_each(|side| side.resize(self.keys.bound()));
+        self.sides.iter_mut().for_each(|side| side.chains.resize(self.keys.bound()));
         let [left, right] = &read;
         let (one, two) = if first == 0 { (left, right) } else { (right, left) };
 
@@ -148,6 +151,10 @@ impl IntervalJoinLogic {
             self.emit.alone_fresh(first, one, &one.rows_without_group(), out)?;
         }
         self.settle(1 - first, two, &matched, to, out)?;
+        let done = self.emit.take_done();
+        if let Some(side) = self.emit.decided_side() {
+            self.sides[side].remove(&done, &mut touched);
+        }
         self.expire(to, &mut touched, out)?;
         self.forget(touched);
         Ok(())
@@ -161,13 +168,13 @@ impl IntervalJoinLogic {
             let at = slot as usize;
             let relations = &self.relations[first];
             let (time, until) = (own.times[at], own.until[at]);
-            let mut partner = other.head(own.group(slot));
+            let mut partner = other.chains.head(own.chains.group(slot));
             while partner != NONE {
                 let value = |c: &Compared| own.values[c.own][at];
                 if is_pair(other, partner, time, until, relations, value) {
                     pairs.push((slot, partner));
                 }
-                partner = other.next(partner);
+                partner = other.chains.next(partner);
             }
             if pairs.len() >= BATCH_ROWS {
                 self.emit.pairs(&mut self.sides, first, &mut pairs, Second::Kept, out)?;
@@ -192,13 +199,13 @@ impl IntervalJoinLogic {
             }
             let kept = &self.sides[first];
             let relations = &self.relations[1 - first];
-            let mut partner = kept.head(group);
+            let mut partner = kept.chains.head(group);
             while partner != NONE {
                 let value = |c: &Compared| rows.values[c.own][row];
                 if is_pair(kept, partner, time, until, relations, value) {
                     pairs.push((partner, row as u32));
                 }
-                partner = kept.next(partner);
+                partner = kept.chains.next(partner);
             }
             if pairs.len() >= BATCH_ROWS {
                 let second = Second::Fresh(rows, matched);
@@ -216,7 +223,9 @@ impl IntervalJoinLogic {
         matched: &[bool],
         out: &mut Emitted,
     ) -> Result<()> {
-        let lost = rows.late.iter().filter(|(row, _)| !matched[*row as usize]);
+        // Whether a row that is only asked for still finds one that it decides is chance.
+        let is_asked = self.emit.decided_side() == Some(1 - side);
+        let lost = rows.late.iter().filter(|(row, _)| is_asked || !matched[*row as usize]);
         let (rows_lost, ends): (Vec<u32>, Vec<EventTime>) =
             lost.map(|&(row, end)| (row, end.saturating_add(1))).unzip();
         if !self.keeps(side) && !rows_lost.is_empty() {
@@ -235,9 +244,10 @@ impl IntervalJoinLogic {
         to: EventTime,
         out: &mut Emitted,
     ) -> Result<()> {
+        let is_decided = self.emit.decided_side() == Some(side);
         let is_kept = |&row: &u32| {
             let row = row as usize;
-            rows.groups[row] != NO_GROUP && rows.until[row] >= to
+            rows.groups[row] != NO_GROUP && rows.until[row] >= to && !(is_decided && matched[row])
         };
         let all = 0..rows.batch.len() as u32;
         let (kept, gone): (Vec<u32>, Vec<u32>) = all.partition(is_kept);
@@ -269,7 +279,7 @@ impl IntervalJoinLogic {
         touched.sort_unstable();
         touched.dedup();
         for group in touched {
-            if self.sides.iter().all(|side| side.head(group) == NONE) {
+            if self.sides.iter().all(|side| side.chains.head(group) == NONE) {
                 self.keys.remove(group);
             }
         }

@@ -37,6 +37,12 @@ pub trait StatefulLogic: 'static {
 
     /// Rows or groups held, for metrics and for tests of bounded state.
     fn state_rows(&self) -> usize;
+
+    /// An input that is handed over whole, whatever its times, with the first `advance`: until it
+    /// has ended nothing is applied, and its frontier counts for nothing.
+    fn whole_input(&self) -> Option<usize> {
+        None
+    }
 }
 
 impl StatefulLogic for Box<dyn StatefulLogic> {
@@ -56,6 +62,10 @@ impl StatefulLogic for Box<dyn StatefulLogic> {
 
     fn state_rows(&self) -> usize {
         self.as_ref().state_rows()
+    }
+
+    fn whole_input(&self) -> Option<usize> {
+        self.as_ref().whole_input()
     }
 }
 

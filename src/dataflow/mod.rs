@@ -6,11 +6,15 @@
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`window_assign`]: operators without state
+//! * [`interval_join`]: joins whose times bound one another; [`temporal_join`]: with a collection
+//!   as of each row's time; [`lookup_join`]: with a table that never changes
+//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`interval_join`]: joins whose times bound one another
 //! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`match_recognize`]: patterns of rows
+//! * [`over`]: functions over frames; [`temporal_filter`]: filters on `NOW()`
 //! * [`join`]: updating joins over shared arrangements
 //! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
@@ -28,10 +32,12 @@ pub mod interval_join;
 pub mod join;
 pub mod logic;
 pub mod match_recognize;
+pub mod lookup_join;
 pub mod metrics;
 #[cfg(test)]
 mod oracle;
 pub mod outputs;
+pub mod over;
 pub mod rank;
 pub mod recursive;
 pub mod render;
@@ -44,6 +50,8 @@ pub mod side;
 pub mod sink;
 pub mod source;
 pub mod split;
+pub mod temporal_filter;
+pub mod temporal_join;
 pub mod ticks;
 pub mod unnest;
 pub mod window_aggregate;

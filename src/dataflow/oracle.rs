@@ -225,6 +225,11 @@ fn decimal(value: Option<i128>, scale: i8) -> String {
     text_of(Arc::new(array.unwrap()))
 }
 
+/// The text of a column of `row`.
+pub fn cell_text(row: &Row, column: usize) -> String {
+    text_of(value(row, column))
+}
+
 /// The text of the key of `row`.
 pub fn key_text(row: &Row, keys: &[usize]) -> String {
     row_text(&keys.iter().map(|&key| value(row, key)).collect::<Vec<_>>(), 0).unwrap()
@@ -378,7 +383,7 @@ impl Seen {
     }
 
     /// Adds what was emitted; its times must lie within `span`.
-    fn take(&mut self, out: &Emitted, span: Option<(EventTime, EventTime)>) {
+    pub fn take(&mut self, out: &Emitted, span: Option<(EventTime, EventTime)>) {
         for updates in &out.updates {
             for row in 0..updates.len() {
                 let time = updates.times()[row];

@@ -154,6 +154,12 @@ impl<'s> Renderer<'s, '_> {
             Operator::RecursionInput(_) | Operator::RecursionVariable { .. } => {
                 return Err(Error::internal("a leaf of a recursion outside of it"));
             }
+            Operator::Clock => {
+                let schema = Arc::clone(&node.schema);
+                self.stateless(&format!("Clock#{}", id.0), node, wants, move |batch, _| {
+                    Ok(vec![super::temporal_filter::clock(batch, &schema)?])
+                })
+            }
             Operator::Unnest(unnest) => {
                 let (unnest, schema) = (unnest.clone(), Arc::clone(&node.schema));
                 self.stateless(&format!("Unnest#{}", id.0), node, wants, move |batch, _| {
@@ -166,7 +172,11 @@ impl<'s> Renderer<'s, '_> {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::OverAggregate(_)
+            | Operator::TemporalFilter(_)
             | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
             | Operator::ChangelogNormalize { .. }
@@ -414,6 +424,16 @@ fn logic_of(
             .with_input_delay(delay);
             ("WindowJoin", Box::new(logic))
         }
+        Operator::OverAggregate(_) => super::over::build(plan, node)?,
+        Operator::TemporalFilter(_) => super::temporal_filter::build(plan, node)?,
+        Operator::TemporalJoin(join) => {
+            let logic = super::temporal_join::build(node, join, input(0), input(1));
+            ("TemporalJoin", Box::new(logic))
+        }
+        Operator::LookupJoin(join) => {
+            let logic = super::lookup_join::build(node, join, input(0), input(1));
+            ("LookupJoin", Box::new(logic))
+        }
         Operator::IntervalJoin(join) => {
             let logic = super::interval_join::build(node, join, input(0), input(1));
             ("IntervalJoin", Box::new(logic))
@@ -433,6 +453,7 @@ fn logic_of(
         | Operator::Union
         | Operator::Expand { .. }
         | Operator::WindowAssign { .. }
+        | Operator::Clock
         | Operator::Arrange { .. }
         | Operator::Unnest(_)
         | Operator::Recursive(_)

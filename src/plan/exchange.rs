@@ -46,6 +46,18 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
             vec![side(join.left_window, &join.left_keys), side(join.right_window, &join.right_keys)]
         }
         Operator::MatchRecognize(matched) => vec![by_keys(plan, node, &matched.partition, &[])],
+        Operator::OverAggregate(over) => vec![by_keys(plan, node, &over.partition, &[])],
+        // When bounded input has ended one worker must know the latest time of all rows.
+        Operator::TemporalFilter(_) if node.props.bounded => {
+            node.inputs.iter().map(|_| Some(Route::Single)).collect()
+        }
+        Operator::TemporalFilter(_) | Operator::Clock => node.inputs.iter().map(|_| None).collect(),
+        Operator::TemporalJoin(join) => {
+            vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
+        }
+        Operator::LookupJoin(join) => {
+            vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
+        }
         Operator::IntervalJoin(join) => {
             vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
         }

@@ -8,6 +8,7 @@ use super::exchange::routes;
 use super::node::{
     Node, NodeId, Operator, OutputTarget, Rank, RankKind, SortColumn, StreamPlan, WindowInput,
 };
+use super::over::OverRegime;
 use super::props::{ChangelogMode, Distribution};
 use crate::batch::partition::Route;
 use crate::sql::window::WindowSpec;
@@ -124,6 +125,14 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         ) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
+        (Operator::OverAggregate(over), _) if over.regime == OverRegime::Updating => {
+            format!("tick({} ms)", node.settings.time_resolution.tick_ms())
+        }
+        (Operator::OverAggregate(over), _)
+            if matches!(over.regime, OverRegime::Appending { .. }) =>
+        {
+            "row-time".into()
+        }
         (Operator::Join(join), _) if !super::joins::keeps_times(plan, node, join) => {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
@@ -153,7 +162,11 @@ fn has_state(node: &Node) -> bool {
             | Operator::SessionAggregate { .. }
             | Operator::WindowRank(_)
             | Operator::WindowJoin(_)
+            | Operator::OverAggregate(_)
+            | Operator::TemporalFilter(_)
             | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
             | Operator::Join(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
@@ -211,7 +224,13 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::WindowJoin(join) => {
             format!("state: both inputs keyed by window, {}, {until}", keyed(&join.left_keys))
         }
+        Operator::OverAggregate(over) => {
+            super::over_text::state(over, &keyed(&over.partition), until)
+        }
+        Operator::TemporalFilter(filter) => super::over_text::filter_state(filter),
         Operator::IntervalJoin(join) => super::interval::state(plan, node, join),
+        Operator::TemporalJoin(join) => super::temporal::state(plan, node, join),
+        Operator::LookupJoin(join) => super::temporal::lookup_state(plan, node, join),
         Operator::Arrange { keys } => super::joins::arrange_state(plan, node, keys),
         Operator::Join(join) => super::joins::join_state(plan, node, join)?,
         Operator::SetOperation { .. } => {
@@ -408,6 +427,11 @@ pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
         }
         Operator::RecursionInput(index) => format!("RecursionInput({index})"),
         Operator::RecursionVariable { name, .. } => format!("RecursionVariable({name})"),
+        Operator::OverAggregate(over) => {
+            super::over_text::text(over, &order_text(&over.order, of), input, of(&over.partition))
+        }
+        Operator::TemporalFilter(filter) => format!("TemporalFilter(where=[{}])", filter.text),
+        Operator::Clock => "Clock".into(),
         Operator::Unnest(unnest) => {
             let outer = if unnest.outer { ", outer" } else { "" };
             let count = if unnest.ordinality { ", with ordinality" } else { "" };
@@ -415,6 +439,8 @@ pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
         }
         Operator::Arrange { keys } => format!("Arrange(by=[{}])", of(keys)),
         Operator::IntervalJoin(join) => super::interval::text(plan, node, join),
+        Operator::TemporalJoin(join) => super::temporal::text(plan, node, join),
+        Operator::LookupJoin(join) => super::temporal::lookup_text(plan, node, join),
         Operator::Join(join) => super::joins::join_text(plan, node, join),
         Operator::SetOperation { kind, all } => {
             format!("SetOperation({}{})", kind.name(), if *all { " ALL" } else { "" })
@@ -443,7 +469,7 @@ fn shape(spec: &WindowSpec) -> String {
     }
 }
 
-fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> String {
+pub(super) fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> String {
     let text = |call: &AggregateCall| {
         let name = match &call.function {
             AggregateFunction::Count => "COUNT".to_string(),

@@ -111,6 +111,11 @@ impl Expression {
         self.physical.downcast_ref::<Column>().map(Column::index)
     }
 
+    /// Whether it is the event time of the row.
+    pub fn is_event_time(&self) -> bool {
+        self.physical.downcast_ref::<Column>().is_some_and(|c| c.name() == TIME_COLUMN)
+    }
+
     /// The column whose values it passes on: the column it is, or checks for NULL.
     pub fn passed_column(&self) -> Option<usize> {
         let call = self.physical.downcast_ref::<ScalarFunctionExpr>();

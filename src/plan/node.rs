@@ -12,7 +12,10 @@ use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::match_recognize::MatchRecognize;
 use super::interval::IntervalJoin;
+use super::over::OverAggregate;
 use super::props::Props;
+use super::temporal::{LookupJoin, TemporalJoin};
+use super::temporal_filter::TemporalFilter;
 use crate::error::Location;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
@@ -164,8 +167,19 @@ pub enum Operator {
     WindowJoin(WindowJoin),
     /// Row pattern recognition.
     MatchRecognize(Box<MatchRecognize>),
+    /// Functions over frames of ordered partitions.
+    OverAggregate(OverAggregate),
+    /// Rows while a comparison of theirs with `NOW()` holds. The inputs behind the first are
+    /// clocks.
+    TemporalFilter(TemporalFilter),
+    /// The latest event time of each batch, as a row without columns.
+    Clock,
     /// Rows of two append-only inputs whose times bound one another.
     IntervalJoin(IntervalJoin),
+    /// Rows of an append-only input with another as of each row's time.
+    TemporalJoin(TemporalJoin),
+    /// Rows of an input with a table that is read to its end before.
+    LookupJoin(LookupJoin),
     /// One row an element of arrays and maps, beside columns of the row that they are of.
     Unnest(Unnest),
     /// Names defined by one another, to their fixed point.

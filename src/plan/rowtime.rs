@@ -16,6 +16,7 @@ use datafusion::physical_expr::expressions::{BinaryExpr, CastExpr, Column, Liter
 
 use super::expr::{Expression, TIME_COLUMN, interval_millis};
 use super::node::{Node, Operator, Scan};
+use super::over::{OverAggregate, OverRegime};
 use super::props::{ChangelogMode, Props};
 use crate::sql::functions::NOT_NULL;
 
@@ -190,7 +191,10 @@ pub fn derive(operator: &Operator, props: &Props, inputs: &[&Node], width: usize
         | Operator::SessionAggregate { .. }
         | Operator::SessionAssign { .. }
         | Operator::WindowRank(_)
-        | Operator::WindowJoin(_) => of_closed_windows(props),
+        | Operator::WindowJoin(_)
+        | Operator::OverAggregate(OverAggregate { regime: OverRegime::Windowed { .. }, .. }) => {
+            of_closed_windows(props)
+        }
         _ => props.rowtimes.clone(),
     }
 }

@@ -54,6 +54,7 @@ pub fn session_state() -> SessionState {
     if !scalars.iter().any(|function| function.name() == proctime::NAME) {
         scalars.push(Arc::new(proctime::udf()));
     }
+    scalars.push(Arc::new(super::temporal::udf()));
     builder.build()
 }
 

@@ -7,6 +7,7 @@
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
 //! * [`match_recognize`]: MATCH_RECOGNIZE, from tokens to its logical node
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
+//! * [`temporal`]: `FOR SYSTEM_TIME AS OF`
 //! * [`unnest`]: UNNEST and table functions as logical nodes
 //! * [`set_operation`]: INTERSECT and EXCEPT as logical nodes
 //! * [`recursion`]: WITH RECURSIVE as logical nodes
@@ -26,6 +27,7 @@ pub mod functions;
 pub mod interval;
 mod json_forms;
 pub mod match_recognize;
+pub mod named_windows;
 pub mod optimize;
 pub mod output;
 pub mod proctime;
@@ -35,6 +37,7 @@ pub mod script;
 pub mod set_operation;
 pub mod settings;
 mod subquery;
+pub mod temporal;
 #[cfg(test)]
 mod tests;
 pub mod types;

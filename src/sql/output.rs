@@ -387,7 +387,7 @@ pub fn check_deterministic(plan: &LogicalPlan) -> Result<()> {
             expr.apply(|part| match part {
                 Expr::ScalarFunction(call)
                     if call.func.signature().volatility == Volatility::Volatile
-                        && call.func.name() != proctime::NAME =>
+                        && !proctime::is_proctime(part) =>
                 {
                     let name = call.func.name().to_uppercase();
                     let message = format!("{name} is not deterministic: a replay would differ");

@@ -1,7 +1,8 @@
-//! `PROCTIME()`: the event time of the row, the only clock that SQL can read.
+//! `PROCTIME()` and `NOW()`: the event time of the row, the only clock that SQL can read.
 //!
-//! Owns the function's name and type; it is never evaluated: the lowering replaces its calls by
-//! the hidden time column. Volatile, so that no optimiser rule folds, duplicates or moves it.
+//! Owns the functions' names and type; they are never evaluated: the lowering replaces their calls
+//! by the hidden time column, or makes a filter on `NOW()` a temporal one. Volatile, so that no
+//! optimiser rule folds, duplicates or moves them.
 
 use std::sync::LazyLock;
 
@@ -13,6 +14,9 @@ use datafusion::logical_expr::{
 
 /// The function's name in plans.
 pub const NAME: &str = "proctime";
+
+/// The name of `NOW()` and its kin in plans: the same time, which in a filter goes on moving.
+pub const NOW: &str = "now";
 
 /// `TIMESTAMP(3)`: the type of event times and window borders.
 pub const TIME_TYPE: DataType = DataType::Timestamp(TimeUnit::Millisecond, None);
@@ -48,7 +52,12 @@ pub fn udf() -> ScalarUDF {
     UDF.clone()
 }
 
-/// Whether `expr` is a call of `PROCTIME()`.
+/// Whether `expr` is a call of `PROCTIME()` or `NOW()`.
 pub fn is_proctime(expr: &Expr) -> bool {
-    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == NAME)
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == NAME) || is_now(expr)
+}
+
+/// Whether `expr` is a call of `NOW()` or one of its other names.
+pub fn is_now(expr: &Expr) -> bool {
+    matches!(expr, Expr::ScalarFunction(call) if call.func.name() == NOW)
 }

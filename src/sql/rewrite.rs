@@ -70,7 +70,9 @@ impl VisitorMut for Rewriter {
     }
 
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        super::named_windows::resolve(select);
         name_columns(select);
+        super::temporal::rewrite(select);
         ControlFlow::Continue(())
     }
 
@@ -329,7 +331,7 @@ fn function_rewritten(function: &mut Function) -> Option<Expr> {
         return None;
     }
     let lower = name.value.to_ascii_lowercase();
-    let now = || call(proctime::NAME, Vec::new());
+    let now = || call(proctime::NOW, Vec::new());
     match lower.as_str() {
         "row" => {
             name.value = "struct".to_string();
@@ -345,9 +347,8 @@ fn function_rewritten(function: &mut Function) -> Option<Expr> {
             None
         }
         _ if has_arguments(function) && !lower.starts_with("current_t") => None,
-        "proctime" | "now" | "current_timestamp" | "localtimestamp" | "current_row_timestamp" => {
-            Some(now())
-        }
+        "proctime" | "current_row_timestamp" => Some(call(proctime::NAME, Vec::new())),
+        "now" | "current_timestamp" | "localtimestamp" => Some(now()),
         "current_date" | "today" => Some(cast(now(), "DATE")),
         "current_time" | "localtime" => Some(cast(now(), "TIME")),
         "unix_timestamp" => Some(cast(call("date_part", vec![string("epoch"), now()]), "BIGINT")),

@@ -51,6 +51,9 @@ impl RelationPlanner for WindowFunctions {
         context: &mut dyn RelationPlannerContext,
     ) -> Result<RelationPlanning> {
         let span = relation.span();
+        if matches!(&relation, TableFactor::Table { version: Some(_), .. }) {
+            return super::temporal::plan_versioned(relation, context);
+        }
         match relation {
             TableFactor::TableFunction { expr, alias } => {
                 let AstExpr::Function(function) = expr else {
@@ -82,10 +85,6 @@ impl RelationPlanner for WindowFunctions {
             TableFactor::Function { name, args, alias, with_ordinality, .. } => {
                 let call = TableCall { name, args, ordinality: with_ordinality, alias };
                 Ok(RelationPlanning::Planned(Box::new(plan_call(call, context)?)))
-            }
-            TableFactor::Table { version: Some(_), .. } => {
-                let message = "FOR SYSTEM_TIME AS OF is not supported yet";
-                Err(fail(Error::sql(message), span))
             }
             relation @ TableFactor::MatchRecognize { .. } => {
                 let planned = super::match_recognize::plan::plan(relation, context)?;

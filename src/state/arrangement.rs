@@ -151,6 +151,11 @@ impl Arrangement {
         self.counts.as_ref().map_or(1, |counts| counts.get(slot as usize))
     }
 
+    /// Whether a row may be there other than once.
+    pub fn has_counts(&self) -> bool {
+        self.counts.is_some()
+    }
+
     /// The slot behind `slot` in its chain, or [`NONE`].
     #[inline]
     pub fn next(&self, slot: u32) -> u32 {

@@ -7,6 +7,7 @@
 pub mod aggregate;
 pub mod arena;
 pub mod arrangement;
+pub mod chains;
 pub mod change_log;
 pub mod column;
 pub mod exact;

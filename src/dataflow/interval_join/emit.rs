@@ -29,6 +29,8 @@ pub struct Emit {
     widths: [usize; 2],
     /// Rows of a semi join that found a partner in this step: (is fresh, row, time).
     hits: Vec<(bool, u32, EventTime)>,
+    /// Kept rows of a semi or anti join that have a partner: nothing more can come of them.
+    done: Vec<u32>,
 }
 
 /// Where the second rows of pairs are.
@@ -57,6 +59,7 @@ impl Emit {
             wide: Arc::new(Schema::new(fields)),
             widths: [left.fields().len(), right.fields().len()],
             hits: Vec::new(),
+            done: Vec::new(),
         }
     }
 
@@ -67,6 +70,20 @@ impl Emit {
             JoinType::RightSemi => Some(1),
             _ => None,
         }
+    }
+
+    /// The input of whose rows one partner decides.
+    pub fn decided_side(&self) -> Option<usize> {
+        match self.kind {
+            JoinType::LeftSemi | JoinType::LeftAnti => Some(0),
+            JoinType::RightSemi | JoinType::RightAnti => Some(1),
+            _ => None,
+        }
+    }
+
+    /// The kept rows of [`Emit::decided_side`] that were decided in this step.
+    pub fn take_done(&mut self) -> Vec<u32> {
+        std::mem::take(&mut self.done)
     }
 
     fn gives_pairs(&self) -> bool {
@@ -119,12 +136,18 @@ impl Emit {
         second: &mut Second<'_>,
     ) {
         let semi = self.semi_side();
+        let anti = self.decided_side().filter(|_| semi.is_none());
         for (&(one, two), &time) in pairs.iter().zip(times) {
             let has_one = &mut sides[first].matched[one as usize];
             match semi == Some(first) {
                 true if !*has_one => self.hits.push((false, one, time)),
                 true => {}
-                false => *has_one = true,
+                false => {
+                    if anti == Some(first) && !*has_one {
+                        self.done.push(one);
+                    }
+                    *has_one = true;
+                }
             }
             let (is_fresh, has_two) = match second {
                 Second::Kept => (false, &mut sides[1 - first].matched[two as usize]),
@@ -133,7 +156,12 @@ impl Emit {
             match semi == Some(1 - first) {
                 true if !*has_two => self.hits.push((is_fresh, two, time)),
                 true => {}
-                false => *has_two = true,
+                false => {
+                    if anti == Some(1 - first) && !is_fresh && !*has_two {
+                        self.done.push(two);
+                    }
+                    *has_two = true;
+                }
             }
         }
         if self.hits.len() > 4 * BATCH_ROWS {
@@ -168,6 +196,7 @@ impl Emit {
             let times: Vec<EventTime> = kept.iter().map(|h| h.2).collect();
             out.push(UpdateBatch::new(rows, times.into(), None));
             kept_rows.iter().for_each(|&slot| sides[side].matched[slot as usize] = true);
+            self.done.extend(kept_rows);
         }
         let new_rows: Vec<u32> = new.iter().map(|h| h.1).collect();
         if !new_rows.is_empty() {

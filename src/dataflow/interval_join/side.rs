@@ -4,13 +4,11 @@ use std::collections::BTreeMap;
 
 use arrow::datatypes::SchemaRef;
 
-use super::fresh::{Fresh, NO_GROUP};
+use super::fresh::Fresh;
 use crate::error::Result;
+use crate::state::chains::Chains;
 use crate::state::rows::{Picked, RowStore};
 use crate::time::{CLOSED, EventTime};
-
-/// The end of a chain.
-pub const NONE: u32 = u32::MAX;
 
 /// Rows that go within `2^BUCKET_BITS` ms are kept together.
 const BUCKET_BITS: u32 = 6;
@@ -19,17 +17,16 @@ const BUCKET_BITS: u32 = 6;
 pub struct Side {
     schema: SchemaRef,
     pub rows: RowStore,
-    /// The first row of each key.
-    heads: Vec<u32>,
-    next: Vec<u32>,
-    before: Vec<u32>,
-    groups: Vec<u32>,
+    /// The rows of each key.
+    pub chains: Chains,
     pub times: Vec<EventTime>,
     pub until: Vec<EventTime>,
     pub values: Vec<Vec<i64>>,
     pub matched: Vec<bool>,
     /// The rows by when they go, but for those that stay to the end.
-    wheel: BTreeMap<i64, Vec<u32>>,
+    /// Those that went before their time have another serial number now.
+    wheel: BTreeMap<i64, Vec<(u32, u32)>>,
+    serials: Vec<u32>,
 }
 
 impl Side {
@@ -38,35 +35,14 @@ impl Side {
         Side {
             schema: schema.clone(),
             rows: RowStore::new(schema),
-            heads: Vec::new(),
-            next: Vec::new(),
-            before: Vec::new(),
-            groups: Vec::new(),
+            chains: Chains::default(),
             times: Vec::new(),
             until: Vec::new(),
             values: vec![Vec::new(); width],
             matched: Vec::new(),
             wheel: BTreeMap::new(),
+            serials: Vec::new(),
         }
-    }
-
-    /// Makes room for keys below `bound`.
-    pub fn resize(&mut self, bound: usize) {
-        if self.heads.len() < bound {
-            self.heads.resize(bound, NONE);
-        }
-    }
-
-    /// The first row of a key.
-    #[inline]
-    pub fn head(&self, group: u32) -> u32 {
-        self.heads.get(group as usize).copied().unwrap_or(NONE)
-    }
-
-    /// The row behind `slot` of the same key.
-    #[inline]
-    pub fn next(&self, slot: u32) -> u32 {
-        self.next[slot as usize]
     }
 
     /// Keeps the rows `picked` of `fresh`; their slots.
@@ -84,17 +60,16 @@ impl Side {
         self.grow(slots.iter().max().map_or(0, |&s| s as usize + 1));
         for (&row, &slot) in picked.iter().zip(&slots) {
             let (row, at) = (row as usize, slot as usize);
-            let group = fresh.groups[row];
-            self.groups[at] = group;
             self.times[at] = fresh.batch.times()[row];
             self.until[at] = fresh.until[row];
             self.matched[at] = matched.get(row).copied().unwrap_or(false);
             for (own, new) in self.values.iter_mut().zip(&fresh.values) {
                 own[at] = new[row];
             }
-            self.link(slot, group);
+            self.chains.link(slot, fresh.groups[row]);
             if fresh.until[row] != CLOSED {
-                self.wheel.entry(fresh.until[row] >> BUCKET_BITS).or_default().push(slot);
+                let bucket = self.wheel.entry(fresh.until[row] >> BUCKET_BITS).or_default();
+                bucket.push((slot, self.serials[at]));
             }
         }
         Ok(slots)
@@ -104,34 +79,11 @@ impl Side {
         if bound <= self.times.len() {
             return;
         }
-        self.next.resize(bound, NONE);
-        self.before.resize(bound, NONE);
-        self.groups.resize(bound, NO_GROUP);
         self.times.resize(bound, 0);
         self.until.resize(bound, 0);
         self.matched.resize(bound, false);
+        self.serials.resize(bound, 0);
         self.values.iter_mut().for_each(|v| v.resize(bound, 0));
-    }
-
-    fn link(&mut self, slot: u32, group: u32) {
-        let head = &mut self.heads[group as usize];
-        let second = std::mem::replace(head, slot);
-        self.next[slot as usize] = second;
-        self.before[slot as usize] = NONE;
-        if second != NONE {
-            self.before[second as usize] = slot;
-        }
-    }
-
-    fn unlink(&mut self, slot: u32) {
-        let (next, before) = (self.next[slot as usize], self.before[slot as usize]);
-        match before {
-            NONE => self.heads[self.groups[slot as usize] as usize] = next,
-            before => self.next[before as usize] = next,
-        }
-        if next != NONE {
-            self.before[next as usize] = before;
-        }
     }
 
     /// Whether rows may be gone at `frontier` that are still kept.
@@ -146,14 +98,15 @@ impl Side {
         let last = to >> BUCKET_BITS;
         while let Some(entry) = self.wheel.first_entry().filter(|e| *e.key() <= last) {
             let bucket = *entry.key();
-            let slots = entry.remove();
+            let mut rows = entry.remove();
+            rows.retain(|&(slot, serial)| self.serials[slot as usize] == serial);
             if bucket < last {
-                gone.extend(slots);
+                gone.extend(rows.into_iter().map(|(slot, _)| slot));
                 continue;
             }
-            let (now, later): (Vec<u32>, Vec<u32>) =
-                slots.into_iter().partition(|&s| self.until[s as usize] < to);
-            gone.extend(now);
+            let is_gone = |&(slot, _): &(u32, u32)| self.until[slot as usize] < to;
+            let (now, later): (Vec<_>, Vec<_>) = rows.into_iter().partition(is_gone);
+            gone.extend(now.into_iter().map(|(slot, _)| slot));
             if !later.is_empty() {
                 self.wheel.insert(bucket, later);
             }
@@ -162,16 +115,13 @@ impl Side {
         gone
     }
 
-    /// The key of a row.
-    pub fn group(&self, slot: u32) -> u32 {
-        self.groups[slot as usize]
-    }
-
     /// Forgets rows; their keys are added to `touched`.
     pub fn remove(&mut self, slots: &[u32], touched: &mut Vec<u32>) {
         for &slot in slots {
-            self.unlink(slot);
-            touched.push(self.groups[slot as usize]);
+            self.chains.unlink(slot);
+            touched.push(self.chains.group(slot));
+            let serial = &mut self.serials[slot as usize];
+            *serial = serial.wrapping_add(1);
             self.rows.remove(slot);
         }
     }

@@ -126,7 +126,12 @@ fn naive(kind: JoinType, lo: i64, hi: i64, left: &[Row], right: &[Row]) -> Seen 
         let pads = matches!(kind, JoinType::Left | JoinType::Right | JoinType::Full);
         for (i, row) in rows.iter().enumerate() {
             let last = if side == 0 { last_left(row) } else { last_right(row) };
-            match first[side][i] {
+            let is_asked = match kind {
+                JoinType::LeftSemi | JoinType::LeftAnti => side == 1,
+                JoinType::RightSemi | JoinType::RightAnti => side == 0,
+                _ => false,
+            };
+            match first[side][i].filter(|_| !is_asked) {
                 Some(time) if is_semi => seen.add(time, texts[i].clone(), 1),
                 Some(_) => {}
                 None if is_kept && pads && side == 0 => {
@@ -251,4 +256,24 @@ fn steps_of_a_long_slice_give_what_one_gives() {
     let whole = run(&[]);
     assert_eq!(whole, run(&parts));
     assert_eq!(whole.0, 20_000);
+}
+
+#[test]
+fn rows_of_semi_and_anti_joins_go_with_their_first_partner() {
+    for kind in [JoinType::LeftSemi, JoinType::LeftAnti] {
+        let mut logic = logic(kind, -1_000, 0);
+        let ends = |rows: &[Row]| vec![batch(&with_borders(rows.to_vec(), -1_000, 0))];
+        let mut out = Emitted::default();
+        let starts: Vec<Row> = (0..50).map(|k| row(k, 5)).collect();
+        logic.advance(0, 10, vec![ends(&starts), vec![]], &mut out).unwrap();
+        assert_eq!(logic.state_rows(), 50);
+        let late: Vec<Row> = (0..49).map(|k| row(k, 20)).collect();
+        logic.advance(10, 30, vec![vec![], ends(&late)], &mut out).unwrap();
+        // The other side's rows have no partner to come, either.
+        assert_eq!(logic.state_rows(), 1);
+        logic.advance(30, 40, vec![ends(&starts[..10]), vec![]], &mut out).unwrap();
+        logic.advance(40, CLOSED, vec![vec![], vec![]], &mut out).unwrap();
+        let count: usize = out.updates.iter().map(UpdateBatch::len).sum();
+        assert_eq!(count, if kind == JoinType::LeftSemi { 49 } else { 11 });
+    }
 }

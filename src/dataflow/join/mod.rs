@@ -1,19 +1,196 @@
 //! Updating joins over shared arrangements.
+//!
+//! * [`inner`]: inner joins of append-only inputs, any stretch of time at once, exact times
+//! * [`matching`]: every other join, tick by tick: pairs, and what depends on having a match
+//! * [`output`]: pairs as columns, and the condition over them
+//!
+//! A join reads its two inputs from arrangements, each of which is kept once for all joins of the
+//! worker that read it. What a join must keep beside is the number of matches of each row of a
+//! preserved side.
 
+pub mod inner;
+pub mod matching;
+pub mod output;
+
+#[cfg(test)]
+mod tests;
+
+use std::cell::RefCell;
+use std::collections::BTreeMap;
+use std::rc::Rc;
+use std::sync::Arc;
+
+use arrow::array::UInt32Array;
+use arrow::datatypes::{Schema, SchemaRef};
+use datafusion::common::JoinType;
+
+use self::inner::InnerJoin;
+use self::matching::{Matching, Shows};
+use self::output::{Condition, Output};
 use super::logic::StatefulLogic;
+use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
-use crate::plan::node::{Join, NodeId, StreamPlan};
+use crate::plan::joins::{counts_matches, keeps_times, readers, sides_read};
+use crate::plan::node::{Join, NodeId, Operator, StreamPlan};
+use crate::plan::props::ChangelogMode;
+use crate::state::arrangement::{Arrangement, ArrangementSpec};
+
+/// An arrangement that the joins of a worker share.
+pub type Shared = Rc<RefCell<Arrangement>>;
 
 /// The arrangements of one worker's dataflow, by plan node.
 #[derive(Default)]
-pub struct Shelf {}
+pub struct Shelf {
+    held: BTreeMap<NodeId, Shared>,
+}
+
+impl Shelf {
+    /// The arrangements so far.
+    pub fn held(&self) -> impl Iterator<Item = (&NodeId, &Shared)> {
+        self.held.iter()
+    }
+
+    /// The arrangement of node `id` for side `side` of join `join`, and which of its readers that
+    /// is.
+    fn read(
+        &mut self,
+        plan: &StreamPlan,
+        id: NodeId,
+        (join, side): (NodeId, usize),
+    ) -> Result<(Shared, usize)> {
+        let all = readers(plan, id);
+        let reader = all.iter().position(|&r| r == (join, side));
+        let reader = reader.ok_or_else(|| Error::internal("a join does not read its input"))?;
+        if let Some(found) = self.held.get(&id) {
+            return Ok((Rc::clone(found), reader));
+        }
+        let node = plan.node(id);
+        let Operator::Arrange { keys } = &node.operator else {
+            return Err(Error::internal("the input of a join is not arranged"));
+        };
+        let of_join = |(id, side): (NodeId, usize)| match &plan.node(id).operator {
+            Operator::Join(join) => {
+                let keeps = join.null_equals_null || is_preserved(join.kind, side);
+                (keeps, keeps_times(plan, plan.node(id), join))
+            }
+            _ => (true, false),
+        };
+        let uses: Vec<(bool, bool)> = all.iter().map(|&r| of_join(r)).collect();
+        let arrangement = Arrangement::new(ArrangementSpec {
+            schema: Arc::clone(&node.schema),
+            keys: keys.clone(),
+            append_only: node.props.mode == ChangelogMode::Append,
+            keeps_nulls: uses.iter().any(|u| u.0),
+            by_time: uses.len() > 1 || uses.iter().any(|u| !u.1),
+            readers: uses.len(),
+        });
+        let shared = Rc::new(RefCell::new(arrangement));
+        self.held.insert(id, Rc::clone(&shared));
+        Ok((shared, reader))
+    }
+}
 
 /// The logic of the join `id`.
 pub fn build(
-    _plan: &StreamPlan,
-    _id: NodeId,
-    _join: &Join,
-    _shelf: &mut Shelf,
+    plan: &StreamPlan,
+    id: NodeId,
+    join: &Join,
+    shelf: &mut Shelf,
 ) -> Result<Box<dyn StatefulLogic>> {
-    Err(Error::internal("joins are not there yet"))
+    let node = plan.node(id);
+    let [left, right] = node.inputs[..] else {
+        return Err(Error::internal("a join has two inputs"));
+    };
+    let schemas = [left, right].map(|input| Arc::clone(&plan.node(input).schema));
+    let keys = [join.left_keys.clone(), join.right_keys.clone()];
+    if let Some(bad) = mismatch(&schemas, &keys) {
+        return Err(Error::internal(format!("join #{}: {bad}", id.0)));
+    }
+    let output = Output::new(&node.schema, &schemas, &join.columns)?;
+    let name = format!("Join#{}", id.0);
+    let condition = join.filter.as_ref().map(|f| Condition::new(&name, f, &schemas)).transpose()?;
+    let read = sides_read(join);
+    let mut sides = Vec::new();
+    for (side, is_read) in [read.0, read.1].into_iter().enumerate() {
+        sides.push(match is_read {
+            true => shelf.read(plan, node.inputs[side], (id, side))?,
+            false => (counted(&schemas[side], &keys[side], join.null_equals_null)?, 0),
+        });
+    }
+    let (Some(right), Some(left)) = (sides.pop(), sides.pop()) else {
+        return Err(Error::internal("a join has two sides"));
+    };
+    let sides = [left, right];
+    if keeps_times(plan, node, join) {
+        let logic = InnerJoin::new(sides, keys, output, condition, join.null_equals_null);
+        return Ok(Box::new(logic));
+    }
+    let resolution = node.settings.time_resolution;
+    let mut logic = Matching::new(sides, output, condition, resolution)
+        .with_nulls(join.null_equals_null)
+        .with_shows(shows(join.kind));
+    if counts_matches(join) {
+        let side = usize::from(read.0);
+        logic = logic.with_counted(side, keys[side].clone());
+    }
+    Ok(Box::new(logic))
+}
+
+/// The keys of a side of which only the keys matter, with how many rows have each.
+fn counted(schema: &SchemaRef, keys: &[usize], keeps_nulls: bool) -> Result<Shared> {
+    let narrow: Schema = schema.project(keys)?;
+    Ok(Rc::new(RefCell::new(Arrangement::new(ArrangementSpec {
+        schema: Arc::new(narrow),
+        keys: (0..keys.len()).collect(),
+        append_only: false,
+        keeps_nulls,
+        by_time: true,
+        readers: 1,
+    }))))
+}
+
+fn mismatch(schemas: &[SchemaRef; 2], keys: &[Vec<usize>; 2]) -> Option<String> {
+    if keys[0].len() != keys[1].len() {
+        return Some("its sides have different numbers of keys".into());
+    }
+    let types = |side: usize| keys[side].iter().map(move |&k| schemas[side].fields().get(k));
+    types(0).zip(types(1)).find_map(|(l, r)| match (l, r) {
+        (Some(l), Some(r)) if l.data_type() == r.data_type() => None,
+        (Some(l), Some(r)) => Some(format!("keys {} and {} are of different types", l, r)),
+        _ => Some("a key is not a column".into()),
+    })
+}
+
+/// Whether rows of a side show without a match, or are those that show.
+fn is_preserved(kind: JoinType, side: usize) -> bool {
+    shows(kind)[side] != Shows::Nothing
+}
+
+/// What each side shows beside pairs; whether there are pairs.
+fn shows(kind: JoinType) -> [Shows; 2] {
+    use Shows::{Marked, Matched, Nothing, Unmatched};
+    match kind {
+        JoinType::Inner => [Nothing, Nothing],
+        JoinType::Left => [Unmatched { pairs: true }, Nothing],
+        JoinType::Right => [Nothing, Unmatched { pairs: true }],
+        JoinType::Full => [Unmatched { pairs: true }, Unmatched { pairs: true }],
+        JoinType::LeftAnti => [Unmatched { pairs: false }, Nothing],
+        JoinType::RightAnti => [Nothing, Unmatched { pairs: false }],
+        JoinType::LeftSemi => [Matched, Nothing],
+        JoinType::RightSemi => [Nothing, Matched],
+        JoinType::LeftMark => [Marked, Nothing],
+        JoinType::RightMark => [Nothing, Marked],
+    }
+}
+
+/// All `batches` as one in the order of time; rows of one time stay in theirs.
+pub(super) fn by_time(schema: &SchemaRef, batches: &[UpdateBatch]) -> Result<UpdateBatch> {
+    let batch = UpdateBatch::concat(schema, batches)?;
+    let times = batch.times();
+    if times.is_sorted() {
+        return Ok(batch);
+    }
+    let mut order: Vec<u32> = (0..batch.len() as u32).collect();
+    order.sort_by_key(|&row| times[row as usize]);
+    batch.take(&UInt32Array::from(order))
 }

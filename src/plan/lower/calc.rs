@@ -5,23 +5,31 @@ use datafusion::logical_expr::utils::conjunction;
 use datafusion::logical_expr::{Expr, Filter};
 
 use super::Lowerer;
+use super::temporal_filter::asks_now;
 use crate::error::Result;
 use crate::plan::expr::{Expression, reject_subqueries};
 use crate::plan::node::{Calc, NodeId, Operator};
 
 impl Lowerer<'_> {
     pub(super) fn filter(&mut self, filter: &Filter) -> Result<NodeId> {
-        let input = self.plan(&filter.input)?;
+        self.note_ranking(filter);
+        let mut input = self.plan(&filter.input)?;
         let schema = self.schema(input);
         reject_subqueries(&filter.predicate)?;
         let conjuncts = datafusion::logical_expr::utils::split_conjunction(&filter.predicate);
-        let (input, rest) = self.bound_ranks(input, &conjuncts, filter.input.schema())?;
-        let Some(predicate) = conjunction(rest.into_iter().cloned().collect::<Vec<Expr>>()) else {
-            return Ok(input);
-        };
-        let predicate = Expression::compile(&predicate, filter.input.schema(), &schema)?;
-        let columns = all_columns(&schema);
-        self.calc(input, Some(predicate), columns, schema)
+        let (bounded, rest) = self.bound_ranks(input, &conjuncts, filter.input.schema())?;
+        input = bounded;
+        let (temporal, rest): (Vec<&Expr>, Vec<&Expr>) =
+            rest.into_iter().partition(|e| asks_now(e));
+        if let Some(predicate) = conjunction(rest.into_iter().cloned().collect::<Vec<Expr>>()) {
+            let predicate = Expression::compile(&predicate, filter.input.schema(), &schema)?;
+            let columns = all_columns(&schema);
+            input = self.calc(input, Some(predicate), columns, schema)?;
+        }
+        match temporal.is_empty() {
+            true => Ok(input),
+            false => self.temporal_filter(input, &temporal, filter.input.schema()),
+        }
     }
 
     /// A Calc over `input`; merged with a Calc below, or left out if it changes nothing.

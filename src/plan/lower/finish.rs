@@ -13,6 +13,7 @@ use crate::plan::expr::Expression;
 use crate::plan::node::{
     Calc, Node, NodeId, Operator, OutputTarget, PlanOutput, Rank, Scan, StreamPlan,
 };
+use crate::plan::over::{OverAggregate, OverRegime};
 use crate::plan::props::{ChangelogMode, Distribution, Props};
 use crate::sql::context::SystemTable;
 
@@ -34,7 +35,12 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                     | Operator::SessionAssign { .. }
                     | Operator::WindowRank(_)
                     | Operator::WindowJoin(_)
+                    | Operator::OverAggregate(OverAggregate {
+                        regime: OverRegime::Appending { .. } | OverRegime::Windowed { .. },
+                        ..
+                    })
                     | Operator::IntervalJoin(_)
+                    | Operator::TemporalJoin(_)
                     | Operator::Rank(Rank { first_by_time: true, .. })
                     | Operator::MatchRecognize(_)
             )
@@ -234,6 +240,7 @@ impl Lowerer<'_> {
                     | Operator::Unnest(_)
                     | Operator::Recursive(_)
                     | Operator::GroupAggregate { .. }
+                    | Operator::OverAggregate(OverAggregate { regime: OverRegime::Updating, .. })
                     | Operator::Arrange { .. }
                     | Operator::Join(_)
                     | Operator::SetOperation { .. }
@@ -261,6 +268,10 @@ impl Lowerer<'_> {
             }
             if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
                 recursive.final_only = bounded && !seen_between[id];
+            }
+            if let Operator::OverAggregate(over) = &mut self.nodes[id].operator {
+                let updating = over.regime == OverRegime::Updating;
+                over.final_only = updating && bounded && !seen_between[id] && !timed[id];
             }
             if let Operator::Rank(rank) = &mut self.nodes[id].operator {
                 rank.final_only = bounded && !seen_between[id] && !timed[id] && !rank.first_by_time;

@@ -17,6 +17,9 @@ use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
 
 impl Lowerer<'_> {
     pub(super) fn join(&mut self, join: &Join) -> Result<NodeId> {
+        if let Some(node) = self.temporal_join(join)? {
+            return Ok(node);
+        }
         let left = self.plan(&join.left)?;
         let right = self.plan(&join.right)?;
         let (on_left, on_right) = sides_of(join);
@@ -30,6 +33,9 @@ impl Lowerer<'_> {
             return Ok(node);
         }
         let sides = ((left.node, left.width, &*left.keys), (right.node, right.width, &*right.keys));
+        if let Some(node) = self.table_join(join, sides.0, sides.1)? {
+            return Ok(node);
+        }
         match self.interval_join(join, sides.0, sides.1)? {
             Some(node) => Ok(node),
             None => self.regular_join(join, left, right),
@@ -96,7 +102,7 @@ impl Lowerer<'_> {
     }
 
     /// The ON expressions of one side as columns; computed ones are appended to the input.
-    fn key_columns(
+    pub(super) fn key_columns(
         &mut self,
         input: NodeId,
         on: &[Expr],

@@ -6,10 +6,13 @@ mod finish;
 mod interval_join;
 mod join;
 mod match_recognize;
+mod over;
 mod rank;
 mod recursion;
 mod regular_join;
 mod set_operation;
+mod temporal_filter;
+mod temporal_join;
 mod top_n;
 mod unnest;
 
@@ -33,6 +36,7 @@ use crate::sql::match_recognize::node::MatchNode;
 use crate::sql::recursion::{RecursiveNode, WorkTable};
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
+use crate::sql::temporal::VersionedNode;
 use crate::sql::unnest::UnnestNode;
 use crate::sql::window::{WindowNode, WindowSpec};
 
@@ -79,12 +83,14 @@ pub(super) struct Lowerer<'a> {
     outputs: Vec<PlanOutput>,
     settings: Arc<Settings>,
     options: &'a LowerOptions<'a>,
+    /// The logical window, by its place in memory, that the filter being lowered ranks by.
+    ranked: Option<usize>,
 }
 
 impl<'a> Lowerer<'a> {
     fn new(options: &'a LowerOptions<'a>) -> Self {
         let settings = Arc::new(Settings::default());
-        Lowerer { nodes: Vec::new(), outputs: Vec::new(), settings, options }
+        Lowerer { nodes: Vec::new(), outputs: Vec::new(), settings, options, ranked: None }
     }
 
     fn output(&mut self, output: &BoundOutput) -> Result<()> {
@@ -143,7 +149,7 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::SubqueryAlias(a) => self.plan(&a.input),
             LogicalPlan::Aggregate(a) => self.aggregate(a),
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
-            LogicalPlan::Window(w) => self.rank(w),
+            LogicalPlan::Window(w) => self.over(w),
             LogicalPlan::Join(j) => self.join(j),
             LogicalPlan::Limit(l) => self.limit(l),
             LogicalPlan::Union(u) => self.union(&u.inputs, &u.schema),
@@ -177,9 +183,32 @@ impl<'a> Lowerer<'a> {
                     None => Err(unsupported(node.name())),
                 }
             }
+            LogicalPlan::Extension(extension) => self.extension(extension),
             LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
         }
+    }
+
+    /// The node of one of our own logical nodes.
+    fn extension(&mut self, Extension { node }: &Extension) -> Result<NodeId> {
+        let any = node.as_any();
+        if let Some(window) = any.downcast_ref::<WindowNode>() {
+            return self.window(window);
+        }
+        if let Some(unnest) = any.downcast_ref::<UnnestNode>() {
+            return self.unnest(unnest, None);
+        }
+        if let Some(set) = any.downcast_ref::<SetNode>() {
+            return self.set_operation(set);
+        }
+        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
+            return self.recursive(recursive);
+        }
+        if any.is::<VersionedNode>() {
+            return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
+                .with_hint("write [LEFT] JOIN t FOR SYSTEM_TIME AS OF o.ts AS t ON .."));
+        }
+        Err(unsupported(node.name()))
     }
 
     fn scan(&mut self, scan: &TableScan) -> Result<NodeId> {

@@ -182,7 +182,7 @@ impl Lowerer<'_> {
 }
 
 /// `column op constant` as (column, least, greatest).
-fn rank_bound(conjunct: &Expr, logical: &DFSchema) -> Option<(usize, u64, u64)> {
+pub(super) fn rank_bound(conjunct: &Expr, logical: &DFSchema) -> Option<(usize, u64, u64)> {
     let Expr::BinaryExpr(BinaryExpr { left, op, right }) = conjunct else { return None };
     let (column, op, value) = match (column_of(left), right.as_ref()) {
         (Some(c), Expr::Literal(v, _)) => (c, *op, v),

@@ -60,3 +60,6 @@ SELECT * FROM read_json('data/depts.jsonl', format = 'newline_delimited', column
 CREATE VIEW tasks AS
 SELECT * FROM read_json('data/tasks.jsonl', format = 'newline_delimited', columns = {
   task: 'BIGINT', staff: 'BIGINT', hours: 'INTEGER', tag: 'VARCHAR', ts: 'TIMESTAMP_MS'});
+CREATE VIEW prices AS
+SELECT * FROM read_csv('data/prices.csv', header = false, columns = {
+  product: 'VARCHAR', price: 'DECIMAL(10,2)', since: 'TIMESTAMP_MS'});

@@ -1,0 +1,227 @@
+//! Inner joins of append-only inputs.
+//!
+//! The change of a join is what the new rows of one side find among all of the other, and what the
+//! new rows of that find among the old rows of the first. So any stretch of time is done at once:
+//! the new rows of one side go into its arrangement, those of the other side look up their matches
+//! there, and before they go into their own the first look up theirs in it. A pair is there from
+//! the later of its rows' times on.
+//!
+//! When the inputs have ended nothing is put in that nobody will look up.
+
+use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::SchemaRef;
+
+use super::output::{Condition, Output, Rows};
+use super::{Shared, by_time};
+use crate::batch::UpdateBatch;
+use crate::dataflow::logic::{Emitted, StatefulLogic};
+use crate::error::Result;
+use crate::limits::BATCH_ROWS;
+use crate::state::arrangement::index::KeyColumns;
+use crate::state::arrangement::{Arrangement, Matches, Walk};
+use crate::time::{BEGINNING, CLOSED, EventTime};
+
+struct Side {
+    shared: Shared,
+    reader: usize,
+    schema: SchemaRef,
+    keys: Vec<usize>,
+    by_time: bool,
+}
+
+/// The logic of an inner join of append-only inputs.
+pub struct InnerJoin {
+    sides: [Side; 2],
+    output: Output,
+    condition: Option<Condition>,
+    nulls: bool,
+    /// Everything below has been joined.
+    passed: EventTime,
+}
+
+impl InnerJoin {
+    /// Over the arrangements `sides`, each with the number of this reader of it; `nulls`: NULL keys
+    /// match.
+    pub fn new(
+        sides: [(Shared, usize); 2],
+        keys: [Vec<usize>; 2],
+        output: Output,
+        condition: Option<Condition>,
+        nulls: bool,
+    ) -> Self {
+        let mut keys = keys.into_iter();
+        let sides = sides.map(|(shared, reader)| {
+            let spec = shared.borrow().spec().clone();
+            let keys = keys.next().unwrap_or_default();
+            Side { shared, reader, schema: spec.schema, keys, by_time: spec.by_time }
+        });
+        InnerJoin { sides, output, condition, nulls, passed: BEGINNING }
+    }
+
+    /// The matches of `batches`, new rows of side `side`, among the rows of the other before
+    /// `before`.
+    fn look_up(
+        &self,
+        side: usize,
+        batches: &[UpdateBatch],
+        before: EventTime,
+        out: &mut Emitted,
+    ) -> Result<()> {
+        let other = self.sides[1 - side].shared.borrow();
+        if other.is_empty() {
+            return Ok(());
+        }
+        let mut found = Matches::default();
+        for batch in batches {
+            let arrays = self.sides[side].keys.iter().map(|&key| batch.column(key));
+            let keys = KeyColumns::read(arrays, batch.len())?;
+            let mut walk = Walk::start();
+            loop {
+                let more =
+                    other.matches(&keys, &mut walk, before, self.nulls, BATCH_ROWS, &mut found);
+                self.emit(side, batch, &other, &mut found, out)?;
+                if !more {
+                    break;
+                }
+            }
+        }
+        Ok(())
+    }
+
+    /// Emits pairs of rows of `batch`, of side `side`, with rows of `other`.
+    fn emit(
+        &self,
+        side: usize,
+        batch: &UpdateBatch,
+        other: &Arrangement,
+        found: &mut Matches,
+        out: &mut Emitted,
+    ) -> Result<()> {
+        if let (Some(condition), false) = (&self.condition, found.slots.is_empty()) {
+            let rows = Rows::of_batch(batch, &found.rows);
+            let slots = Rows::Slots(other.rows(), &found.slots);
+            let (left, right) = if side == 0 { (&rows, &slots) } else { (&slots, &rows) };
+            let count = found.slots.len();
+            let mask = condition.holds(left, right, count, &mut out.dead_letters)?;
+            if mask.count_set_bits() < count {
+                let mut kept = mask.iter();
+                found.rows.retain(|_| kept.next().unwrap_or(false));
+                let mut kept = mask.iter();
+                found.slots.retain(|_| kept.next().unwrap_or(false));
+            }
+        }
+        let count = found.slots.len();
+        if count == 0 {
+            return Ok(());
+        }
+        let rows = Rows::of_batch(batch, &found.rows);
+        let slots = Rows::Slots(other.rows(), &found.slots);
+        let (left, right) = if side == 0 { (&rows, &slots) } else { (&slots, &rows) };
+        let columns = self.output.rows(left, right, &[], count)?;
+        let (times, diffs) = times_and_diffs(batch, other, found);
+        out.push(UpdateBatch::new(columns, times, diffs));
+        found.rows.clear();
+        found.slots.clear();
+        Ok(())
+    }
+
+    fn extend(&self, side: usize, batches: &[UpdateBatch], to: EventTime) -> Result<()> {
+        let mut arrangement = self.sides[side].shared.borrow_mut();
+        for batch in batches {
+            arrangement.extend(batch, to)?;
+        }
+        arrangement.reach(to);
+        Ok(())
+    }
+
+    /// `batches` of a side as they are put in: in the order of time if that is asked for, and not
+    /// in tiny ones.
+    fn prepare(&self, side: usize, batches: Vec<UpdateBatch>) -> Result<Vec<UpdateBatch>> {
+        let side = &self.sides[side];
+        if side.by_time && !batches.is_empty() {
+            return Ok(vec![by_time(&side.schema, &batches)?]);
+        }
+        let mut done = Vec::new();
+        let mut small: Vec<UpdateBatch> = Vec::new();
+        let mut rows = 0;
+        for batch in batches {
+            rows += batch.len();
+            small.push(batch);
+            if rows >= BATCH_ROWS {
+                done.push(UpdateBatch::concat(&side.schema, &small)?);
+                small.clear();
+                rows = 0;
+            }
+        }
+        if !small.is_empty() {
+            done.push(UpdateBatch::concat(&side.schema, &small)?);
+        }
+        Ok(done)
+    }
+}
+
+fn times_and_diffs(
+    batch: &UpdateBatch,
+    other: &Arrangement,
+    found: &Matches,
+) -> (ScalarBuffer<i64>, Option<ScalarBuffer<i64>>) {
+    let first = other.first_logged();
+    let pairs = || found.rows.iter().zip(&found.slots);
+    let times: Vec<EventTime> = pairs()
+        .map(|(&row, &slot)| {
+            let time = batch.times()[row as usize];
+            if slot < first { time } else { time.max(other.time_of(slot, first)) }
+        })
+        .collect();
+    let diffs = (batch.diffs().is_some() || other.has_counts()).then(|| {
+        let diff = |(&row, &slot): (&u32, &u32)| batch.diff(row as usize) * other.count(slot);
+        pairs().map(diff).collect::<Vec<i64>>().into()
+    });
+    (times.into(), diffs)
+}
+
+impl StatefulLogic for InnerJoin {
+    fn is_due(&self, _frontier: EventTime, buffered: usize) -> bool {
+        buffered > 0
+    }
+
+    fn advance(
+        &mut self,
+        _from: EventTime,
+        to: EventTime,
+        inputs: Vec<Vec<UpdateBatch>>,
+        out: &mut Emitted,
+    ) -> Result<()> {
+        let mut inputs = inputs.into_iter();
+        let left = self.prepare(0, inputs.next().unwrap_or_default())?;
+        let right = self.prepare(1, inputs.next().unwrap_or_default())?;
+        let ended = to == CLOSED;
+        let rows = |side: &[UpdateBatch]| side.iter().map(UpdateBatch::len).sum::<usize>();
+        // The last rows of the larger side need not go in.
+        let first = if ended && rows(&left) < rows(&right) { 0 } else { 1 };
+        let second = 1 - first;
+        let new = [left, right];
+        if !ended || !new[second].is_empty() {
+            self.extend(first, &new[first], to)?;
+        }
+        self.look_up(second, &new[second], to, out)?;
+        self.look_up(first, &new[first], self.passed, out)?;
+        if !ended {
+            self.extend(second, &new[second], to)?;
+        }
+        for side in &self.sides {
+            side.shared.borrow_mut().passed(side.reader, to);
+        }
+        self.passed = to;
+        Ok(())
+    }
+
+    fn state_rows(&self) -> usize {
+        let [left, right] = &self.sides;
+        let rows = left.shared.borrow().len();
+        match std::rc::Rc::ptr_eq(&left.shared, &right.shared) {
+            true => rows,
+            false => rows + right.shared.borrow().len(),
+        }
+    }
+}

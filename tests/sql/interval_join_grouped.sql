@@ -1,0 +1,18 @@
+-- An aggregate over an outer interval join.
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.jsonl', 'format' = 'json');
+
+CREATE TABLE shipments (
+  order_id BIGINT, carrier STRING, ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/shipments.jsonl', 'format' = 'json');
+
+SELECT customer, COUNT(*) AS n, COUNT(s.order_id) AS shipped
+FROM orders AS o
+LEFT JOIN shipments AS s
+ON o.order_id = s.order_id AND s.ts BETWEEN o.ts AND o.ts + INTERVAL '40' MINUTE
+GROUP BY customer;

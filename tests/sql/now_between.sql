@@ -1,0 +1,11 @@
+-- Rows that appear and leave.
+
+CREATE TABLE orders (
+  order_id BIGINT, customer STRING, product STRING, qty INT, price DECIMAL(10, 2),
+  ts TIMESTAMP(3),
+  WATERMARK FOR ts AS ts - INTERVAL '5' MINUTE
+) WITH ('connector' = 'filesystem', 'path' = 'data/orders.jsonl', 'format' = 'json');
+
+SELECT order_id, ts FROM orders
+WHERE LOCALTIMESTAMP BETWEEN ts + INTERVAL '5' MINUTE AND ts + INTERVAL '25' MINUTE
+  AND NOW() - ts < INTERVAL '20' MINUTE;

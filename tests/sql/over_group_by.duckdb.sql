@@ -1,0 +1,5 @@
+SELECT customer, product, total,
+  SUM(total) OVER (PARTITION BY customer ORDER BY total DESC, product ROWS BETWEEN 1 PRECEDING AND CURRENT ROW) AS two,
+  SUM(total) OVER (PARTITION BY customer ORDER BY total DESC) AS so_far,
+  RANK() OVER (PARTITION BY customer ORDER BY total DESC) AS place
+FROM (SELECT customer, product, SUM(qty) AS total FROM orders GROUP BY customer, product) AS sums

@@ -1,0 +1,2 @@
+SELECT id, k, SUM(v) OVER (PARTITION BY k ORDER BY ts, id ROWS 1 PRECEDING) AS two, COUNT(*) OVER (PARTITION BY k ORDER BY ts) AS n
+FROM late_events WHERE time = ts

@@ -1,0 +1,6 @@
+SELECT order_id, product, price,
+  SUM(price) OVER (PARTITION BY product ORDER BY ts, order_id ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS total,
+  COUNT(*) OVER (PARTITION BY product ORDER BY ts, order_id ROWS BETWEEN 2 PRECEDING AND CURRENT ROW) AS n,
+  MIN(price) OVER (PARTITION BY product ORDER BY ts, order_id ROWS BETWEEN 3 PRECEDING AND 1 PRECEDING) AS least,
+  MAX(qty) OVER (PARTITION BY product ORDER BY ts, order_id ROWS 4 PRECEDING) AS most
+FROM orders
