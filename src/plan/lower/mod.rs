@@ -165,24 +165,6 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::Values(v) => self.constant_rows(&v.values, &v.schema),
             // An order inside a plan has no meaning for a collection.
             LogicalPlan::Sort(s) if s.fetch.is_none() => self.plan(&s.input),
-            LogicalPlan::Extension(Extension { node }) => {
-                if let Some(recursive) = node.as_any().downcast_ref::<RecursiveNode>() {
-                    return self.recursive(recursive);
-                }
-                if let Some(unnest) = node.as_any().downcast_ref::<UnnestNode>() {
-                    return self.unnest(unnest, None);
-                }
-                if let Some(set) = node.as_any().downcast_ref::<SetNode>() {
-                    return self.set_operation(set);
-                }
-                if let Some(matched) = node.as_any().downcast_ref::<MatchNode>() {
-                    return self.match_recognize(matched);
-                }
-                match node.as_any().downcast_ref::<WindowNode>() {
-                    Some(window) => self.window(window),
-                    None => Err(unsupported(node.name())),
-                }
-            }
             LogicalPlan::Extension(extension) => self.extension(extension),
             LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
@@ -203,6 +185,9 @@ impl<'a> Lowerer<'a> {
         }
         if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
             return self.recursive(recursive);
+        }
+        if let Some(matched) = any.downcast_ref::<MatchNode>() {
+            return self.match_recognize(matched);
         }
         if any.is::<VersionedNode>() {
             return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
