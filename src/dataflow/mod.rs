@@ -13,8 +13,8 @@
 //! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
-//! * [`match_recognize`]: patterns of rows
 //! * [`over`]: functions over frames; [`temporal_filter`]: filters on `NOW()`
+//! * [`match_recognize`]: patterns of rows
 //! * [`join`]: updating joins over shared arrangements
 //! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
@@ -31,8 +31,8 @@ pub mod group_aggregate;
 pub mod interval_join;
 pub mod join;
 pub mod logic;
-pub mod match_recognize;
 pub mod lookup_join;
+pub mod match_recognize;
 pub mod metrics;
 #[cfg(test)]
 mod oracle;

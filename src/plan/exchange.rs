@@ -45,7 +45,6 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
             };
             vec![side(join.left_window, &join.left_keys), side(join.right_window, &join.right_keys)]
         }
-        Operator::MatchRecognize(matched) => vec![by_keys(plan, node, &matched.partition, &[])],
         Operator::OverAggregate(over) => vec![by_keys(plan, node, &over.partition, &[])],
         // When bounded input has ended one worker must know the latest time of all rows.
         Operator::TemporalFilter(_) if node.props.bounded => {
@@ -58,6 +57,7 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::LookupJoin(join) => {
             vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
         }
+        Operator::MatchRecognize(matched) => vec![by_keys(plan, node, &matched.partition, &[])],
         Operator::IntervalJoin(join) => {
             vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
         }

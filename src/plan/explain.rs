@@ -490,6 +490,7 @@ pub(super) fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> Strin
                 QuantileKind::Median => "MEDIAN".into(),
             },
             AggregateFunction::Bits(operation) => format!("BIT_{operation:?}").to_uppercase(),
+            AggregateFunction::Pair(statistic) => format!("{statistic:?}").to_uppercase(),
             AggregateFunction::Other(udaf) => udaf.name().to_uppercase(),
         };
         let args = match (input, call.args.is_empty()) {

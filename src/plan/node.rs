@@ -10,8 +10,8 @@ use datafusion::common::JoinType;
 use super::aggregate::AggregateCall;
 use super::changelog::ScanChanges;
 use super::expr::Expression;
-use super::match_recognize::MatchRecognize;
 use super::interval::IntervalJoin;
+use super::match_recognize::MatchRecognize;
 use super::over::OverAggregate;
 use super::props::Props;
 use super::temporal::{LookupJoin, TemporalJoin};
@@ -165,8 +165,6 @@ pub enum Operator {
     WindowRank(WindowRank),
     /// Rows of two windowed inputs with equal windows and keys.
     WindowJoin(WindowJoin),
-    /// Row pattern recognition.
-    MatchRecognize(Box<MatchRecognize>),
     /// Functions over frames of ordered partitions.
     OverAggregate(OverAggregate),
     /// Rows while a comparison of theirs with `NOW()` holds. The inputs behind the first are
@@ -174,6 +172,8 @@ pub enum Operator {
     TemporalFilter(TemporalFilter),
     /// The latest event time of each batch, as a row without columns.
     Clock,
+    /// Row pattern recognition.
+    MatchRecognize(Box<MatchRecognize>),
     /// Rows of two append-only inputs whose times bound one another.
     IntervalJoin(IntervalJoin),
     /// Rows of an append-only input with another as of each row's time.

@@ -5,10 +5,13 @@
 //! into a batch and takes the result apart again.
 
 use std::cell::RefCell;
+use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
+use differential_dataflow::operators::arrange::{Arranged, TraceAgent};
+use differential_dataflow::trace::implementations::ValSpine;
 use differential_dataflow::{AsCollection, VecCollection};
 use timely::container::CapacityContainerBuilder;
 use timely::dataflow::Scope;
@@ -16,6 +19,7 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator as _;
 use timely::order::Product;
 
+use super::join::Side;
 use super::row::{Diff, Row, RowCodec};
 use crate::batch::UpdateBatch;
 use crate::dataflow::calc::CalcLogic;
@@ -59,7 +63,14 @@ pub struct Fragment<'a, 's> {
     pub nodes: Vec<Rows<'s>>,
     /// What its operators share.
     pub shared: Shared,
+    /// The rows of nodes by their keys, for joins: by node, keys and whether NULL keys are in.
+    pub arranged: RefCell<Arrangements<'s>>,
 }
+
+/// Arrangements that joins share.
+pub type Arrangements<'s> = BTreeMap<(NodeId, Vec<usize>, bool), Arrangement<'s>>;
+/// Rows by their keys, indexed.
+pub type Arrangement<'s> = Arranged<'s, TraceAgent<ValSpine<Row, Row, Time, Diff>>>;
 
 impl<'s> Fragment<'_, 's> {
     /// Renders every node.
@@ -113,17 +124,43 @@ impl<'s> Fragment<'_, 's> {
                 })
             }
             Operator::Join(join) => {
-                let sides = ((input(0)?, schema(0)), (input(1)?, schema(1)));
-                self.join(join, sides.0, sides.1, &node.schema)
+                let side = |i: usize| -> Result<Side<'s>> {
+                    let keys = if i == 0 { &join.left_keys } else { &join.right_keys };
+                    let id = node.inputs.get(i).map_or(id, |input| self.unarranged(*input));
+                    Ok(Side { id, rows: input(i)?, schema: schema(i), keys: keys.clone() })
+                };
+                self.join(join, &side(0)?, &side(1)?, &node.schema)
             }
             Operator::GroupAggregate { keys, calls, .. } => {
                 self.aggregate(input(0)?, &schema(0), keys, calls, &node.schema)
             }
+            Operator::Rank(rank) => self.rank(input(0)?, &schema(0), rank, &node.schema),
             Operator::SetOperation { kind, all } => {
                 Ok(super::aggregate::set_operation(input(0)?, input(1)?, *kind, *all))
             }
             _ => Err(Error::internal("an operator that cannot be inside of a recursion")),
         }
+    }
+
+    /// The node that an index inside of a recursion is of: each join there indexes for itself.
+    fn unarranged(&self, id: NodeId) -> NodeId {
+        let node = self.plan.node(id);
+        match (&node.operator, node.inputs.first()) {
+            (Operator::Arrange { .. }, Some(input)) => self.unarranged(*input),
+            _ => id,
+        }
+    }
+
+    /// The rows of a join's side by its keys; joins of one node by the same keys share them.
+    pub(super) fn arranged(&self, side: &Side<'s>, keep_nulls: bool) -> Result<Arrangement<'s>> {
+        let place = (side.id, side.keys.clone(), keep_nulls);
+        if let Some(known) = self.arranged.borrow().get(&place) {
+            return Ok(known.clone());
+        }
+        let keyed = self.keyed(side.rows.clone(), &side.schema, &side.keys, keep_nulls)?;
+        let arranged = keyed.arrange_by_key_named("RecursiveArrange");
+        self.arranged.borrow_mut().insert(place, arranged.clone());
+        Ok(arranged)
     }
 
     pub(super) fn calc(
@@ -133,18 +170,7 @@ impl<'s> Fragment<'_, 's> {
         input: &SchemaRef,
         output: &SchemaRef,
     ) -> Result<Rows<'s>> {
-        let same = |(place, expr): (usize, &crate::plan::expr::Expression)| {
-            expr.as_column() == Some(place)
-        };
-        let width = input.fields().len();
-        let unchanged = calc.columns.len() == width
-            && calc.columns.iter().enumerate().all(same)
-            && input
-                .fields()
-                .iter()
-                .zip(output.fields())
-                .all(|(a, b)| a.data_type() == b.data_type());
-        if unchanged && calc.filter.is_none() {
+        if passes_all(&calc, input, output) {
             return Ok(rows);
         }
         let name = &self.shared.name;
@@ -250,6 +276,15 @@ impl<'s> Fragment<'_, 's> {
             );
         Ok(stream.as_collection())
     }
+}
+
+/// Whether rows pass as they are.
+pub(super) fn passes_all(calc: &Calc, input: &SchemaRef, output: &SchemaRef) -> bool {
+    let types = input.fields().iter().zip(output.fields());
+    calc.filter.is_none()
+        && calc.columns.len() == input.fields().len()
+        && calc.columns.iter().enumerate().all(|(place, e)| e.as_column() == Some(place))
+        && types.into_iter().all(|(a, b)| a.data_type() == b.data_type())
 }
 
 /// `updates` through an operator on batches.

@@ -11,47 +11,50 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::JoinType;
 use differential_dataflow::VecCollection;
 
-use super::fragment::{Fragment, Keyed, Rows, Time};
+use super::fragment::{Fragment, Rows, Time};
 use super::row::{Diff, Row, RowCodec};
 use crate::batch::UpdateBatch;
 use crate::error::Result;
 use crate::plan::expr::Expression;
-use crate::plan::node::{Calc, Join};
+use crate::plan::node::{Calc, Join, NodeId};
 
 /// Pairs of a left and a right row.
 type Pairs<'s> = VecCollection<'s, Time, (Row, Row), Diff>;
 
 /// One side of a join.
-struct Side<'s> {
-    rows: Rows<'s>,
-    schema: SchemaRef,
-    keys: Vec<usize>,
+pub(super) struct Side<'s> {
+    /// The node.
+    pub(super) id: NodeId,
+    /// Its rows.
+    pub(super) rows: Rows<'s>,
+    /// Its columns.
+    pub(super) schema: SchemaRef,
+    /// Those of the join's key.
+    pub(super) keys: Vec<usize>,
 }
 
 impl<'s> Fragment<'_, 's> {
     pub(super) fn join(
         &self,
         join: &Join,
-        (left, left_schema): (Rows<'s>, SchemaRef),
-        (right, right_schema): (Rows<'s>, SchemaRef),
+        left: &Side<'s>,
+        right: &Side<'s>,
         output: &SchemaRef,
     ) -> Result<Rows<'s>> {
-        let left = Side { rows: left, schema: left_schema, keys: join.left_keys.clone() };
-        let right = Side { rows: right, schema: right_schema, keys: join.right_keys.clone() };
         let wide = wide_schema(&left.schema, &right.schema);
         let nulls = join.null_equals_null;
         use JoinType::{Full, Inner, Left, LeftAnti, LeftMark, LeftSemi};
         use JoinType::{Right, RightAnti, RightMark, RightSemi};
         let needs_pairs = join.filter.is_some() || matches!(join.kind, Inner | Left | Right | Full);
         let pairs = match needs_pairs {
-            true => Some(self.pairs(join, &left, &right, &wide)?),
+            true => Some(self.pairs(join, left, right, &wide)?),
             false => None,
         };
         let whole = |pairs: &Pairs<'s>| {
             pairs.clone().map(|(left, right)| Row::join(left.bytes(), right.bytes()))
         };
         let matches = |of_left: bool| -> Result<(Rows<'s>, Rows<'s>)> {
-            let (mine, other) = if of_left { (&left, &right) } else { (&right, &left) };
+            let (mine, other) = if of_left { (left, right) } else { (right, left) };
             match (&pairs, &join.filter) {
                 (Some(pairs), Some(_)) => {
                     let matched = pairs.clone().map(move |(l, r)| if of_left { l } else { r });
@@ -140,13 +143,8 @@ impl<'s> Fragment<'_, 's> {
         wide: &SchemaRef,
     ) -> Result<Pairs<'s>> {
         let nulls = join.null_equals_null;
-        let left = self.keyed(left.rows.clone(), &left.schema, &left.keys, nulls)?;
-        let right = self.keyed(right.rows.clone(), &right.schema, &right.keys, nulls)?;
-        let pairs = left
-            .arrange_by_key_named("RecursiveArrange")
-            .join_core(right.arrange_by_key_named("RecursiveArrange"), |_, l, r| {
-                Some((l.clone(), r.clone()))
-            });
+        let (left, right) = (self.arranged(left, nulls)?, self.arranged(right, nulls)?);
+        let pairs = left.join_core(right, |_, l, r| Some((l.clone(), r.clone())));
         match &join.filter {
             Some(filter) => self.filtered(pairs, filter.clone(), wide),
             None => Ok(pairs),
@@ -201,10 +199,10 @@ impl<'s> Fragment<'_, 's> {
         null_equals_null: bool,
     ) -> Result<(Rows<'s>, Rows<'s>)> {
         // A NULL key of the other side matches nothing, so mine may keep theirs.
-        let keyed: Keyed<'s> = self.keyed(mine.rows.clone(), &mine.schema, &mine.keys, true)?;
         let keys = self.keyed(other.rows.clone(), &other.schema, &other.keys, null_equals_null)?;
-        let keys = keys.map(|(key, _)| key).distinct_core::<Diff>();
-        let matched = keyed.semijoin(keys).map(|(_, row)| row);
+        let keys = keys.map(|(key, _)| key).distinct_core::<Diff>().arrange_by_self();
+        let mine_by_key = self.arranged(mine, true)?;
+        let matched = mine_by_key.join_core(keys, |_, row, ()| Some(row.clone()));
         let rest = mine.rows.clone().concat(matched.clone().negate());
         Ok((matched, rest))
     }

@@ -18,6 +18,7 @@ mod aggregate;
 mod edge;
 mod fragment;
 mod join;
+mod rank;
 mod row;
 #[cfg(test)]
 mod tests;
@@ -120,21 +121,33 @@ fn iterate<'s>(
     let nodes = Vec::with_capacity(recursive.inner.nodes.len());
     let shared_too = shared.clone();
     let plan = &recursive.inner;
-    let mut fragment = Fragment { scope, plan, inputs, variables, nodes, shared: shared_too };
+    let arranged = RefCell::default();
+    let mut fragment =
+        Fragment { scope, plan, inputs, variables, nodes, shared: shared_too, arranged };
     fragment.render()?;
     let mut results = Vec::with_capacity(handles.len());
     for (handle, (_, body)) in handles.into_iter().zip(&recursive.variables) {
         let rows = fragment.nodes.get(body.0).cloned();
         let rows = rows.ok_or_else(|| Error::internal("a recursion without its definition"))?;
         // Changes that cancel out must not go round, and operators on groups leave none.
-        let rows = match &plan.node(*body).operator {
-            Operator::GroupAggregate { .. } | Operator::SetOperation { .. } => rows,
-            _ => rows.consolidate(),
-        };
+        let rows = if is_net(plan, *body) { rows } else { rows.consolidate() };
         handle.set(guarded(rows.clone(), recursive, shared));
         results.push(rows);
     }
     Ok(results)
+}
+
+/// Whether the changes that a node emits never cancel out.
+fn is_net(plan: &StreamPlan, id: NodeId) -> bool {
+    let node = plan.node(id);
+    match &node.operator {
+        Operator::GroupAggregate { .. } | Operator::SetOperation { .. } | Operator::Rank(_) => true,
+        Operator::Calc(calc) => node.inputs.first().is_some_and(|input| {
+            let below = &plan.node(*input).schema;
+            fragment::passes_all(calc, below, &node.schema) && is_net(plan, *input)
+        }),
+        _ => false,
+    }
 }
 
 /// What goes round: nothing beyond the limit, and nothing once the job has failed.

@@ -253,6 +253,7 @@ impl Lowerer<'_> {
                     | Operator::Expand { .. }
                     | Operator::Unnest(_)
                     | Operator::Rank(_)
+                    | Operator::OverAggregate(OverAggregate { regime: OverRegime::Updating, .. })
             );
             if timed[id] || !keeps_times {
                 self.nodes[id].inputs.iter().for_each(|input| timed[input.0] = true);

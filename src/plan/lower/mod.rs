@@ -95,9 +95,12 @@ impl<'a> Lowerer<'a> {
 
     fn output(&mut self, output: &BoundOutput) -> Result<()> {
         self.settings = Arc::new(output.settings.clone());
-        let placed = |error: Error| match &output.place {
-            Some(place) => error.at(place.clone()),
-            None => error,
+        let placed = |mut error: Error| {
+            error.message = crate::sql::diagnostics::strip(&error.message);
+            match &output.place {
+                Some(place) => error.at(place.clone()),
+                None => error,
+            }
         };
         let node = self.plan(&output.plan).map_err(placed)?;
         let target = match &output.target {
@@ -174,6 +177,9 @@ impl<'a> Lowerer<'a> {
     /// The node of one of our own logical nodes.
     fn extension(&mut self, Extension { node }: &Extension) -> Result<NodeId> {
         let any = node.as_any();
+        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
+            return self.recursive(recursive);
+        }
         if let Some(window) = any.downcast_ref::<WindowNode>() {
             return self.window(window);
         }
@@ -336,6 +342,7 @@ impl<'a> Lowerer<'a> {
             WindowColumns { start: Some(last), end: Some(last + 1), time: Some(last + 2), size };
         let operator = match &window.spec {
             WindowSpec::Session { gap } => {
+                self.check_appends(input, "a session window")?;
                 props.distribution = Distribution::Hash(keys.clone());
                 props.window_delay += 1;
                 if self.settings.allowed_lateness > 0 {
@@ -349,6 +356,19 @@ impl<'a> Lowerer<'a> {
             spec => Operator::WindowAssign { time_column, spec: spec.clone() },
         };
         Ok(self.add(operator, vec![input], schema, props))
+    }
+
+    /// Refuses an input that takes rows back for `what`, which cannot.
+    fn check_appends(&self, input: NodeId, what: &str) -> Result<()> {
+        if self.nodes[input.0].props.mode == ChangelogMode::Append {
+            return Ok(());
+        }
+        let plan = StreamPlan { nodes: self.nodes.clone(), outputs: Vec::new() };
+        let updating = super::explain::updating_operator(&plan, input);
+        let message = format!("{what} takes insertions only, but {updating} produces updates");
+        Err(Error::sql(message).with_hint(
+            "take the session before the rows are updated, or use TUMBLE, HOP or CUMULATE",
+        ))
     }
 
     /// `input` with the hidden time column as a column of its own behind the others.

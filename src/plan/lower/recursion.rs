@@ -15,7 +15,7 @@ use crate::error::Result;
 use crate::plan::aggregate::AggregateFunction;
 use crate::plan::explain;
 use crate::plan::expr::Expression;
-use crate::plan::node::{Node, NodeId, Operator, Recursive, StreamPlan};
+use crate::plan::node::{Node, NodeId, Operator, Rank, Recursive, StreamPlan};
 use crate::plan::props::{ChangelogMode, Props};
 use crate::sql::recursion::{RecursiveNode, Variable, WorkTable};
 
@@ -200,6 +200,7 @@ fn check(node: &Node, lowerer: &Lowerer<'_>) -> Result<()> {
         | Operator::Unnest(_)
         | Operator::Arrange { .. }
         | Operator::Join(_)
+        | Operator::Rank(Rank { first_by_time: false, .. })
         | Operator::SetOperation { .. } => Ok(()),
         Operator::GroupAggregate { calls, .. } => {
             let by_time = |f: &AggregateFunction| {

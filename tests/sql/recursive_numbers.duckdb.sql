@@ -1,0 +1,1 @@
+SELECT 20 AS c, 210 AS s

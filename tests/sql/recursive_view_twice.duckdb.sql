@@ -1,0 +1,1 @@
+WITH RECURSIVE edges AS (SELECT * FROM read_json('data/edges.jsonl', format = 'newline_delimited', columns = {src: 'BIGINT', dst: 'BIGINT', w: 'BIGINT'})), reach AS (SELECT src AS a, dst AS b FROM edges UNION SELECT r.a, e.dst FROM reach r JOIN edges e ON r.b = e.src) SELECT x.a, x.b FROM reach x JOIN reach y ON x.a = y.b AND x.b = y.a
