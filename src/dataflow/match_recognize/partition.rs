@@ -161,7 +161,8 @@ impl Partition {
             (std::mem::take(&mut self.entries), std::mem::take(&mut self.searches));
         *self = Partition::new();
         if entries.capacity() <= FEW && searches.capacity() <= FEW {
-            (entries.clear(), searches.clear());
+            entries.clear();
+            searches.clear();
             (self.entries, self.searches) = (entries, searches);
         }
     }

@@ -20,6 +20,7 @@ use crate::dataflow::side::DeadLetters;
 use crate::error::Result;
 use crate::plan::lower::{LowerOptions, lower};
 use crate::plan::node::{Operator, StreamPlan};
+use crate::plan::props::ChangelogMode;
 use crate::sql::bind::bind;
 use crate::sql::script::parse_script;
 use crate::state::keyed::row_text;
@@ -71,7 +72,12 @@ pub fn plan(query: &str) -> Result<StreamPlan> {
     let table = "CREATE TABLE t (k BIGINT, ts TIMESTAMP(3), x BIGINT, id BIGINT, \
         WATERMARK FOR ts AS ts) WITH ('connector' = 'blackhole');";
     let job = bind(&[parse_script("test", &format!("{table}\n{query};"))?], &[])?;
-    let options = LowerOptions { is_bounded: &|_| true, changelog: true, side_views: false };
+    let options = LowerOptions {
+        is_bounded: &|_| true,
+        changelog: true,
+        side_views: false,
+        source_mode: &|_| ChangelogMode::Append,
+    };
     lower(&job, &options)
 }
 
