@@ -70,7 +70,8 @@ fn columns_are_inferred_and_widen() {
         fields.map(|f| format!("{} {}", f.name(), f.data_type())).collect()
     };
     // The first query begins with an INT; the others make it wider.
-    let text = "WITH RECURSIVE n (x) AS (SELECT CAST(1 AS INT) UNION ALL SELECT x + price FROM n, bid)
+    let text =
+        "WITH RECURSIVE n (x) AS (SELECT CAST(1 AS INT) UNION ALL SELECT x + price FROM n, bid)
         SELECT x FROM n";
     assert_eq!(columns(text), ["x Int64"]);
     // A name without a part of its own has the columns of another's.
