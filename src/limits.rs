@@ -97,6 +97,16 @@ pub const SQL_STACK_BYTES: usize = 64 << 20;
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 /// Seconds that a connection to a process may take to say who it is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
+/// Variables of one MATCH_RECOGNIZE pattern.
+pub const MATCH_VARIABLES_MAX: usize = 63;
+/// States of the automaton of one MATCH_RECOGNIZE pattern, its repetitions written out.
+pub const MATCH_STATES_MAX: usize = 10_000;
+/// Rows that a match may have looked at while it is open; beyond, it is given up.
+pub const MATCH_ROWS_MAX: u64 = 1 << 16;
+/// Open matches of one partition that began at different rows; beyond, the oldest is given up.
+pub const MATCH_OPEN_MAX: usize = 1 << 14;
+/// Steps that the search for one match may take, with those it takes back; beyond, it is given up.
+pub const MATCH_STEPS_MAX: u64 = 1 << 21;
 /// Rows that an interval or temporal join applies in one step.
 pub const JOIN_STEP_ROWS_MAX: usize = 4 * BATCH_ROWS;
 /// Rows of one chunk of kept rows.

@@ -76,6 +76,45 @@ const CASES: &[(&str, &[&str])] = &[
          'format' = 'json', 'json.ignore-parse-errors' = 'maybe'); SELECT * FROM u;",
         &["json.ignore-parse-errors", "maybe", "true"],
     ),
+    // An option's error is at the option, or at its value.
+    (
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  'format' = \
+         'jsom');\nSELECT * FROM u;",
+        &["job.sql:5:14", "jsom", "did you mean 'json'"],
+    ),
+    (
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  'format' = \
+         'json',\n  'json.ignore-parse-errors' = 'maybe');\nSELECT * FROM u;",
+        &["job.sql:6:32", "maybe"],
+    ),
+    (
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'pth' = 'x',\n  'format' = \
+         'json');\nSELECT * FROM u;",
+        &["job.sql:4:3", "pth", "path"],
+    ),
+    (
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'datagen',\n  'fields.a.mni' = '1');\n\
+         SELECT * FROM u;",
+        &["job.sql:4:3", "fields.a.mni"],
+    ),
+    (
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'datagen',\n  'rows-per-second' = 'many');\n\
+         SELECT * FROM u;",
+        &["job.sql:4:23", "many"],
+    ),
+    (
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x', 'format' = \
+         'json',\n  'sink.partition-commit.policy.kind' = 'metastore');\nINSERT INTO u SELECT id FROM t;",
+        &["job.sql:5:3", "sink.partition-commit.policy.kind", "remove it"],
+    ),
+    // What cannot take rows back says what does.
+    (
+        "CREATE VIEW v AS SELECT id, MAX(ts) AS ts FROM t GROUP BY id;\nSELECT COUNT(*) FROM \
+         TABLE(SESSION(TABLE v, DESCRIPTOR(ts), INTERVAL '1' MINUTE)) GROUP BY window_start, \
+         window_end;",
+        &["job.sql:3", "session window", "GroupAggregate(groupBy=[id]"],
+    ),
+    ("SELECT CAST(ts AS BOOLEAN) FROM t;", &["job.sql:2", "TIMESTAMP(3)", "BOOLEAN"]),
     // Windows.
     (
         "SELECT * FROM TABLE(TUMBLE(TABLE t, DESCRIPTOR(time), INTERVAL '1' HOUR));",

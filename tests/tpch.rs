@@ -168,6 +168,30 @@ fn queries() -> Vec<String> {
     (1..=22).map(|number| format!("q{number:02}")).collect()
 }
 
+/// Joins without a key compare every pair on one worker: here, with the one row of a scalar
+/// subquery alone.
+#[test]
+fn no_plan_has_a_cross_product_of_tables() {
+    let keyless = |name: &str| usize::from(["q11", "q22"].contains(&name));
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join("tpch_plans");
+    fs::create_dir_all(&dir).expect("a folder");
+    let from = tests_dir().join("tpch");
+    let tables = fs::read_to_string(from.join("tables.sql")).expect("the tables");
+    for table in tables.lines().filter_map(|line| line.strip_prefix("CREATE TABLE ")) {
+        let name = table.trim_end_matches(" (");
+        fs::write(dir.join(format!("{name}.jsonl")), "").expect("written");
+    }
+    fs::write(dir.join("tables.sql"), tables).expect("written");
+    in_parallel(&queries(), |name| {
+        let query = from.join(format!("{name}.sql")).display().to_string();
+        let plan = floodmark(&dir, &["explain", "tables.sql", &query]).success();
+        match plan.matches("on=[]").count() {
+            count if count == keyless(name) && plan.contains("Source(") => Ok(()),
+            count => Err(format!("{name}: {count} joins without a key:\n{plan}")),
+        }
+    });
+}
+
 #[test]
 fn views_equal_batch_answers_after_every_tick() {
     let dir = prepare("tpch");

@@ -127,6 +127,13 @@ pub trait Source: Send + Sync {
         self.partitions().into_iter().nth(partition).map(|p| p.name).unwrap_or_default()
     }
 
+    /// The partition that `partition` goes on from, if its records are changes: none of them takes
+    /// effect before the end of that one, and not within so many ms after it.
+    fn follows(&self, partition: usize) -> Option<(usize, i64)> {
+        let _ = partition;
+        None
+    }
+
     /// The next split of `partition`, in sequence. Each split is handed out once, to whoever asks
     /// first.
     fn next_split(&self, partition: usize) -> NextSplit;

@@ -79,17 +79,14 @@ impl<'a> Options<'a> {
 
     /// An error about this table's options, placed where the table is declared.
     pub fn error(&self, message: impl Into<String>) -> Error {
-        let error = Error::config(message);
-        match &self.table.location {
-            Some(location) => error.at(location.clone()),
-            None => error,
-        }
+        self.table.at(Error::config(message))
     }
 
     /// An error about the value of `key`.
     pub fn bad(&self, key: &str, value: &str, hint: impl Into<String>) -> Error {
         let table = &self.table.name;
-        self.error(format!("table '{table}': '{key}' cannot be '{value}'")).with_hint(hint)
+        let error = Error::config(format!("table '{table}': '{key}' cannot be '{value}'"));
+        self.table.at_value(key, error.with_hint(hint))
     }
 
     /// Refuses every key that is in none of the `known` lists.
@@ -98,9 +95,8 @@ impl<'a> Options<'a> {
         for key in self.table.options.keys() {
             if !known.contains(&key.as_str()) {
                 let table = &self.table.name;
-                return Err(self
-                    .error(format!("table '{table}': {what} has no option '{key}'"))
-                    .with_hint(choices(key, &known)));
+                let error = Error::config(format!("table '{table}': {what} has no option '{key}'"));
+                return Err(self.table.at_option(key, error.with_hint(choices(key, &known))));
             }
         }
         Ok(())

@@ -156,9 +156,8 @@ fn connector_of(table: &TableDef) -> Result<&'static Connector> {
     let name = options.required("connector")?;
     CONNECTORS.iter().find(|c| c.name == name).ok_or_else(|| {
         let known: Vec<&str> = CONNECTORS.iter().map(|c| c.name).collect();
-        options
-            .error(format!("table '{}': unknown connector '{name}'", table.name))
-            .with_hint(choices(name, &known))
+        let message = format!("table '{}': unknown connector '{name}'", table.name);
+        table.at_value("connector", Error::config(message).with_hint(choices(name, &known)))
     })
 }
 
@@ -185,9 +184,9 @@ fn wrong_role<'a>(
     others: impl Iterator<Item = &'a Connector>,
 ) -> Error {
     let names: Vec<&str> = others.map(|c| c.name).collect();
-    Options::of(table)
-        .error(format!("table '{}': connector {what}", table.name))
-        .with_hint(format!("connectors that can: {}", names.join(", ")))
+    let message = format!("table '{}': connector {what}", table.name);
+    let hint = format!("connectors that can: {}", names.join(", "));
+    table.at_value("connector", Error::config(message).with_hint(hint))
 }
 
 /// Checks option names, and values of options that any sink may have.

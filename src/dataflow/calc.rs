@@ -112,5 +112,5 @@ pub fn reason_of(error: &Error) -> String {
     while let Some(rest) = known.iter().find_map(|p| text.strip_prefix(p)) {
         text = rest;
     }
-    text.lines().next().unwrap_or_default().to_string()
+    crate::sql::diagnostics::sql_type_names(text.lines().next().unwrap_or_default())
 }

@@ -131,6 +131,8 @@ impl PartitionClock {
 #[derive(Debug)]
 pub struct SourceClock {
     partitions: Vec<PartitionClock>,
+    /// By partition the one that it goes on from, if any.
+    chain: Vec<Option<(usize, i64)>>,
     /// What has been let pass; never moves back.
     frontier: EventTime,
     /// Wall time of the last split, in ms.
@@ -140,7 +142,12 @@ pub struct SourceClock {
 impl SourceClock {
     /// A source that has no partition yet.
     pub fn new(now_ms: i64) -> Self {
-        SourceClock { partitions: Vec::new(), frontier: BEGINNING, active_ms: now_ms }
+        SourceClock {
+            partitions: Vec::new(),
+            chain: Vec::new(),
+            frontier: BEGINNING,
+            active_ms: now_ms,
+        }
     }
 
     /// There are `count` partitions now; new ones begin at the frontier.
@@ -191,14 +198,26 @@ impl SourceClock {
         self.frontier
     }
 
-    /// Each partition begins behind the end of the one before it.
-    pub fn line_up(&mut self) {
-        let mut reached = BEGINNING;
-        for partition in &mut self.partitions {
-            partition.begin_at(reached);
-            let behind = if partition.is_done() { 1 } else { 0 };
-            reached = reached.max(partition.frontier().saturating_add(behind));
+    /// Learns which partitions new ones go on from: `follows` says which, and how many ms after its
+    /// end they begin at least.
+    pub fn chain(&mut self, follows: impl Fn(usize) -> Option<(usize, i64)>) {
+        for partition in self.chain.len()..self.partitions.len() {
+            self.chain.push(follows(partition).filter(|(before, _)| *before < partition));
         }
+        // Ascending: what one has reached passes on to all behind it.
+        for (partition, before) in self.chain.iter().enumerate() {
+            let Some((before, gap)) = *before else { continue };
+            let before = &self.partitions[before];
+            let gap = if before.is_done() { gap } else { 0 };
+            let floor = before.frontier().saturating_add(gap);
+            self.partitions[partition].begin_at(floor);
+        }
+    }
+
+    /// Whether partition `index` may be read: the one that it goes on from has ended.
+    pub fn may_begin(&self, index: usize) -> bool {
+        let before = self.chain.get(index).copied().flatten();
+        before.is_none_or(|(before, _)| self.partitions[before].is_done())
     }
 
     /// The greatest `f_p`.
@@ -288,6 +307,26 @@ mod tests {
             prop_assert_eq!(got, expected);
             prop_assert!(clock.is_done());
         }
+    }
+
+    #[test]
+    fn a_partition_goes_on_from_the_end_of_another() {
+        let mut clock = SourceClock::new(0);
+        clock.grow(3);
+        let chain = |p: usize| (p > 0).then(|| (p - 1, i64::from(p == 2)));
+        clock.chain(chain);
+        assert!(clock.may_begin(0) && !clock.may_begin(1));
+        clock.hand_out(0, 0, true, 0);
+        clock.partition(0).publish(0, 70);
+        clock.chain(chain);
+        assert_eq!(clock.frontier(true), 70, "what has not begun holds nothing back");
+        assert!(clock.may_begin(1) && !clock.may_begin(2));
+        clock.hand_out(1, 0, true, 0);
+        assert_eq!(clock.partition(1).take_start(0), Some(70));
+        clock.partition(1).publish(0, 50);
+        clock.chain(chain);
+        assert!(clock.may_begin(2));
+        assert_eq!(clock.partition(2).frontier(), 71);
     }
 
     #[test]

@@ -21,6 +21,7 @@ use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
 
 use super::logic::{Emitted, StatefulLogic};
+use super::side::bury_failed;
 use crate::batch::UpdateBatch;
 use crate::error::Result;
 use crate::limits::{CHANGES_PER_BATCH_MAX, WINDOW_ROWS_UNREAD_MAX};
@@ -28,7 +29,6 @@ use crate::plan::aggregate::AggregateCall;
 use crate::state::aggregate::{AggregatePlan, AggregateStates, Narrowed, StepInput, narrow};
 use crate::state::change_log::ChangeLog;
 use crate::state::column::Column;
-use crate::state::keyed::out_of_range;
 use crate::state::keys::GroupKeys;
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
@@ -279,7 +279,7 @@ impl GroupAggregate {
             return Ok(());
         }
         let keys = self.narrowed.keys.len();
-        out.dead_letters.extend(out_of_range(&self.output, &columns, keys, failed)?);
+        bury_failed(&self.output, &columns, (keys, failed), |row| times[row], out)?;
         let rows = RecordBatch::try_new(Arc::clone(&self.output), columns)?;
         let diffs = diffs.filter(|diffs| diffs.iter().any(|&d| d != 1)).map(Into::into);
         out.push(UpdateBatch::new(rows, times.into(), diffs));

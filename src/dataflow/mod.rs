@@ -14,6 +14,7 @@
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
 //! * [`over`]: functions over frames; [`temporal_filter`]: filters on `NOW()`
+//! * [`match_recognize`]: patterns of rows
 //! * [`join`]: updating joins over shared arrangements
 //! * [`set_operation`]: INTERSECT and EXCEPT
 //! * [`sink`], [`collect`]: where rows leave the dataflow
@@ -31,6 +32,7 @@ pub mod interval_join;
 pub mod join;
 pub mod logic;
 pub mod lookup_join;
+pub mod match_recognize;
 pub mod metrics;
 #[cfg(test)]
 mod oracle;

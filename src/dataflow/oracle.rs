@@ -14,7 +14,7 @@ use proptest::prelude::*;
 use super::logic::{Emitted, StatefulLogic};
 use crate::batch::UpdateBatch;
 use crate::plan::aggregate::{
-    AggregateCall, AggregateFunction as F, BitOperation, Quantile, QuantileKind,
+    AggregateCall, AggregateFunction as F, BitOperation, PairStatistic as S, Quantile, QuantileKind,
 };
 use crate::state::keyed::row_text;
 use crate::time::{BEGINNING, CLOSED, EventTime};
@@ -160,6 +160,10 @@ pub fn calls() -> Vec<AggregateCall> {
         plain(quantile(QuantileKind::Continuous, 0.75, true), f, &DataType::Float64),
         plain(quantile(QuantileKind::Discrete, 0.4, true), x, &int),
         (quantile(QuantileKind::Discrete, 0.4, false), false, vec![x], Some(p), int.clone()),
+        (F::Pair(S::Covariance { sample: true }), false, vec![f, x], None, DataType::Float64),
+        (F::Pair(S::Slope), false, vec![f, x], Some(p), DataType::Float64),
+        (F::Pair(S::Correlation), false, vec![f, x], None, DataType::Float64),
+        (F::Pair(S::Count), false, vec![f, x], None, int.clone()),
         plain(F::Bits(BitOperation::And), x, &int),
         plain(F::Bits(BitOperation::Or), x, &int),
         plain(F::Bits(BitOperation::Xor), x, &int),
@@ -178,6 +182,22 @@ pub fn calls() -> Vec<AggregateCall> {
 
 fn quantile(kind: QuantileKind, fraction: f64, descending: bool) -> F {
     F::Quantile(Quantile { kind, fraction_bits: fraction.to_bits(), descending })
+}
+
+/// Quarters and small integers: all sums are exact.
+fn naive_pair(statistic: S, rows: &[Row]) -> Option<f64> {
+    let pairs: Vec<(f64, f64)> = rows.iter().filter_map(|r| Some((r.f?, r.x? as f64))).collect();
+    let n = pairs.len() as f64;
+    let total = |of: fn(&(f64, f64)) -> f64| pairs.iter().map(of).sum::<f64>();
+    let (y, x) = (total(|p| p.0), total(|p| p.1));
+    let xx = (n * total(|p| p.1 * p.1) - x * x) / n;
+    let yy = (n * total(|p| p.0 * p.0) - y * y) / n;
+    let xy = (n * total(|p| p.0 * p.1) - x * y) / n;
+    match statistic {
+        S::Covariance { .. } => (n > 1.0).then(|| xy / (n - 1.0)),
+        S::Slope => (xx > 0.0).then(|| xy / xx),
+        _ => (xx > 0.0 && yy > 0.0).then(|| (xy / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0)),
+    }
 }
 
 /// The quantile of numbers that are no integers only where they are halves and quarters.
@@ -298,7 +318,9 @@ pub fn naive(call: &AggregateCall, updates: &[Row]) -> String {
             }
             if texts.is_empty() { null() } else { texts.join(separator) }
         }
+        (F::Pair(S::Count), _) => n.to_string(),
         _ if n == 0 => null(),
+        (F::Pair(statistic), _) => float(naive_pair(*statistic, &held)),
         (F::Sum, Some(3)) => ints().sum::<i64>().to_string(),
         (F::Sum, Some(4)) => float(Some(floats().sum())),
         (F::Sum, Some(7)) => decimal(Some(decimals().sum()), 2),
@@ -400,7 +422,7 @@ impl Seen {
                 *self.late.entry((text, *end)).or_default() += late.rows.diff(row);
             }
         }
-        self.dead += out.dead_letters.len();
+        self.dead += out.dead_letters.len() + out.dead.letters().len();
     }
 
     /// Sums over all times.

@@ -179,7 +179,8 @@ impl<'s> Renderer<'s, '_> {
             | Operator::LookupJoin(_)
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
-            | Operator::ChangelogNormalize { .. } => {
+            | Operator::ChangelogNormalize { .. }
+            | Operator::MatchRecognize(_) => {
                 let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
                 else {
                     return Err(Error::internal("a stateful operator without logic"));
@@ -459,5 +460,9 @@ fn logic_of(
         | Operator::RecursionInput(_)
         | Operator::RecursionVariable { .. }
         | Operator::Join(_) => return Ok(None),
+        Operator::MatchRecognize(matched) => {
+            let logic = super::match_recognize::build(input(0), matched, output)?;
+            ("MatchRecognize", Box::new(logic))
+        }
     }))
 }

@@ -13,11 +13,11 @@ use arrow::datatypes::SchemaRef;
 
 use super::logic::Emitted;
 use super::sessions::{Contents, Due, Kept, SessionSpec, Sessions, bounds};
+use super::side::bury_failed;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
 use crate::plan::aggregate::AggregateCall;
 use crate::state::aggregate::{AggregatePlan, AggregateStates, StepInput};
-use crate::state::keyed::out_of_range;
 use crate::state::keys::GroupKeys;
 use crate::time::EventTime;
 
@@ -93,8 +93,8 @@ impl Contents for Aggregates {
             columns.push(builder.finish()?);
         }
         if diff > 0 {
-            let failed = out_of_range(&self.output, &columns, self.keys, &failed)?;
-            out.dead_letters.extend(failed);
+            let time = |row: usize| sessions[row].time;
+            bury_failed(&self.output, &columns, (self.keys, &failed), time, out)?;
         }
         columns.extend(bounds(sessions, &self.output, columns.len())?);
         let rows = RecordBatch::try_new(Arc::clone(&self.output), columns)?;

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray};
 use arrow::buffer::ScalarBuffer;
+use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::TableSource;
 use timely::container::NoopBuilder;
 use timely::dataflow::Stream;
@@ -11,11 +12,13 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::logic::{LateRows, late_schema};
+use super::logic::{Emitted, LateRows, late_schema};
 use crate::batch::UpdateBatch;
 use crate::error::{DeadLetter, Result};
 use crate::limits::DEAD_LETTER_RECORD_BYTES_MAX;
 use crate::sql::context::SystemTable;
+use crate::sql::diagnostics::sql_type_names;
+use crate::state::keyed::out_of_range;
 use crate::time::EventTime;
 
 /// An output port for batches.
@@ -131,6 +134,23 @@ pub fn late_batch(operator: &str, late: &LateRows) -> Result<UpdateBatch> {
     ];
     let rows = RecordBatch::try_new(late_schema(), columns)?;
     Ok(UpdateBatch::new(rows, times.clone(), late.rows.diffs().cloned()))
+}
+
+/// Results of aggregates that their types cannot hold, at the times of their rows: they are NULL in
+/// the output. Of its `columns` the first `keys` are keys; `failed` names row and call.
+pub fn bury_failed(
+    schema: &SchemaRef,
+    columns: &[ArrayRef],
+    (keys, failed): (usize, &[(usize, usize)]),
+    time: impl Fn(usize) -> EventTime,
+    out: &mut Emitted,
+) -> Result<()> {
+    let letters = out_of_range(schema, columns, keys, failed)?;
+    for (mut letter, (row, _)) in letters.into_iter().zip(failed) {
+        letter.reason = sql_type_names(&letter.reason);
+        out.dead.push(letter, time(*row));
+    }
+    Ok(())
 }
 
 /// Each row as a JSON object; one that cannot be written as such is empty.

@@ -130,12 +130,6 @@ impl SharedSource {
         self.scan.watermark.is_none()
     }
 
-    /// Whether its partitions are read one after the other: the order of changes of one key is that
-    /// of the records, and without event time that of the partitions.
-    fn is_sequence(&self) -> bool {
-        self.is_ingestion_time() && self.scan.changes.as_ref().is_some_and(|c| c.is_log())
-    }
-
     /// Whether its frontier moves with the wall clock, not only with what is read.
     fn has_timers(&self) -> bool {
         self.idle_timeout.is_some() || (self.is_ingestion_time() && !self.source.is_bounded())
@@ -150,8 +144,8 @@ impl SharedSource {
         // In this order: once complete, the count is final.
         let complete = self.source.partitions_complete();
         clock.grow(self.source.partition_count());
-        if self.is_sequence() {
-            clock.line_up();
+        if self.scan.changes.is_some() {
+            clock.chain(|partition| self.source.follows(partition));
         }
         if self.is_ingestion_time() && !self.source.is_bounded() {
             clock.tick(now);
@@ -177,11 +171,8 @@ impl SharedSource {
         let partitions = clock.partitions();
         let mut order: Vec<_> =
             (0..partitions.len()).filter(|&p| !partitions[p].is_exhausted()).collect();
+        order.retain(|&p| clock.may_begin(p));
         order.sort_by_key(|&p| (partitions[p].frontier(), p));
-        if self.is_sequence() {
-            let open = partitions.iter().position(|p| !p.is_done());
-            order.retain(|p| Some(*p) == open);
-        }
         let least = self.alignment.least_of_peers(self.index);
         let horizon = least.saturating_add(self.max_drift);
         for partition in order {

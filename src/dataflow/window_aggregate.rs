@@ -36,6 +36,7 @@ use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 use arrow::datatypes::*;
 
 use super::logic::{Emitted, LateRows, StatefulLogic};
+use super::side::bury_failed;
 use super::window_math::{Window, WindowShape};
 use crate::batch::UpdateBatch;
 use crate::error::{DeadLetter, Error, Result};
@@ -44,7 +45,7 @@ use crate::plan::aggregate::AggregateCall;
 use crate::plan::node::WindowInput;
 use crate::state::aggregate::{AggregatePlan, StepInput};
 use crate::state::column::Column;
-use crate::state::keyed::{KeyedState, Results, out_of_range, row_text};
+use crate::state::keyed::{KeyedState, Results, row_text};
 use crate::state::keys::GroupKeys;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
@@ -220,8 +221,8 @@ impl Parts {
             return Ok(());
         }
         let mut columns = results.columns;
-        let failed = out_of_range(&self.output, &columns, self.keys.len(), &results.failed)?;
-        out.dead_letters.extend(failed);
+        let failed = (self.keys.len(), results.failed.as_slice());
+        bury_failed(&self.output, &columns, failed, |row| times[row], out)?;
         for bound in [window.start, window.end, window.end.saturating_sub(1)] {
             let data_type = self.output.field(columns.len()).data_type();
             columns.push(constant_time(bound, results.rows, data_type));
@@ -352,12 +353,13 @@ pub(super) fn push_late(
 
 /// A dead letter for row `row` of `batch`, which has no window.
 pub(super) fn push_dead(batch: &UpdateBatch, row: usize, out: &mut Emitted) -> Result<()> {
-    out.dead_letters.push(DeadLetter {
+    let letter = DeadLetter {
         source: "window".to_owned(),
         partition: String::new(),
         offset: -1,
         reason: "the window's time is NULL or out of range".to_owned(),
         record: row_text(batch.rows().columns(), row)?,
-    });
+    };
+    out.dead.push(letter, batch.times()[row]);
     Ok(())
 }

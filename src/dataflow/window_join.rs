@@ -264,6 +264,10 @@ fn net(side: &UpdateBatch) -> Result<UpdateBatch> {
 }
 
 impl WindowFunction for JoinFunction {
+    fn name(&self) -> &'static str {
+        "WindowJoin"
+    }
+
     fn window_end(&self, index: usize) -> usize {
         if index == 0 { self.join.left_window.1 } else { self.join.right_window.1 }
     }

@@ -106,6 +106,10 @@ impl RankFunction {
 }
 
 impl WindowFunction for RankFunction {
+    fn name(&self) -> &'static str {
+        "WindowRank"
+    }
+
     fn window_end(&self, _index: usize) -> usize {
         self.rank.end
     }

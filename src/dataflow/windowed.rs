@@ -16,6 +16,7 @@ use arrow::compute;
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 
 use super::logic::{Emitted, LateRows, StatefulLogic};
+use super::side::letter_of_row;
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::consolidate;
 use crate::batch::ipc::compact;
@@ -24,6 +25,11 @@ use crate::time::{CLOSED, EventTime};
 
 /// What is computed of the rows of whole windows.
 pub trait WindowFunction: 'static {
+    /// What it is called in dead letters.
+    fn name(&self) -> &'static str {
+        "window"
+    }
+
     /// Column of the window's end in input `index`.
     fn window_end(&self, index: usize) -> usize;
 
@@ -90,7 +96,14 @@ impl<F: WindowFunction> Windowed<F> {
         let mut late = Vec::new();
         for (row, (&time, end)) in batch.times().iter().zip(ends.iter()).enumerate() {
             // A row without a window (an outer join's NULL) belongs to none that could close.
-            let Some(end) = end else { continue };
+            let Some(end) = end else {
+                if batch.diff(row) > 0 {
+                    let rows = batch.rows().slice(row, 1);
+                    let reason = "the row has no window: its window_end is NULL";
+                    out.dead.push(letter_of_row(self.function.name(), reason, &rows), time);
+                }
+                continue;
+            };
             if time < self.closing(end) {
                 by_end.entry((end, None)).or_default().push(row as u32);
             } else if time < self.horizon(end) {
@@ -150,6 +163,18 @@ impl<F: WindowFunction> Windowed<F> {
         self.function.compute(&inputs, dead)
     }
 
+    /// What fails in each of the windows, at the time of its results: found once more, one by one.
+    fn bury(&self, windows: &[(&EventTime, &Window)], out: &mut Emitted) -> Result<()> {
+        for (end, window) in windows {
+            let mut failed = Vec::new();
+            self.compute(&[window], &mut failed)?;
+            for letter in failed {
+                out.dead.push(letter, self.closing(**end) - 1);
+            }
+        }
+        Ok(())
+    }
+
     /// Emits the windows that close at or before `to`.
     fn close(&mut self, to: EventTime, out: &mut Emitted) -> Result<()> {
         // At the end of input every window closes, however close to the end of time.
@@ -157,7 +182,11 @@ impl<F: WindowFunction> Windowed<F> {
         let closing: Vec<_> = self.windows.range(..=last).filter(|(_, w)| !w.emitted).collect();
         let windows: Vec<&Window> = closing.iter().map(|(_, w)| *w).collect();
         if !windows.is_empty() {
-            let (result, ends) = self.compute(&windows, &mut out.dead_letters)?;
+            let mut failed = Vec::new();
+            let (result, ends) = self.compute(&windows, &mut failed)?;
+            if !failed.is_empty() {
+                self.bury(&closing, out)?;
+            }
             let times: Vec<EventTime> = ends.iter().map(|e| self.closing(*e) - 1).collect();
             let (rows, _, diffs) = result.into_parts();
             out.push(UpdateBatch::new(rows, times.into(), diffs));
@@ -180,7 +209,9 @@ impl<F: WindowFunction> Windowed<F> {
         window.emitted = true;
         let window = &self.windows[&end];
         let (after, _) = self.compute(&[window], &mut failed)?;
-        out.dead_letters.extend(failed.into_iter().filter(|letter| !known.contains(letter)));
+        for letter in failed.into_iter().filter(|letter| !known.contains(letter)) {
+            out.dead.push(letter, time);
+        }
         let mut parts = vec![at(&after, time, 1)];
         parts.extend(before.map(|(b, _)| at(&b, time, -1)));
         out.push(consolidate(&UpdateBatch::concat(&after.schema(), &parts)?)?);

@@ -116,8 +116,5 @@ fn check(plan: &StreamPlan) -> Result<()> {
 }
 
 fn placed(error: Error, table: &TableDef) -> Error {
-    match &table.location {
-        Some(location) => error.at(location.clone()),
-        None => error,
-    }
+    table.at(error)
 }

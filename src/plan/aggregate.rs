@@ -41,6 +41,8 @@ pub enum AggregateFunction {
     Quantile(Quantile),
     /// Bit by bit; `BOOL_AND` and `BOOL_OR` of one bit.
     Bits(BitOperation),
+    /// A statistic of pairs of numbers: of y, then x.
+    Pair(PairStatistic),
     /// Any other aggregate function of the library.
     Other(Arc<AggregateUDF>),
 }
@@ -83,6 +85,36 @@ pub enum BitOperation {
     Or,
     /// Set in an odd number of values.
     Xor,
+}
+
+/// What is said of pairs (y, x), none of them with a NULL.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
+pub enum PairStatistic {
+    /// `CORR`
+    Correlation,
+    /// `COVAR_POP`, `COVAR_SAMP`
+    Covariance {
+        /// Divide by `n - 1`.
+        sample: bool,
+    },
+    /// `REGR_SLOPE`
+    Slope,
+    /// `REGR_INTERCEPT`
+    Intercept,
+    /// `REGR_R2`
+    Determination,
+    /// `REGR_COUNT`
+    Count,
+    /// `REGR_AVGX`
+    AverageX,
+    /// `REGR_AVGY`
+    AverageY,
+    /// `REGR_SXX`
+    Sxx,
+    /// `REGR_SYY`
+    Syy,
+    /// `REGR_SXY`
+    Sxy,
 }
 
 /// One aggregate call over columns of the operator's input.

@@ -57,6 +57,7 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::LookupJoin(join) => {
             vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
         }
+        Operator::MatchRecognize(matched) => vec![by_keys(plan, node, &matched.partition, &[])],
         Operator::IntervalJoin(join) => {
             vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
         }

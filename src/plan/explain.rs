@@ -171,6 +171,7 @@ fn has_state(node: &Node) -> bool {
             | Operator::SetOperation { .. }
             | Operator::Rank(_)
             | Operator::ChangelogNormalize { .. }
+            | Operator::MatchRecognize(_)
     )
 }
 
@@ -244,6 +245,9 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
              deletions take rows out",
             keyed(keys)
         ),
+        Operator::MatchRecognize(matched) => {
+            format!("state: keyed by {}, {}", keyed(&matched.partition), matched.bound())
+        }
         _ => return None,
     })
 }
@@ -444,6 +448,7 @@ pub(super) fn describe(plan: &StreamPlan, node: &Node) -> String {
         Operator::ChangelogNormalize { keys, .. } => {
             format!("ChangelogNormalize(key=[{}])", of(keys))
         }
+        Operator::MatchRecognize(matched) => matched.describe(input),
     }
 }
 
@@ -485,6 +490,7 @@ pub(super) fn calls_text(input: Option<&Node>, calls: &[AggregateCall]) -> Strin
                 QuantileKind::Median => "MEDIAN".into(),
             },
             AggregateFunction::Bits(operation) => format!("BIT_{operation:?}").to_uppercase(),
+            AggregateFunction::Pair(statistic) => format!("{statistic:?}").to_uppercase(),
             AggregateFunction::Other(udaf) => udaf.name().to_uppercase(),
         };
         let args = match (input, call.args.is_empty()) {

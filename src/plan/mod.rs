@@ -11,6 +11,8 @@ pub mod expr;
 pub mod interval;
 pub mod joins;
 pub mod lower;
+pub mod match_program;
+pub mod match_recognize;
 pub mod node;
 pub mod over;
 mod over_text;

@@ -11,6 +11,7 @@ use super::aggregate::AggregateCall;
 use super::changelog::ScanChanges;
 use super::expr::Expression;
 use super::interval::IntervalJoin;
+use super::match_recognize::MatchRecognize;
 use super::over::OverAggregate;
 use super::props::Props;
 use super::temporal::{LookupJoin, TemporalJoin};
@@ -171,6 +172,8 @@ pub enum Operator {
     TemporalFilter(TemporalFilter),
     /// The latest event time of each batch, as a row without columns.
     Clock,
+    /// Row pattern recognition.
+    MatchRecognize(Box<MatchRecognize>),
     /// Rows of two append-only inputs whose times bound one another.
     IntervalJoin(IntervalJoin),
     /// Rows of an append-only input with another as of each row's time.

@@ -52,9 +52,13 @@ fn over_bound(over: &OverAggregate) -> String {
     let of_frames = of_frames.filter_map(|call| Some(call.frame.start?.unsigned_abs() + 1));
     let rows = rows.chain(of_frames).max();
     let ranged = over.calls.iter().filter(framed).any(|call| !call.frame.rows);
-    let by_keys = over.calls.iter().any(|call| !framed(&call));
+    let of_past = |call: &&OverCall| matches!(call.function, OverFunction::Shift { .. });
+    let by_keys = over.calls.iter().any(|call| !framed(&call) && !of_past(&call));
     let mut bounds = Vec::new();
-    bounds.extend(rows.map(|rows| format!("{rows} rows a key")));
+    bounds.extend(rows.map(|rows| match rows {
+        1 => "1 row a key".to_string(),
+        rows => format!("{rows} rows a key"),
+    }));
     if ranged {
         bounds.push("rows until the watermark passes them by their RANGE".into());
     }

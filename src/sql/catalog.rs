@@ -6,7 +6,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::sql::sqlparser::ast::Expr as AstExpr;
 use indexmap::IndexMap;
 
-use crate::error::Location;
+use crate::error::{Error, Location};
 
 /// Where a column's values come from.
 #[derive(Clone, Debug)]
@@ -63,9 +63,48 @@ pub struct TableDef {
     pub options: IndexMap<String, String>,
     /// Where the statement begins.
     pub location: Option<Location>,
+    /// Where each option's key and value stand.
+    pub option_places: IndexMap<String, (Location, Location)>,
 }
 
 impl TableDef {
+    /// `error`, which is about the option `key`, at its place; without the option, where the table
+    /// is declared.
+    pub fn at_option(&self, key: &str, error: Error) -> Error {
+        match self.option_places.get(key) {
+            Some((place, _)) => error.at(place.clone()),
+            None => self.at(error),
+        }
+    }
+
+    /// `error`, which is about the value of the option `key`, at the place of that value.
+    pub fn at_value(&self, key: &str, error: Error) -> Error {
+        match self.option_places.get(key) {
+            Some((_, place)) => error.at(place.clone()),
+            None => self.at(error),
+        }
+    }
+
+    /// `error` about an option that it names between quotes, at the place of that; else where the
+    /// table is declared.
+    pub fn at_named_option(&self, error: Error) -> Error {
+        let is_named = |key: &&String| error.message.contains(&format!("'{key}'"));
+        let longest = self.options.keys().filter(is_named).max_by_key(|key| key.len());
+        match longest.cloned() {
+            Some(key) if error.message.contains("unknown option") => self.at_option(&key, error),
+            Some(key) => self.at_value(&key, error),
+            None => self.at(error),
+        }
+    }
+
+    /// `error` where the table is declared.
+    pub fn at(&self, error: Error) -> Error {
+        match &self.location {
+            Some(location) => error.at(location.clone()),
+            None => error,
+        }
+    }
+
     /// The schema of the records that a connector reads or writes: physical and metadata columns.
     pub fn stored_schema(&self) -> SchemaRef {
         let stored = self.columns.iter().filter(|c| !matches!(c.kind, ColumnKind::Computed(_)));

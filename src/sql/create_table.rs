@@ -10,14 +10,14 @@ use datafusion::sql::sqlparser::tokenizer::Token;
 use indexmap::IndexMap;
 
 use super::catalog::{ColumnDef, ColumnKind, TableDef, WatermarkDef};
-use super::diagnostics::parser_error;
+use super::diagnostics::{SourceText, parser_error};
 use super::script::{
     Parsed, parse_comment, parse_expression, parse_name, unknown_name, word, words,
 };
 use super::types::parse_type;
 
 /// Parses from the table's name on.
-pub(crate) fn parse(parser: &mut Parser) -> Parsed<TableDef> {
+pub(crate) fn parse(parser: &mut Parser, source: &SourceText) -> Parsed<TableDef> {
     let name = parse_name(parser)?;
     let mut table = TableDef {
         name: name.value,
@@ -27,6 +27,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Parsed<TableDef> {
         partitioned_by: Vec::new(),
         options: IndexMap::new(),
         location: None,
+        option_places: IndexMap::new(),
     };
     parser.expect_token(&Token::LParen)?;
     while parser.peek_token_ref().token != Token::RParen {
@@ -42,7 +43,7 @@ pub(crate) fn parse(parser: &mut Parser) -> Parsed<TableDef> {
     if table.columns.is_empty() {
         return Err(parser_error("a table needs at least one column", None, close.span.start));
     }
-    clauses(parser, &mut table)?;
+    clauses(parser, source, &mut table)?;
     check_names(&table, name.span.start)?;
     for column in &mut table.columns {
         // A key is never NULL.
@@ -148,7 +149,7 @@ fn column(parser: &mut Parser, table: &mut TableDef) -> Parsed<()> {
 }
 
 /// `COMMENT`, `PARTITIONED BY` and `WITH`.
-fn clauses(parser: &mut Parser, table: &mut TableDef) -> Parsed<()> {
+fn clauses(parser: &mut Parser, source: &SourceText, table: &mut TableDef) -> Parsed<()> {
     parse_comment(parser)?;
     if words(parser, &["PARTITIONED", "BY"]) {
         parser.expect_token(&Token::LParen)?;
@@ -159,10 +160,14 @@ fn clauses(parser: &mut Parser, table: &mut TableDef) -> Parsed<()> {
     if parser.parse_keyword(Keyword::WITH) {
         parser.expect_token(&Token::LParen)?;
         while parser.peek_token_ref().token != Token::RParen {
-            let at = parser.peek_token().span.start;
+            let key_span = parser.peek_token().span;
+            let at = key_span.start;
             let key = parser.parse_literal_string()?;
             parser.expect_token(&Token::Eq)?;
+            let value_span = parser.peek_token().span;
             let value = parser.parse_literal_string()?;
+            let places = (source.span(key_span), source.span(value_span));
+            table.option_places.insert(key.clone(), places);
             if table.options.insert(key.clone(), value).is_some() {
                 let message = format!("option '{key}' occurs twice");
                 return Err(parser_error(&message, None, at));

@@ -393,7 +393,7 @@ fn quoted_after<'a>(message: &'a str, start: &str) -> Option<&'a str> {
 }
 
 /// Takes the libraries' wording and long backtraces off a message.
-fn strip(message: &str) -> String {
+pub fn strip(message: &str) -> String {
     const PREFIXES: [&str; 14] = [
         "Error during planning: ",
         "This feature is not implemented: ",
@@ -440,8 +440,14 @@ fn strip(message: &str) -> String {
 }
 
 /// Arrow's names of types in a message become those of SQL.
-fn sql_type_names(text: &str) -> String {
-    const NAMES: [(&str, &str); 15] = [
+pub fn sql_type_names(text: &str) -> String {
+    const NAMES: [(&str, &str); 21] = [
+        ("Timestamp(s, \"UTC\")", "TIMESTAMP_LTZ(0)"),
+        ("Timestamp(ms, \"UTC\")", "TIMESTAMP_LTZ(3)"),
+        ("Timestamp(µs, \"UTC\")", "TIMESTAMP_LTZ(6)"),
+        ("Time32(ms)", "TIME"),
+        ("BinaryView", "BYTES"),
+        ("Binary", "BYTES"),
         ("Timestamp(s)", "TIMESTAMP(0)"),
         ("Timestamp(ms)", "TIMESTAMP(3)"),
         ("Timestamp(µs)", "TIMESTAMP(6)"),

@@ -19,6 +19,10 @@ use super::{json_forms, types};
 /// The name under which a Flink type travels through the syntax tree, its text as a modifier.
 pub(crate) const FLINK_TYPE: &str = "flink_type";
 
+/// The names under which `FINAL` and `RUNNING` travel through the syntax tree, as functions.
+pub(crate) const FINAL: &str = "$final";
+pub(crate) const RUNNING: &str = "$running";
+
 /// Flink SQL: backtick and double-quoted identifiers, case kept.
 #[derive(Clone, Copy, Debug, Default)]
 pub struct FloodmarkDialect;
@@ -91,9 +95,26 @@ impl Dialect for FloodmarkDialect {
             Keyword::TIMESTAMP if matches!(next, Token::SingleQuotedString(_)) => {
                 Some(parse_timestamp(parser))
             }
+            _ if matches!(next, Token::Word(_)) => parse_semantics(parser),
             _ => None,
         }
     }
+}
+
+/// `FINAL LAST(..)` and `RUNNING LAST(..)` of MATCH_RECOGNIZE.
+fn parse_semantics(parser: &mut Parser) -> Option<Parsed> {
+    let [first, _, paren] = parser.peek_tokens_ref();
+    let Token::Word(word) = &first.token else { return None };
+    let name = match word.value.to_ascii_uppercase().as_str() {
+        "FINAL" => FINAL,
+        "RUNNING" => RUNNING,
+        _ => return None,
+    };
+    if paren.token != Token::LParen {
+        return None;
+    }
+    parser.advance_token();
+    Some(parser.parse_prefix().map(|expr| call(name, vec![expr])))
 }
 
 /// `TABLE bid [PARTITION BY ..]` or `TABLE (SELECT ..) [PARTITION BY ..]` as a subquery.

@@ -5,6 +5,7 @@
 //! * [`catalog`]: tables and views that a script declares
 //! * [`settings`]: `SET 'key' = 'value'`
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
+//! * [`match_recognize`]: MATCH_RECOGNIZE, from tokens to its logical node
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
 //! * [`temporal`]: `FOR SYSTEM_TIME AS OF`
 //! * [`unnest`]: UNNEST and table functions as logical nodes
@@ -25,6 +26,7 @@ pub mod dialect;
 pub mod functions;
 pub mod interval;
 mod json_forms;
+pub mod match_recognize;
 pub mod named_windows;
 pub mod optimize;
 pub mod output;

@@ -37,6 +37,16 @@ use super::recursion::own_nodes;
 use super::unnest::inline_laterals;
 use crate::limits::CUBE_KEYS_MAX;
 
+/// Subqueries become joins before anything else: a rule that repeats an expression would repeat
+/// the join.
+fn decorrelation() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    vec![
+        Arc::new(RewriteSetComparison::new()),
+        Arc::new(DecorrelatePredicateSubquery::new()),
+        Arc::new(ScalarSubqueryToJoin::new()),
+    ]
+}
+
 fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     vec![
         Arc::new(RewriteSetComparison::new()),
@@ -72,6 +82,7 @@ pub fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> 
     let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
     let context = OptimizerContext::new_with_config_options(Arc::clone(options))
         .without_query_execution_start_time();
+    let plan = Optimizer::with_rules(decorrelation()).optimize(plan, &context, |_, _| {})?;
     Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})
 }
 

@@ -16,6 +16,7 @@ use datafusion::sql::sqlparser::parser::Parser;
 
 use super::dialect::{DIALECT, call, cast, string};
 use super::interval::{interval_months, interval_ms};
+use super::match_recognize::lift::SUBQUERY;
 use super::proctime;
 use super::window_tvf::window_name;
 
@@ -77,6 +78,9 @@ impl VisitorMut for Rewriter {
 
     /// `CROSS JOIN UNNEST(array) AS t (x)`, `TABLE(f(x))` and `f(x)` in `FROM`: lateral calls.
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        if let Some(query) = matched_subquery(factor) {
+            *factor = query;
+        }
         if let Some(lateral) = lateral_call(factor) {
             *factor = lateral;
         }
@@ -98,6 +102,23 @@ impl VisitorMut for Rewriter {
         }
         ControlFlow::Continue(())
     }
+}
+
+/// The subquery in front of MATCH_RECOGNIZE; `None` for any other relation.
+fn matched_subquery(factor: &TableFactor) -> Option<TableFactor> {
+    let TableFactor::Table { name, args: Some(args), .. } = factor else { return None };
+    let [ObjectNamePart::Identifier(only)] = name.0.as_slice() else { return None };
+    let [FunctionArg::Unnamed(FunctionArgExpr::Expr(Expr::Subquery(query)))] = args.args.as_slice()
+    else {
+        return None;
+    };
+    let subquery = query.clone();
+    (only.value == SUBQUERY).then_some(TableFactor::Derived {
+        lateral: false,
+        subquery,
+        alias: None,
+        sample: None,
+    })
 }
 
 /// A call of a table function other than a window's, wherever it is written; `None` for the others.
@@ -157,6 +178,7 @@ fn relation_names(from: &[TableWithJoins]) -> Vec<String> {
         | TableFactor::TableFunction { alias, .. }
         | TableFactor::Function { alias, .. }
         | TableFactor::UNNEST { alias, .. }
+        | TableFactor::MatchRecognize { alias, .. }
         | TableFactor::NestedJoin { alias, .. } => {
             alias.as_ref().map(|alias| alias.name.value.clone())
         }

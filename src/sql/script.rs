@@ -15,6 +15,7 @@ use super::catalog::TableDef;
 use super::create_table;
 use super::diagnostics::{SourceText, hint_for, parse_error, parser_error};
 use super::dialect::DIALECT;
+use super::match_recognize::lift::lift;
 use super::recursion::bind::mutual_tokens;
 use super::rewrite::rewrite;
 use crate::error::Result;
@@ -107,7 +108,7 @@ pub fn parse_script(file: &str, text: &str) -> Result<Script> {
 
 fn parse_statements(source: &SourceText) -> Parsed<Vec<Statement>> {
     let tokens = Tokenizer::new(&DIALECT, &source.text).tokenize_with_location()?;
-    let tokens = mutual_tokens(tokens)?;
+    let tokens = lift(mutual_tokens(tokens)?)?;
     let parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
     let mut script = ScriptParser { parser, source, statements: Vec::new(), set_start: None };
     script.all()?;
@@ -224,7 +225,7 @@ impl ScriptParser<'_> {
         let temporary = parser.parse_keyword(Keyword::TEMPORARY);
         if parser.parse_keyword(Keyword::TABLE) {
             let if_not_exists = parse_if_not_exists(parser)?;
-            let mut table = create_table::parse(parser)?;
+            let mut table = create_table::parse(parser, &self.source)?;
             table.location = Some(self.source.span(Span { start, end: start }));
             return Ok(StatementKind::CreateTable { table: Box::new(table), if_not_exists });
         }

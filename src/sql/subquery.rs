@@ -13,15 +13,18 @@ use std::sync::Arc;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, JoinType, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
+use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::max;
 use datafusion::logical_expr::expr::{Exists, InSubquery};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
+use datafusion::logical_expr::simplify::SimplifyContext;
 use datafusion::logical_expr::utils::{conjunction, split_conjunction};
 use datafusion::logical_expr::{
     Aggregate, BinaryExpr, Expr, ExprSchemable, FetchType, LogicalPlan, LogicalPlanBuilder,
     Operator, Subquery, lit, not,
 };
 use datafusion::optimizer::decorrelate::PullUpCorrelatedExpr;
+use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use super::context::stream_table;
 use crate::error::Error;
@@ -231,6 +234,14 @@ fn single_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
         let changed = expr.transform_up(|expr| {
             let Expr::ScalarSubquery(subquery) = expr else { return Ok(Transformed::no(expr)) };
             match rows_of(&subquery.subquery) {
+                Rows::One if subquery.outer_ref_columns.is_empty() => {
+                    let nothing = value_of_nothing(&subquery.subquery)?;
+                    let value = Expr::ScalarSubquery(subquery);
+                    Ok(match nothing {
+                        Some(nothing) => Transformed::yes(coalesce(vec![value, lit(nothing)])),
+                        None => Transformed::no(value),
+                    })
+                }
                 Rows::One | Rows::AtMostOne => Ok(Transformed::no(Expr::ScalarSubquery(subquery))),
                 Rows::ByKey => {
                     let plan = Arc::unwrap_or_clone(subquery.subquery);
@@ -250,6 +261,49 @@ fn single_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
         Ok(if changed.transformed { changed.update_data(|e| name.restore(e)) } else { changed })
     })?;
     Ok(transformed.data)
+}
+
+/// What an aggregate without keys comes to over nothing, if that is no NULL: a maintained one has
+/// no row before the first of its input.
+fn value_of_nothing(plan: &LogicalPlan) -> Result<Option<ScalarValue>> {
+    let field = plan.schema().field(0);
+    if field.is_nullable() {
+        return Ok(None);
+    }
+    let Some(value) = over_nothing(plan, 0)? else { return Ok(None) };
+    let schema = Arc::new(DFSchema::empty());
+    let context = SimplifyContext::builder().with_schema(Arc::clone(&schema)).build();
+    let simplifier = ExprSimplifier::new(context);
+    match simplifier.simplify(simplifier.coerce(value, &schema)?)? {
+        Expr::Literal(value, _) if !value.is_null() => Ok(Some(value.cast_to(field.data_type())?)),
+        _ => Ok(None),
+    }
+}
+
+/// Column `index` of the one row of `plan` if nothing is aggregated.
+fn over_nothing(plan: &LogicalPlan, index: usize) -> Result<Option<Expr>> {
+    Ok(match plan {
+        LogicalPlan::SubqueryAlias(alias) => over_nothing(&alias.input, index)?,
+        LogicalPlan::Aggregate(aggregate) => {
+            aggregate.aggr_expr.get(index).map(|call| match call.clone().unalias() {
+                Expr::AggregateFunction(call) if call.func.name() == "count" => lit(0_i64),
+                _ => Expr::Literal(ScalarValue::Null, None),
+            })
+        }
+        LogicalPlan::Projection(projection) => {
+            let Some(expr) = projection.expr.get(index) else { return Ok(None) };
+            let mut known = true;
+            let expr = expr.clone().unalias().transform_up(|expr| {
+                let Expr::Column(column) = &expr else { return Ok(Transformed::no(expr)) };
+                let place = projection.input.schema().index_of_column(column)?;
+                let value = over_nothing(&projection.input, place)?;
+                known &= value.is_some();
+                Ok(value.map_or_else(|| Transformed::no(expr), Transformed::yes))
+            })?;
+            known.then_some(expr.data)
+        }
+        _ => None,
+    })
 }
 
 fn subquery_of(plan: LogicalPlan) -> Subquery {

@@ -86,8 +86,9 @@ impl RelationPlanner for WindowFunctions {
                 let call = TableCall { name, args, ordinality: with_ordinality, alias };
                 Ok(RelationPlanning::Planned(Box::new(plan_call(call, context)?)))
             }
-            TableFactor::MatchRecognize { .. } => {
-                Err(fail(Error::sql("MATCH_RECOGNIZE is not supported yet"), span))
+            relation @ TableFactor::MatchRecognize { .. } => {
+                let planned = super::match_recognize::plan::plan(relation, context)?;
+                Ok(RelationPlanning::Planned(Box::new(planned)))
             }
             other => Ok(RelationPlanning::Original(Box::new(other))),
         }

@@ -57,17 +57,21 @@ impl FloatTotal {
 
     /// Adds the square of `value`, `diff` times; bits below the least subnormal are cut off.
     pub fn add_square(&mut self, value: f64, diff: i64) {
-        if value.is_nan() || value.abs() >= 2f64.powi(512) {
-            let square = if value.is_nan() { f64::NAN } else { f64::INFINITY };
-            return self.wide().add_special(square, diff);
+        self.add_product(value, value, diff);
+    }
+
+    /// Adds the product of `a` and `b`, `diff` times; bits below the least subnormal are cut off.
+    pub fn add_product(&mut self, a: f64, b: f64, diff: i64) {
+        if !(a * b).is_finite() {
+            return self.wide().add_special(a * b, diff);
         }
-        let (mantissa, exponent) = decompose(value);
-        let (mut square, mut exponent) = (i128::from(mantissa).pow(2), exponent * 2);
+        let ((a, of_a), (b, of_b)) = (decompose(a), decompose(b));
+        let (mut square, mut exponent) = (i128::from(a) * i128::from(b), of_a + of_b);
         if exponent < WIDE_EXPONENT {
-            square = square.checked_shr((WIDE_EXPONENT - exponent) as u32).unwrap_or(0);
+            square /= 1i128.checked_shl((WIDE_EXPONENT - exponent) as u32).unwrap_or(i128::MAX);
             exponent = WIDE_EXPONENT;
         }
-        // A square has 106 bits: 16 bits of the multiplicity at a time fit beside them.
+        // A product has 106 bits: 16 bits of the multiplicity at a time fit beside them.
         let (sign, mut rest) = (i128::from(diff.signum()), diff.unsigned_abs());
         while rest != 0 {
             self.add_scaled(sign * square * i128::from(rest & 0xffff), exponent);
@@ -263,6 +267,18 @@ pub fn variance_numerator(count: i64, sum: &FloatTotal, squares: &FloatTotal) ->
     let right = times(right, right);
     let (high, error) = two_sum(left.0, -right.0);
     (high + (error + (left.1 - right.1))).max(0.0)
+}
+
+/// `n * products - sum * sum`, the numerator of the covariance, as [`variance_numerator`].
+pub fn covariance_numerator(
+    count: i64,
+    sums: (&FloatTotal, &FloatTotal),
+    products: &FloatTotal,
+) -> f64 {
+    let left = times(products.double_value(), (count as f64, 0.0));
+    let right = times(sums.0.double_value(), sums.1.double_value());
+    let (high, error) = two_sum(left.0, -right.0);
+    high + (error + (left.1 - right.1))
 }
 
 fn two_sum(a: f64, b: f64) -> (f64, f64) {

@@ -119,17 +119,22 @@ const NATIONS: &[(&str, i64)] = &[
 const REGIONS: &[&str] = &["AFRICA", "AMERICA", "ASIA", "EUROPE", "MIDDLE EAST"];
 const SEGMENTS: &[&str] = &["AUTOMOBILE", "BUILDING", "FURNITURE", "MACHINERY", "HOUSEHOLD"];
 const PRIORITIES: &[&str] = &["1-URGENT", "2-HIGH", "3-MEDIUM", "4-NOT SPECIFIED", "5-LOW"];
-const INSTRUCTIONS: &[&str] = &["DELIVER IN PERSON", "COLLECT COD", "NONE", "TAKE BACK RETURN"];
-const MODES: &[&str] = &["REG AIR", "AIR", "RAIL", "SHIP", "TRUCK", "MAIL", "FOB"];
+const INSTRUCTIONS: &[&str] = &[
+    "DELIVER IN PERSON",
+    "DELIVER IN PERSON",
+    "DELIVER IN PERSON",
+    "COLLECT COD",
+    "NONE",
+    "TAKE BACK RETURN",
+];
+const MODES: &[&str] = &["AIR REG", "AIR", "RAIL", "SHIP", "TRUCK", "MAIL", "FOB"];
 const TYPES: [&[&str]; 3] = [
     &["STANDARD", "SMALL", "MEDIUM", "LARGE", "ECONOMY", "PROMO"],
     &["ANODIZED", "BURNISHED", "PLATED", "POLISHED", "BRUSHED"],
     &["TIN", "NICKEL", "BRASS", "STEEL", "COPPER"],
 ];
-const CONTAINERS: [&[&str]; 2] = [
-    &["SM", "LG", "MED", "JUMBO", "WRAP"],
-    &["CASE", "BOX", "BAG", "JAR", "PKG", "PACK", "CAN", "DRUM"],
-];
+const CONTAINERS: [&[&str]; 2] =
+    [&["SM", "LG", "MED", "JUMBO"], &["CASE", "BOX", "BAG", "PKG", "PACK"]];
 
 fn text(value: &str) -> String {
     format!("\"{value}\"")
@@ -217,6 +222,10 @@ fn part(random: &mut Random, key: i64) -> Row {
         0 => random.pick(&["12", "23", "34", "45"]).to_string(),
         _ => format!("{maker}{}", random.of(1, 5)),
     };
+    let size = match random.of(0, 1) {
+        0 => random.of(1, 15),
+        _ => random.of(1, 50),
+    };
     let kind: Vec<&str> = TYPES.iter().map(|of| random.pick(of)).collect();
     let container: Vec<&str> = CONTAINERS.iter().map(|of| random.pick(of)).collect();
     vec![
@@ -225,7 +234,7 @@ fn part(random: &mut Random, key: i64) -> Row {
         text(&format!("Manufacturer#{maker}")),
         text(&format!("Brand#{brand}")),
         text(&kind.join(" ")),
-        random.of(1, 50).to_string(),
+        size.to_string(),
         text(&container.join(" ")),
         money(price_of_part(key)),
         text(&random.words(2)),

@@ -22,6 +22,8 @@
 //! * `sink.rolling-policy.check-interval`, `sink.parallelism`: accepted; rolling needs no
 //!   clock, output is in one order
 //!
+//! Flink's options for committing partitions and compaction are accepted and change nothing.
+//!
 //! Columns in `PARTITIONED BY` are directories `name=value` and no part of the files. A sink into
 //! a directory with parts numbers on after them. Metadata columns: `file.path`, `file.name`,
 //! `file.size`, `file.modification-time`.
@@ -38,7 +40,7 @@ use std::sync::Arc;
 use crate::connectors::options::Options;
 use crate::connectors::registry::check_parallelism;
 use crate::connectors::{SinkWriter, Source, SourceSpec};
-use crate::error::Result;
+use crate::error::{Error, Result};
 use crate::formats;
 use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::TableDef;
@@ -55,6 +57,22 @@ pub const OPTIONS: &[&str] = &[
     "sink.rolling-policy.check-interval",
     "sink.rolling-policy.file-size",
     "sink.rolling-policy.rollover-interval",
+];
+
+/// Flink's options that say when, or how, files that are there become complete. Here a part appears
+/// when it is complete, and with it all that is before it in event time: nothing is left to say.
+const MEANINGLESS: &[&str] = &[
+    "auto-compaction",
+    "compaction.file-size",
+    "compaction.parallelism",
+    "partition.time-extractor.kind",
+    "partition.time-extractor.timestamp-formatter",
+    "partition.time-extractor.timestamp-pattern",
+    "sink.partition-commit.delay",
+    "sink.partition-commit.trigger",
+    "sink.partition-commit.watermark-time-zone",
+    "sink.shuffle-by-partition.enable",
+    "source.report-statistics",
 ];
 
 /// The source of `spec`: lists the files, reads nothing yet.
@@ -128,6 +146,26 @@ fn check_changelog_mode(table: &TableDef, format: &str) -> Result<()> {
     Ok(())
 }
 
+/// A key whose row can move to another directory would leave a deletion there that comes at any
+/// time.
+fn check_key(table: &TableDef) -> Result<()> {
+    let is_outside = |name: &&String| !table.primary_key.contains(name);
+    let outside = table.partitioned_by.iter().find(is_outside);
+    match outside {
+        Some(name)
+            if !table.primary_key.is_empty() && changelog_mode(table) != ChangelogMode::Append =>
+        {
+            let message = format!(
+                "table '{}': the rows of a key must stay in one partition, but '{name}' is not in \
+                 the PRIMARY KEY",
+                table.name
+            );
+            Err(Options::of(table).error(message).with_hint("add it to the key"))
+        }
+        _ => Ok(()),
+    }
+}
+
 /// Checks what is the same for sources and sinks: a table may be both.
 fn validate(table: &TableDef) -> Result<()> {
     let options = Options::of(table);
@@ -135,21 +173,24 @@ fn validate(table: &TableDef) -> Result<()> {
     let Some(known) = formats::known_options(format) else {
         let hint = crate::connectors::options::choices(format, formats::FORMATS);
         let message = format!("table '{}': unknown format '{format}'", table.name);
-        return Err(options.error(message).with_hint(hint));
+        return Err(table.at_value("format", Error::config(message).with_hint(hint)));
     };
-    options.check_known("connector 'filesystem'", &[&["connector"], OPTIONS, known])?;
-    formats::validate_options(format, &options.with_prefix(&format!("{format}."))).map_err(
-        |error| match &table.location {
-            Some(location) => error.at(location.clone()),
-            None => error,
-        },
-    )?;
+    for key in table.options.keys() {
+        if key.starts_with("sink.partition-commit.") && !MEANINGLESS.contains(&key.as_str()) {
+            let message = format!("table '{}': '{key}' is not supported", table.name);
+            let hint = "remove it: a part file appears whole, so readers need no other sign";
+            return Err(table.at_option(key, Error::config(message).with_hint(hint)));
+        }
+    }
+    let lists: &[&[&str]] = &[&["connector"], OPTIONS, MEANINGLESS, known];
+    options.check_known("connector 'filesystem'", lists)?;
+    formats::validate_options(format, &options.with_prefix(&format!("{format}.")))
+        .map_err(|error| table.at_named_option(error))?;
     check_changelog_mode(table, format)?;
-    listing::validate(options.required("path")?, options.get("source.path.regex-pattern"))
-        .map_err(|error| match &table.location {
-            Some(location) => error.at(location.clone()),
-            None => error,
-        })?;
+    check_key(table)?;
+    let pattern = options.get("source.path.regex-pattern");
+    listing::validate(options.required("path")?, None).map_err(|e| table.at_value("path", e))?;
+    listing::validate("x", pattern).map_err(|e| table.at_value("source.path.regex-pattern", e))?;
     options.positive_duration_ms("source.monitor-interval")?;
     options.positive_duration_ms("sink.rolling-policy.check-interval")?;
     sink::rollover_ms(&options)?;

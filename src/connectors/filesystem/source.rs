@@ -20,6 +20,7 @@ use crate::connectors::{Decoded, NextSplit, PartitionInfo, RowOffsets, Source, S
 use crate::error::{DeadLetter, Error, ErrorKind, Result};
 use crate::formats::{self, FormatSpec};
 use crate::limits;
+use crate::plan::props::ChangelogMode;
 
 /// A source over files.
 pub struct FilesystemSource {
@@ -37,6 +38,7 @@ struct Shared {
     split_bytes: usize,
     process: usize,
     processes: usize,
+    is_changelog: bool,
     state: Mutex<State>,
     /// A reader waits here for work.
     work: Condvar,
@@ -48,6 +50,8 @@ struct Shared {
 #[derive(Default)]
 struct State {
     partitions: Vec<Partition>,
+    /// The last file of each directory: what a changelog goes on from.
+    last_files: BTreeMap<PathBuf, usize>,
     /// Partitions that a worker waits for, in the order they were asked for.
     wanted: VecDeque<usize>,
     /// Partitions to read ahead when nobody waits.
@@ -70,6 +74,8 @@ struct State {
 
 struct Partition {
     file: Arc<FileInfo>,
+    /// See [`Source::follows`].
+    follows: Option<(usize, i64)>,
     ready: VecDeque<Split>,
     place: Place,
     queued: Queued,
@@ -133,6 +139,7 @@ impl FilesystemSource {
             split_bytes: spec.split_bytes.max(1),
             process: spec.process,
             processes: spec.processes.max(1),
+            is_changelog: super::changelog_mode(&spec.table) != ChangelogMode::Append,
             state: Mutex::default(),
             work: Condvar::new(),
             pause: Condvar::new(),
@@ -195,6 +202,10 @@ impl Source for FilesystemSource {
     fn partition_name(&self, partition: usize) -> String {
         let state = self.shared.lock();
         state.partitions.get(partition).map(|p| p.file.name.clone()).unwrap_or_default()
+    }
+
+    fn follows(&self, partition: usize) -> Option<(usize, i64)> {
+        self.shared.lock().partitions.get(partition)?.follows
     }
 
     fn next_split(&self, partition: usize) -> NextSplit {
@@ -265,16 +276,23 @@ enum Signal {
 impl State {
     fn add(&mut self, files: Vec<Arc<FileInfo>>) {
         self.open_count += files.len();
-        self.partitions.extend(files.into_iter().map(|file| Partition {
-            file,
-            ready: VecDeque::new(),
-            place: Place::Start,
-            queued: Queued::No,
-            is_wanted: false,
-            has_begun: false,
-            is_hot: false,
-            is_cached: false,
-        }));
+        for file in files {
+            let directory = file.path.parent().unwrap_or(&file.path).to_path_buf();
+            let last = self.last_files.insert(directory, self.partitions.len());
+            // What is of one time goes by the names: a file that is found later has to be later.
+            let gap = |last: usize| i64::from(self.partitions[last].file.name >= file.name);
+            self.partitions.push(Partition {
+                follows: last.map(|last| (last, gap(last))),
+                file,
+                ready: VecDeque::new(),
+                place: Place::Start,
+                queued: Queued::No,
+                is_wanted: false,
+                has_begun: false,
+                is_hot: false,
+                is_cached: false,
+            });
+        }
     }
 
     /// The next split of partition `index` for a worker.
@@ -467,7 +485,8 @@ impl Shared {
     /// The files among `found` that this process reads.
     ///
     /// The first listing of a bounded source is the same in all processes: files are dealt out in
-    /// turn. Those of a watching source may see different files: the path alone decides.
+    /// turn. Those of a watching source may see different files: the path alone decides. The files
+    /// of a directory are one changelog: one process reads them all.
     fn own_files(
         &self,
         found: &BTreeSet<PathBuf>,
@@ -475,7 +494,11 @@ impl Shared {
     ) -> Result<Vec<Arc<FileInfo>>> {
         let processes = self.processes as u64;
         let is_own = |index: usize, path: &PathBuf| {
-            let number = if is_watching { path_hash(path) } else { index as u64 };
+            let number = match is_watching {
+                _ if self.is_changelog => path_hash(path.parent().unwrap_or(path)),
+                true => path_hash(path),
+                false => index as u64,
+            };
             number % processes == self.process as u64
         };
         let mut files = Vec::new();

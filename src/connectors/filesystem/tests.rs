@@ -36,6 +36,7 @@ fn table(path: &Path, format: &str, options: &[(&str, &str)]) -> TableDef {
         partitioned_by: Vec::new(),
         options: options.collect(),
         location: None,
+        option_places: Default::default(),
     }
 }
 

@@ -49,10 +49,7 @@ impl<'a> Options<'a> {
     /// An error about this table's declaration, with its place.
     pub fn error(&self, message: String) -> Error {
         let error = Error::config(format!("table '{}': {message}", self.table.name));
-        match &self.table.location {
-            Some(location) => error.at(location.clone()),
-            None => error,
-        }
+        self.table.at_named_option(error)
     }
 
     /// The text of option `key`.

@@ -283,6 +283,7 @@ mod tests {
                 .map(|(k, v)| (k.to_string(), v.to_string()))
                 .collect::<IndexMap<_, _>>(),
             location: None,
+            option_places: Default::default(),
         });
         let schema = table.stored_schema();
         SourceSpec { table, schema, split_bytes: 1 << 20, process: 0, processes: 1 }

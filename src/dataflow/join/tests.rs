@@ -108,6 +108,7 @@ fn node(operator: Operator, inputs: &[usize], schema: SchemaRef, append: bool) -
             distribution: Distribution::Any,
             bounded: true,
             window_delay: 0,
+            rowtimes: Vec::new(),
         },
         settings: Arc::new(Settings {
             time_resolution: Resolution::new(TICK),

@@ -241,7 +241,7 @@ impl CsvDecoder {
         scratch: &mut Vec<u8>,
     ) -> Result<(), String> {
         let raw = chunk.get(field.start..field.end).unwrap_or_default();
-        let is_text = matches!(column.data, Data::Text(_));
+        let is_text = matches!(column.data, Data::Text(_) | Data::Bytes(_));
         let null = (raw.is_empty() && !(field.quoted && is_text))
             || (!field.quoted && self.options.null_literal.as_deref() == Some(raw));
         if null {

@@ -11,7 +11,7 @@ use super::calc::all_columns;
 use super::{Lowerer, unsupported};
 use crate::error::{Error, Result};
 use crate::plan::aggregate::{
-    AggregateCall, AggregateFunction, BitOperation, Quantile, QuantileKind,
+    AggregateCall, AggregateFunction, BitOperation, PairStatistic, Quantile, QuantileKind,
 };
 use crate::plan::expr::{Expression, time_type};
 use crate::plan::node::{NodeId, Operator, WindowInput};
@@ -471,7 +471,29 @@ pub(super) fn function_of(call: &Call) -> Result<(AggregateFunction, &[Expr])> {
         ("bit_and" | "bool_and", [_]) => (F::Bits(BitOperation::And), args),
         ("bit_or" | "bool_or", [_]) => (F::Bits(BitOperation::Or), args),
         ("bit_xor", [_]) if !call.params.distinct => (F::Bits(BitOperation::Xor), args),
+        (name, [_, _]) if !call.params.distinct && pair_statistic(name).is_some() => {
+            (pair_statistic(name).map_or(F::Count, F::Pair), args)
+        }
         _ => (F::Other(Arc::clone(&call.func)), args),
+    })
+}
+
+fn pair_statistic(name: &str) -> Option<PairStatistic> {
+    use PairStatistic as S;
+    Some(match name {
+        "corr" => S::Correlation,
+        "covar" | "covar_samp" => S::Covariance { sample: true },
+        "covar_pop" => S::Covariance { sample: false },
+        "regr_slope" => S::Slope,
+        "regr_intercept" => S::Intercept,
+        "regr_r2" => S::Determination,
+        "regr_count" => S::Count,
+        "regr_avgx" => S::AverageX,
+        "regr_avgy" => S::AverageY,
+        "regr_sxx" => S::Sxx,
+        "regr_syy" => S::Syy,
+        "regr_sxy" => S::Sxy,
+        _ => return None,
     })
 }
 

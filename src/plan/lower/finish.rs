@@ -42,6 +42,7 @@ pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
                     | Operator::IntervalJoin(_)
                     | Operator::TemporalJoin(_)
                     | Operator::Rank(Rank { first_by_time: true, .. })
+                    | Operator::MatchRecognize(_)
             )
     };
     (0..nodes.len()).map(NodeId).filter(can_be_late).collect()
@@ -252,6 +253,7 @@ impl Lowerer<'_> {
                     | Operator::Expand { .. }
                     | Operator::Unnest(_)
                     | Operator::Rank(_)
+                    | Operator::OverAggregate(OverAggregate { regime: OverRegime::Updating, .. })
             );
             if timed[id] || !keeps_times {
                 self.nodes[id].inputs.iter().for_each(|input| timed[input.0] = true);

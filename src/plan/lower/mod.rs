@@ -5,6 +5,7 @@ mod calc;
 mod finish;
 mod interval_join;
 mod join;
+mod match_recognize;
 mod over;
 mod rank;
 mod recursion;
@@ -31,6 +32,7 @@ use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
+use crate::sql::match_recognize::node::MatchNode;
 use crate::sql::recursion::{RecursiveNode, WorkTable};
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
@@ -93,9 +95,12 @@ impl<'a> Lowerer<'a> {
 
     fn output(&mut self, output: &BoundOutput) -> Result<()> {
         self.settings = Arc::new(output.settings.clone());
-        let placed = |error: Error| match &output.place {
-            Some(place) => error.at(place.clone()),
-            None => error,
+        let placed = |mut error: Error| {
+            error.message = crate::sql::diagnostics::strip(&error.message);
+            match &output.place {
+                Some(place) => error.at(place.clone()),
+                None => error,
+            }
         };
         let node = self.plan(&output.plan).map_err(placed)?;
         let target = match &output.target {
@@ -183,6 +188,9 @@ impl<'a> Lowerer<'a> {
         }
         if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
             return self.recursive(recursive);
+        }
+        if let Some(matched) = any.downcast_ref::<MatchNode>() {
+            return self.match_recognize(matched);
         }
         if any.is::<VersionedNode>() {
             return Err(Error::sql("FOR SYSTEM_TIME AS OF has no row to take the time of")
@@ -331,6 +339,7 @@ impl<'a> Lowerer<'a> {
             WindowColumns { start: Some(last), end: Some(last + 1), time: Some(last + 2), size };
         let operator = match &window.spec {
             WindowSpec::Session { gap } => {
+                self.check_appends(input, "a session window")?;
                 props.distribution = Distribution::Hash(keys.clone());
                 props.window_delay += 1;
                 if self.settings.allowed_lateness > 0 {
@@ -344,6 +353,19 @@ impl<'a> Lowerer<'a> {
             spec => Operator::WindowAssign { time_column, spec: spec.clone() },
         };
         Ok(self.add(operator, vec![input], schema, props))
+    }
+
+    /// Refuses an input that takes rows back for `what`, which cannot.
+    fn check_appends(&self, input: NodeId, what: &str) -> Result<()> {
+        if self.nodes[input.0].props.mode == ChangelogMode::Append {
+            return Ok(());
+        }
+        let plan = StreamPlan { nodes: self.nodes.clone(), outputs: Vec::new() };
+        let updating = super::explain::updating_operator(&plan, input);
+        let message = format!("{what} takes insertions only, but {updating} produces updates");
+        Err(Error::sql(message).with_hint(
+            "take the session before the rows are updated, or use TUMBLE, HOP or CUMULATE",
+        ))
     }
 
     /// `input` with the hidden time column as a column of its own behind the others.

@@ -16,6 +16,7 @@ mod count;
 mod distinct;
 mod extreme;
 mod ordered;
+mod pair;
 mod plan;
 mod quantile;
 mod sum;

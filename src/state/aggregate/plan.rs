@@ -13,6 +13,7 @@ use super::count::Count;
 use super::distinct::{Distinct, FILTERS_MAX, Member};
 use super::extreme::{Bytes, Extreme, Ints, Kind, Multiset, Timed, Wides};
 use super::ordered::{Ordered, Reader};
+use super::pair::Pairs;
 use super::quantile::{Meaning, Quantiles};
 use super::sum::{Measure, Sum, WideTotal};
 use super::variance::{Spread, Variance};
@@ -20,7 +21,7 @@ use super::{AggregateState, StepInput, ValueState, read_step, types_of};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
 use crate::plan::aggregate::{
-    AggregateCall, AggregateFunction, BitOperation, Quantile, QuantileKind,
+    AggregateCall, AggregateFunction, BitOperation, PairStatistic, Quantile, QuantileKind,
 };
 use crate::state::column::{ColumnBuilder, Form, Reading, decimal_scale, form_of};
 use crate::state::exact::FloatTotal;
@@ -78,6 +79,11 @@ enum Spec {
         form: Form,
         meaning: Meaning,
         members: Vec<Quantile>,
+    },
+    Pairs {
+        columns: (usize, usize),
+        selection: usize,
+        members: Vec<PairStatistic>,
     },
     Bits {
         column: usize,
@@ -273,6 +279,16 @@ impl AggregatePlan {
                 }
                 self.quantile(argument, data_type, selection, *quantile)
             }
+            F::Pair(statistic) => {
+                let Some(&other) = call.args.get(1) else {
+                    return Err(Error::internal("a pair without its second argument"));
+                };
+                let columns = (
+                    self.request(Request::One(argument, Reading::Double)),
+                    self.request(Request::One(other, Reading::Double)),
+                );
+                Spec::Pairs { columns, selection, members: vec![*statistic] }
+            }
             F::Bits(operation) => self.bits(argument, data_type, selection, *operation)?,
             F::Quantile(_) => {
                 return Err(Error::sql(format!("{} takes no DISTINCT", call.output.name()))
@@ -444,6 +460,10 @@ impl Spec {
                 Spec::Quantile { column: c, selection: d, members: more, .. },
             ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
             (
+                Spec::Pairs { columns: a, selection: b, members },
+                Spec::Pairs { columns: c, selection: d, members: more },
+            ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
+            (
                 Spec::Bits { column: a, selection: b, members, .. },
                 Spec::Bits { column: c, selection: d, members: more, .. },
             ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
@@ -486,6 +506,9 @@ impl Spec {
                     }
                     _ => Box::new(Quantiles::<Bytes>::new(column, selection, *meaning, members)),
                 }
+            }
+            Spec::Pairs { columns, selection, members } => {
+                Box::new(Pairs::new(*columns, *selection, members.clone()))
             }
             Spec::Bits { column, selection, width, members } => {
                 Box::new(Bits::new(*column, *selection, *width, members.clone()))

@@ -1,0 +1,154 @@
+//! `CORR`, `COVAR_POP`, `COVAR_SAMP` and `REGR_..` from exact sums of two columns, their squares
+//! and their product.
+
+use std::any::Any;
+use std::ops::Range;
+
+use super::{AggregateState, StepInput, same};
+use crate::error::{Error, Result};
+use crate::plan::aggregate::PairStatistic;
+use crate::state::column::{ColumnBuilder, Values};
+use crate::state::exact::{FloatTotal, covariance_numerator, variance_numerator};
+
+#[derive(Clone, Default)]
+struct Moments {
+    count: i64,
+    x: FloatTotal,
+    y: FloatTotal,
+    xx: FloatTotal,
+    yy: FloatTotal,
+    xy: FloatTotal,
+}
+
+/// Sums of pairs by group.
+pub(super) struct Pairs {
+    /// The columns of y and x.
+    columns: (usize, usize),
+    selection: usize,
+    members: Vec<PairStatistic>,
+    moments: Vec<Moments>,
+}
+
+impl Pairs {
+    pub(super) fn new(
+        columns: (usize, usize),
+        selection: usize,
+        members: Vec<PairStatistic>,
+    ) -> Self {
+        Pairs { columns, selection, members, moments: Vec::new() }
+    }
+}
+
+impl Moments {
+    fn add(&mut self, y: f64, x: f64, diff: i64) {
+        self.count += diff;
+        self.x.add(x, diff);
+        self.y.add(y, diff);
+        self.xx.add_product(x, x, diff);
+        self.yy.add_product(y, y, diff);
+        self.xy.add_product(x, y, diff);
+    }
+
+    fn merge(&mut self, other: &Moments) {
+        self.count += other.count;
+        self.x.merge(&other.x);
+        self.y.merge(&other.y);
+        self.xx.merge(&other.xx);
+        self.yy.merge(&other.yy);
+        self.xy.merge(&other.xy);
+    }
+
+    /// The statistic; `None` where it is not defined.
+    fn value(&self, statistic: PairStatistic) -> Option<f64> {
+        use PairStatistic as S;
+        let n = self.count as f64;
+        if statistic == S::Count {
+            return Some(n);
+        }
+        if self.count <= 0 {
+            return None;
+        }
+        if !(self.x.value().is_finite() && self.y.value().is_finite()) {
+            return Some(f64::NAN);
+        }
+        let xx = variance_numerator(self.count, &self.x, &self.xx) / n;
+        let yy = variance_numerator(self.count, &self.y, &self.yy) / n;
+        let xy = covariance_numerator(self.count, (&self.x, &self.y), &self.xy) / n;
+        let (mean_x, mean_y) = (self.x.value() / n, self.y.value() / n);
+        let has_slope = self.count > 1 && xx > 0.0;
+        match statistic {
+            S::Count => Some(n),
+            S::AverageX => Some(mean_x),
+            S::AverageY => Some(mean_y),
+            S::Sxx => Some(xx),
+            S::Syy => Some(yy),
+            S::Sxy => Some(xy),
+            S::Covariance { sample: false } => Some(xy / n),
+            S::Covariance { sample: true } => (self.count > 1).then(|| xy / (n - 1.0)),
+            S::Slope => has_slope.then(|| xy / xx),
+            S::Intercept => has_slope.then(|| mean_y - xy / xx * mean_x),
+            S::Determination => (has_slope && yy > 0.0).then(|| xy * xy / (xx * yy)),
+            S::Correlation => {
+                (has_slope && yy > 0.0).then(|| (xy / (xx.sqrt() * yy.sqrt())).clamp(-1.0, 1.0))
+            }
+        }
+    }
+}
+
+impl AggregateState for Pairs {
+    fn resize(&mut self, groups: usize) {
+        self.moments.resize_with(groups, Moments::default);
+    }
+
+    fn update(&mut self, input: &StepInput, rows: Range<usize>, groups: &[u32]) -> Result<()> {
+        let (y, x) = (input.column(self.columns.0)?, input.column(self.columns.1)?);
+        let (Values::Float(y), Values::Float(x)) = (&y.values, &x.values) else {
+            return Err(Error::internal("the arguments of a pair were not read as floats"));
+        };
+        let moments = self.moments.as_mut_slice();
+        input.for_each(self.selection, rows, groups, |row, group, diff| {
+            moments[group].add(y[row], x[row], diff);
+        });
+        Ok(())
+    }
+
+    fn merge(&mut self, other: &dyn AggregateState, groups: &[u32]) -> Result<()> {
+        for (&group, moments) in groups.iter().zip(&same::<Self>(other)?.moments) {
+            self.moments[group as usize].merge(moments);
+        }
+        Ok(())
+    }
+
+    fn absorb(&mut self, pairs: &[(u32, u32)]) {
+        for &(from, into) in pairs {
+            let moments = std::mem::take(&mut self.moments[from as usize]);
+            self.moments[into as usize].merge(&moments);
+        }
+    }
+
+    fn clear(&mut self, groups: &[u32]) {
+        groups.iter().for_each(|&group| self.moments[group as usize] = Moments::default());
+    }
+
+    fn reset(&mut self) {
+        self.moments.clear();
+    }
+
+    fn append(&self, member: usize, groups: &[u32], out: &mut ColumnBuilder) -> Result<()> {
+        for &group in groups {
+            let statistic = self.members.get(member);
+            match statistic.and_then(|&s| self.moments[group as usize].value(s)) {
+                Some(_) if statistic == Some(&PairStatistic::Count) => {
+                    out.push_int(self.moments[group as usize].count);
+                }
+                Some(value) => out.push_float(value),
+                None => out.push_null(),
+            }
+        }
+        Ok(())
+    }
+
+    fn as_any(&self) -> &dyn Any {
+        self
+    }
+}

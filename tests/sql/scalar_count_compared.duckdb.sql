@@ -1,0 +1,1 @@
+SELECT title FROM depts WHERE (SELECT COUNT(*) FROM tasks WHERE staff = 78) = 0

@@ -1,0 +1,1 @@
+SELECT title, (SELECT COUNT(*) FROM tasks WHERE staff = 77) AS n FROM depts
