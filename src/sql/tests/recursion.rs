@@ -51,7 +51,7 @@ fn errors_have_places() {
         "",
     );
     refused(
-        "SELECT t.x FROM bid CROSS JOIN ^UNNEST(price) AS t (x)",
+        "SELECT t.x FROM bid CROSS JOIN UNNEST(^price) AS t (x)",
         "UNNEST takes an ARRAY or a MAP, not BIGINT",
         "",
     );
