@@ -71,7 +71,12 @@ pub fn plan(query: &str) -> Result<StreamPlan> {
     let table = "CREATE TABLE t (k BIGINT, ts TIMESTAMP(3), x BIGINT, id BIGINT, \
         WATERMARK FOR ts AS ts) WITH ('connector' = 'blackhole');";
     let job = bind(&[parse_script("test", &format!("{table}\n{query};"))?], &[])?;
-    let options = LowerOptions { is_bounded: &|_| true, changelog: true, side_views: false };
+    let options = LowerOptions {
+        is_bounded: &|_| true,
+        changelog: true,
+        side_views: false,
+        source_mode: &|_| crate::plan::props::ChangelogMode::Append,
+    };
     lower(&job, &options)
 }
 
