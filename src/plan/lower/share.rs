@@ -25,13 +25,16 @@ struct View {
     columns: Vec<usize>,
 }
 
+/// The arrangements that hold the rows of one node by the same of its columns.
+type Groups = BTreeMap<(NodeId, Vec<usize>), Vec<(usize, View)>>;
+
 /// Which node takes the place of another, and where its columns are then.
 type Moved = BTreeMap<usize, (NodeId, Vec<usize>)>;
 
 impl Lowerer<'_> {
     /// Makes one arrangement of those that hold the same rows by the same key.
     pub(super) fn share_arrangements(&mut self) -> Result<()> {
-        let mut groups: BTreeMap<(NodeId, Vec<usize>), Vec<(usize, View)>> = BTreeMap::new();
+        let mut groups = Groups::new();
         for id in 0..self.nodes.len() {
             let Operator::Arrange { keys } = &self.nodes[id].operator else { continue };
             if let Some(view) = self.view_of(id) {
