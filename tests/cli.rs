@@ -172,6 +172,52 @@ fn explain_shows_operators_state_and_what_is_unbounded() {
 }
 
 #[test]
+fn explain_says_how_long_joins_keep_rows() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let table = |name: &str, more: &str| {
+        format!(
+            "CREATE TABLE {name} (id BIGINT, ts TIMESTAMP(3), until TIMESTAMP(3), \
+             WATERMARK FOR ts AS ts - INTERVAL '5' SECOND{more}) \
+             WITH ('connector' = 'datagen');\n"
+        )
+    };
+    let tables = table("a", "") + &table("b", "") + &table("v", ", PRIMARY KEY (id) NOT ENFORCED");
+    let cases = [
+        (
+            "JOIN b ON a.id = b.id AND b.ts BETWEEN a.ts AND a.ts + INTERVAL '1' HOUR",
+            vec!["passes ts + 3600000 ms", "right rows are dropped when the watermark passes ts\n"],
+        ),
+        (
+            "JOIN b ON a.id = b.id AND b.ts + INTERVAL '1' SECOND > a.ts AND b.ts < a.until",
+            vec!["passes until;", "passes ts + 1000 ms"],
+        ),
+        (
+            "JOIN b ON a.id = b.id AND b.ts >= a.ts",
+            vec!["left rows are kept (unbounded", "passes ts"],
+        ),
+        (
+            "LEFT JOIN b ON a.id = b.id AND b.ts >= a.ts",
+            vec!["Join(Left", "unbounded: no predicate"],
+        ),
+        (
+            "LEFT JOIN v FOR SYSTEM_TIME AS OF a.ts AS b ON a.id = b.id",
+            vec!["TemporalJoin(Left, on=[id = id], asOf=ts)", "versions keyed by [id]"],
+        ),
+        (
+            "JOIN (VALUES (1), (2)) AS b (id) ON a.id = b.id",
+            vec!["LookupJoin(Inner", "read to its end"],
+        ),
+    ];
+    for (join, parts) in cases {
+        write(dir.path(), "job.sql", format!("{tables}SELECT a.ts, b.id FROM a {join};"));
+        let plan = floodmark(dir.path(), &["explain", "job.sql"]).success();
+        for part in parts {
+            assert!(plan.contains(part), "no '{part}' for {join} in\n{plan}");
+        }
+    }
+}
+
+#[test]
 fn explain_shows_which_joins_share_an_index() {
     let dir = orders();
     let columns = "CREATE MATERIALIZED VIEW";

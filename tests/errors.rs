@@ -38,6 +38,28 @@ const CASES: &[(&str, &[&str])] = &[
     ("SELECT name, SUM(id) FROM t GROUP BY price;", &["job.sql:2", "name"]),
     ("SELECT id FROM t UNION ALL SELECT id, name FROM t;", &["job.sql:2"]),
     ("INSERT INTO t SELECT id FROM t;", &["job.sql:2", "t"]),
+    // Versions of tables.
+    ("SELECT id FROM t FOR SYSTEM_TIME AS OF ts;", &["job.sql:2", "SYSTEM_TIME", "JOIN"]),
+    (
+        "SELECT a.id FROM t AS a JOIN t FOR SYSTEM_TIME AS OF a.ts AS b ON a.id = b.id;",
+        &["job.sql:2", "no key", "PRIMARY KEY"],
+    ),
+    (
+        "CREATE TABLE u (id INT, k INT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts, \
+         PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'datagen'); \
+         SELECT a.id FROM t AS a JOIN u FOR SYSTEM_TIME AS OF a.ts AS b ON a.id = b.k;",
+        &["job.sql:2", "whole key", "PRIMARY KEY"],
+    ),
+    (
+        "CREATE TABLE u (id INT, at TIMESTAMP(3), ts TIMESTAMP(3), WATERMARK FOR ts AS ts, \
+         PRIMARY KEY (id) NOT ENFORCED) WITH ('connector' = 'datagen'); \
+         SELECT a.id FROM u AS a JOIN u FOR SYSTEM_TIME AS OF a.at AS b ON a.id = b.id;",
+        &["job.sql:2", "event time", "WATERMARK"],
+    ),
+    (
+        "SELECT a.id FROM t AS a RIGHT JOIN t FOR SYSTEM_TIME AS OF a.ts AS b ON a.id = b.id;",
+        &["job.sql:2", "SYSTEM_TIME", "[LEFT] JOIN"],
+    ),
     // Tables.
     ("CREATE TABLE u (a INTT) WITH ('connector' = 'blackhole');", &["job.sql:2:", "INTT"]),
     ("CREATE TABLE u (a INT); SELECT * FROM u;", &["job.sql:2", "connector"]),

@@ -173,6 +173,8 @@ fn shipped_jobs_give_their_goldens() {
     let goldens = [
         ("hourly_tips", "data/taxi/hourly_tips.csv"),
         ("ride_cleansing", "data/taxi/ride_cleansing.csv"),
+        ("rides_and_fares", "data/taxi/rides_and_fares.csv"),
+        ("long_ride_alerts", "data/taxi/long_ride_alerts_on_file.csv"),
         ("nexmark_hot_items", "data/nexmark/goldens/q5.csv"),
         ("nexmark_sessions", "data/nexmark/goldens/q11.csv"),
     ];
@@ -202,6 +204,9 @@ fn nexmark_queries_give_their_goldens() {
             "q12" => files.push(PathBuf::from("bid_proc.sql")),
             "q13" => files.push(PathBuf::from("side_input.sql")),
             _ => {}
+        }
+        if name == "q13" {
+            files.push(PathBuf::from("side_input.sql"));
         }
         files.push(PathBuf::from(format!("queries/{name}.sql")));
         cases.push(Case {

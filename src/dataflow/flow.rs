@@ -32,6 +32,24 @@ pub fn upstream(plan: &StreamPlan, node: NodeId) -> BTreeSet<NodeId> {
     found
 }
 
+/// The nodes of tables that a lookup join reads before anything else. Their sources are not held
+/// back by any output: until they have ended nothing comes out.
+pub fn read_whole(plan: &StreamPlan) -> BTreeSet<NodeId> {
+    let mut found = BTreeSet::new();
+    let mut open: Vec<NodeId> = Vec::new();
+    for node in &plan.nodes {
+        if let Operator::LookupJoin(join) = &node.operator {
+            open.extend(node.inputs.get(join.table));
+        }
+    }
+    while let Some(next) = open.pop() {
+        if found.insert(next) {
+            open.extend(&plan.node(next).inputs);
+        }
+    }
+    found
+}
+
 /// Keeps the sources of a job together in event time (`max_drift`).
 #[derive(Debug)]
 pub struct Alignment {

@@ -102,7 +102,9 @@ impl<'s> Renderer<'s, '_> {
                 let shared = self.runtime.source(id).ok_or_else(|| {
                     Error::internal(format!("table {} was not opened", scan.table.def.name))
                 })?;
-                let reached = self.reached.iter().filter(|(_, read)| read.contains(&id));
+                let is_free = super::flow::read_whole(self.plan).contains(&id);
+                let reached = self.reached.iter();
+                let reached = reached.filter(|(_, read)| !is_free && read.contains(&id));
                 let probes = reached.map(|(probe, _)| probe.clone()).collect();
                 super::source::source(
                     self.scope,

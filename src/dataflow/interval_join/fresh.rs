@@ -192,6 +192,7 @@ fn repeated(batch: &UpdateBatch) -> Result<UpdateBatch> {
 }
 
 /// Rows that have just come.
+#[derive(Default)]
 pub struct Fresh {
     /// The rows.
     pub batch: UpdateBatch,
@@ -205,19 +206,6 @@ pub struct Fresh {
     pub values: Vec<Vec<i64>>,
     /// Rows behind the watermark whose partners on time have all passed, with the time of the last.
     pub late: Vec<(u32, EventTime)>,
-}
-
-impl Default for Fresh {
-    fn default() -> Self {
-        Fresh {
-            batch: UpdateBatch::default(),
-            groups: Vec::new(),
-            interned: Vec::new(),
-            until: Vec::new(),
-            values: Vec::new(),
-            late: Vec::new(),
-        }
-    }
 }
 
 impl Fresh {

@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, RecordBatch, RecordBatchOptions, StructArray};
 use arrow::compute::{is_null, nullif};
-use arrow::datatypes::{DataType, Field, Fields, Schema, SchemaRef};
+use arrow::datatypes::{DataType, Field, FieldRef, Fields, Schema, SchemaRef};
 
 use crate::error::{Error, Result};
 use crate::plan::aggregate::{AggregateCall, AggregateFunction};
@@ -65,37 +65,19 @@ impl Program {
             let function = placed(&call.function, place);
             let framed = frames.iter().position(|(frame, _)| *frame == call.frame);
             let framed = framed.unwrap_or(frames.len());
-            let mut aggregate = match &function {
-                OverFunction::Aggregate(aggregate) => Some((aggregate.clone(), false)),
-                OverFunction::Edge { column, last, ignore_nulls } => {
-                    let mut column = *column;
-                    let mut output = call.output.as_ref().clone();
-                    if !ignore_nulls {
-                        let field = Arc::clone(&fields[column]);
-                        let known = wrapped.iter().position(|w| *w == column);
-                        let at = known.unwrap_or_else(|| {
-                            wrapped.push(column);
-                            wrapped.len() - 1
-                        });
-                        let row = Field::new("$row", row_type(&field), false);
-                        output = output.with_data_type(row.data_type().clone());
-                        column = used.len() + at;
-                    }
-                    let function = match last {
-                        true => AggregateFunction::LastValue,
-                        false => AggregateFunction::FirstValue,
-                    };
-                    let (args, output) = (vec![column], Arc::new(output));
-                    let call =
-                        AggregateCall { function, distinct: false, args, filter: None, output };
-                    Some((call, !ignore_nulls))
-                }
-                _ => None,
+            let column = |column: usize| {
+                let known = wrapped.iter().position(|w| *w == column);
+                let at = known.unwrap_or_else(|| {
+                    wrapped.push(column);
+                    wrapped.len() - 1
+                });
+                (used.len() + at, row_type(&fields[column]))
             };
+            let aggregate = aggregate_of(&function, &call.output, column);
             if function.reads_frame() && framed == frames.len() {
                 frames.push((call.frame, Vec::new()));
             }
-            sources.push(match aggregate.take() {
+            sources.push(match aggregate {
                 Some((aggregate, wrapped)) => {
                     let (_, calls) = &mut frames[framed];
                     calls.push(aggregate);
@@ -161,6 +143,34 @@ impl Program {
         let options = RecordBatchOptions::new().with_row_count(Some(narrowed.num_rows()));
         Ok(RecordBatch::try_new_with_options(Arc::clone(&self.schema), columns, &options)?)
     }
+}
+
+/// The aggregate that a function of a frame is, and whether its result is wrapped; `wrap` gives the
+/// wrapped form of a column, and its type.
+fn aggregate_of(
+    function: &OverFunction,
+    output: &FieldRef,
+    wrap: impl FnOnce(usize) -> (usize, DataType),
+) -> Option<(AggregateCall, bool)> {
+    let (column, last, ignore_nulls) = match function {
+        OverFunction::Aggregate(aggregate) => return Some((aggregate.clone(), false)),
+        OverFunction::Edge { column, last, ignore_nulls } => (*column, *last, *ignore_nulls),
+        _ => return None,
+    };
+    let (column, output) = match ignore_nulls {
+        true => (column, Arc::clone(output)),
+        false => {
+            let (wrapped, row) = wrap(column);
+            (wrapped, Arc::new(output.as_ref().clone().with_data_type(row)))
+        }
+    };
+    let function = match last {
+        true => AggregateFunction::LastValue,
+        false => AggregateFunction::FirstValue,
+    };
+    let args = vec![column];
+    let call = AggregateCall { function, distinct: false, args, filter: None, output };
+    Some((call, !ignore_nulls))
 }
 
 /// The value of each row of one value; NULL where there is no row.

@@ -241,6 +241,7 @@ impl Lowerer<'_> {
                     | Operator::Unnest(_)
                     | Operator::Recursive(_)
                     | Operator::GroupAggregate { .. }
+                    | Operator::LookupJoin(_)
                     | Operator::OverAggregate(OverAggregate { regime: OverRegime::Updating, .. })
                     | Operator::Arrange { .. }
                     | Operator::Join(_)

@@ -1,4 +1,4 @@
-//! `f(..) OVER (PARTITION BY .. ORDER BY .. ROWS | RANGE ..)`: one operator per partition and order.
+//! `f(..) OVER (PARTITION BY .. ORDER BY .. ROWS | RANGE ..)`: an operator per partition and order.
 //!
 //! What the operator must keep is decided here: see [`OverRegime`].
 

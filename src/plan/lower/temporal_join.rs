@@ -378,6 +378,8 @@ impl Lowerer<'_> {
             Operator::Scan(scan) => node.props.bounded && scan.watermark.is_none(),
             Operator::Values(_) => true,
             Operator::LateRows { .. } | Operator::DeadLetters => false,
+            // What it holds changes as time passes.
+            Operator::TemporalFilter(_) => false,
             _ => !node.inputs.is_empty() && node.inputs.iter().all(|&i| self.is_static(i)),
         }
     }
