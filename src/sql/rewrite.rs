@@ -123,15 +123,26 @@ fn matched_subquery(factor: &TableFactor) -> Option<TableFactor> {
 
 /// A call of a table function other than a window's, wherever it is written; `None` for the others.
 fn lateral_call(factor: &mut TableFactor) -> Option<TableFactor> {
+    // A table as an argument is for a window function, maybe one that is misspelt.
+    let takes_table = |args: &[FunctionArg]| {
+        args.iter().any(|arg| match arg {
+            FunctionArg::Unnamed(arg) | FunctionArg::Named { arg, .. } => {
+                matches!(arg, FunctionArgExpr::Expr(Expr::Subquery(_)))
+            }
+            FunctionArg::ExprNamed { .. } => false,
+        })
+    };
     let unwrapped = |function: &Function| match &function.args {
-        FunctionArguments::List(list) if window_name(&function.name).is_none() => {
+        FunctionArguments::List(list)
+            if window_name(&function.name).is_none() && !takes_table(&list.args) =>
+        {
             Some((function.name.clone(), list.args.clone()))
         }
         _ => None,
     };
     let ((name, args), alias, with_ordinality) = match factor {
         TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. }
-            if window_name(name).is_none() =>
+            if window_name(name).is_none() && !takes_table(&args.args) =>
         {
             ((name.clone(), std::mem::take(&mut args.args)), alias.take(), *with_ordinality)
         }

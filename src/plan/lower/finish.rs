@@ -270,7 +270,7 @@ impl Lowerer<'_> {
                 *final_only = bounded && !seen_between[id];
             }
             if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
-                recursive.final_only = bounded && !seen_between[id];
+                recursive.final_only = bounded && !seen_between[id] && !timed[id];
             }
             if let Operator::OverAggregate(over) = &mut self.nodes[id].operator {
                 let updating = over.regime == OverRegime::Updating;

@@ -178,9 +178,6 @@ impl<'a> Lowerer<'a> {
     /// The node of one of our own logical nodes.
     fn extension(&mut self, Extension { node }: &Extension) -> Result<NodeId> {
         let any = node.as_any();
-        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
-            return self.recursive(recursive);
-        }
         if let Some(window) = any.downcast_ref::<WindowNode>() {
             return self.window(window);
         }
