@@ -150,8 +150,7 @@ impl SourceFile {
         // The tests at the end of a file; `mod tests;` stands for a file of its own.
         let end = self.text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
         let numbered = self.text[..end].lines().enumerate().map(|(n, line)| (n + 1, line));
-        numbered
-            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        numbered.filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 }
 
