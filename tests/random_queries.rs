@@ -231,7 +231,8 @@ fn checked(script: &str, expected: &Expected) -> Result<(), (String, String)> {
     expected.check(&changes, waits).map_err(at("1 worker"))?;
     for (workers, split_bytes) in [(2, 64), (4, 300)] {
         let what = format!("{workers} workers, splits of {split_bytes} bytes");
-        let others = job("all", split_bytes)?.changes(workers).map_err(engine).map_err(at(&what))?;
+        let others =
+            job("all", split_bytes)?.changes(workers).map_err(engine).map_err(at(&what))?;
         if changes.iter().zip(&others).any(|(one, other)| one.bytes != other.bytes) {
             return Err((what, format!("{others:?}, not the bytes of {changes:?}")));
         }
@@ -273,12 +274,8 @@ fn random_queries_have_the_answers_of_a_plain_evaluation() {
     let seed = number("FLOODMARK_RANDOM_SEED").unwrap_or(1);
     let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("random_queries_{seed}"));
     std::fs::create_dir_all(&dir).expect("a folder for the tables");
-    let config = Config {
-        cases,
-        max_shrink_iters: 600,
-        failure_persistence: None,
-        ..Config::default()
-    };
+    let config =
+        Config { cases, max_shrink_iters: 600, failure_persistence: None, ..Config::default() };
     let mut bytes = [0; 32];
     bytes[..4].copy_from_slice(&seed.to_le_bytes());
     let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);

@@ -7,8 +7,7 @@ use std::sync::{Arc, Mutex};
 use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::compute::cast;
 use arrow::datatypes::{
-    DataType, Decimal128Type, Float64Type, Int64Type, SchemaRef, TimeUnit,
-    TimestampMillisecondType,
+    DataType, Decimal128Type, Float64Type, Int64Type, SchemaRef, TimeUnit, TimestampMillisecondType,
 };
 use datafusion::common::JoinType;
 use floodmark::batch::UpdateBatch;
@@ -128,12 +127,19 @@ impl Job {
         let mut all = Vec::new();
         let stop = AtomicBool::new(false);
         let topology = Topology::alone(workers);
-        batch_run::run(&self.definition, &topology, None, &stop, |_| {}, |rows| {
-            let mut rows = rows_of(rows);
-            rows.sort();
-            all.push(rows);
-            Ok(())
-        })?;
+        batch_run::run(
+            &self.definition,
+            &topology,
+            None,
+            &stop,
+            |_| {},
+            |rows| {
+                let mut rows = rows_of(rows);
+                rows.sort();
+                all.push(rows);
+                Ok(())
+            },
+        )?;
         Ok(all)
     }
 }

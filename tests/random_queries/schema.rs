@@ -49,7 +49,8 @@ pub const TICK: i64 = 1000;
 
 impl Table {
     pub fn random(name: String, tape: &mut Tape<'_>, history: &mut Tape<'_>) -> Self {
-        let kind = tape.one(&[Kind::Append, Kind::Keyed, Kind::Changes, Kind::Append, Kind::Static]);
+        let kind =
+            tape.one(&[Kind::Append, Kind::Keyed, Kind::Changes, Kind::Append, Kind::Static]);
         let mut columns = Vec::new();
         for place in 0..2 + tape.pick(3) {
             let data_type = match place {
