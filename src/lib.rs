@@ -27,8 +27,8 @@
 //! * [`time`], [`error`], [`limits`]: event time arithmetic, error kinds, every bound
 //! * [`telemetry`]: the clock
 //!
-//! Where to look for a thing of SQL: its syntax and logical node are in [`sql`], the description of
-//! its operator and the lowering to it in [`plan`], the operator in [`dataflow`], all under the same
+//! Where to look for a thing of SQL: its syntax and logical node are in [`sql`], the description
+//! of its operator and the lowering to it in [`plan`], the operator in [`dataflow`], all under one
 //! name: `sql::match_recognize`, `plan::match_recognize`, `plan::lower::match_recognize`,
 //! `dataflow::match_recognize`. `docs/recipes.md` lists the files that a new operator touches.
 #![forbid(unsafe_code)]
