@@ -100,17 +100,20 @@ const CASES: &[(&str, &[&str])] = &[
     ),
     // An option's error is at the option, or at its value.
     (
-        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  'format' = \
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  \
+         'format' = \
          'jsom');\nSELECT * FROM u;",
         &["job.sql:5:14", "jsom", "did you mean 'json'"],
     ),
     (
-        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  'format' = \
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  \
+         'format' = \
          'json',\n  'json.ignore-parse-errors' = 'maybe');\nSELECT * FROM u;",
         &["job.sql:6:32", "maybe"],
     ),
     (
-        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'pth' = 'x',\n  'format' = \
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'pth' = 'x',\n  'format' \
+         = \
          'json');\nSELECT * FROM u;",
         &["job.sql:4:3", "pth", "path"],
     ),
@@ -120,13 +123,15 @@ const CASES: &[(&str, &[&str])] = &[
         &["job.sql:4:3", "fields.a.mni"],
     ),
     (
-        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'datagen',\n  'rows-per-second' = 'many');\n\
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'datagen',\n  'rows-per-second' = \
+         'many');\n\
          SELECT * FROM u;",
         &["job.sql:4:23", "many"],
     ),
     (
         "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x', 'format' = \
-         'json',\n  'sink.partition-commit.policy.kind' = 'metastore');\nINSERT INTO u SELECT id FROM t;",
+         'json',\n  'sink.partition-commit.policy.kind' = 'metastore');\nINSERT INTO u SELECT id \
+         FROM t;",
         &["job.sql:5:3", "sink.partition-commit.policy.kind", "remove it"],
     ),
     // What cannot take rows back says what does.

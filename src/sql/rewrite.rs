@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectNamePart, Query,
-    Select, SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectName, ObjectNamePart,
+    Query, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -161,7 +161,20 @@ fn lateral_call(factor: &mut TableFactor) -> Option<TableFactor> {
         }
         _ => return None,
     };
+    let alias = alias.or_else(|| series_alias(&name));
     Some(TableFactor::Function { lateral: true, name, args, with_ordinality, alias })
+}
+
+/// The name that the library gives to the column of a series nobody names.
+fn series_alias(function: &ObjectName) -> Option<TableAlias> {
+    let name = function.to_string().to_ascii_lowercase();
+    let column = TableAliasColumnDef { name: Ident::new("value"), data_type: None };
+    matches!(name.as_str(), "generate_series" | "range").then(|| TableAlias {
+        explicit: true,
+        name: Ident::new(name),
+        columns: vec![column],
+        at: None,
+    })
 }
 
 /// What the tables of a `FROM` are called in its query.

@@ -21,7 +21,6 @@ use crate::error::Result;
 use crate::plan::explain::explain;
 use crate::plan::lower::{LowerOptions, lower};
 use crate::plan::node::{Operator, StreamPlan};
-use crate::plan::props::ChangelogMode;
 use crate::sql::bind::bind;
 use crate::sql::script::parse_script;
 use crate::state::keyed::row_text;

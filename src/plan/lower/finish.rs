@@ -17,6 +17,7 @@ use crate::plan::node::{
 use crate::plan::over::{OverAggregate, OverRegime};
 use crate::plan::props::{ChangelogMode, Distribution, Props};
 use crate::sql::context::SystemTable;
+use crate::sql::rewrites::Rewrite;
 
 /// The operators that can find rows late, among those that `root` is computed from.
 pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
@@ -157,10 +158,12 @@ impl Lowerer<'_> {
 
     /// One scan per table, of all columns that anyone reads; each reader projects.
     fn merge_scans(&mut self) -> Result<()> {
-        let mut by_table: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut by_table: BTreeMap<(String, Option<usize>), Vec<usize>> = BTreeMap::new();
         for (id, node) in self.nodes.iter().enumerate() {
             if let Operator::Scan(scan) = &node.operator {
-                by_table.entry(scan.table.def.name.clone()).or_default().push(id);
+                let alone = !node.settings.rewrites.has(Rewrite::MergeScans);
+                let key = (scan.table.def.name.clone(), alone.then_some(id));
+                by_table.entry(key).or_default().push(id);
             }
         }
         let mut nodes = Vec::new();
@@ -272,7 +275,8 @@ impl Lowerer<'_> {
                     seen_between[input.0] = true;
                 }
             }
-            let bounded = self.nodes[id].props.bounded;
+            let is_made = self.nodes[id].settings.rewrites.has(Rewrite::FinalOnly);
+            let bounded = is_made && self.nodes[id].props.bounded;
             if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
                 *final_only = bounded && !seen_between[id] && !asked[id];
             }

@@ -25,13 +25,16 @@ struct View {
     columns: Vec<usize>,
 }
 
+/// The rows of an arrangement, and the columns that they are found by.
+type Index = (NodeId, Vec<usize>);
+
 /// Which node takes the place of another, and where its columns are then.
 type Moved = BTreeMap<usize, (NodeId, Vec<usize>)>;
 
 impl Lowerer<'_> {
     /// Makes one arrangement of those that hold the same rows by the same key.
     pub(super) fn share_arrangements(&mut self) -> Result<()> {
-        let mut groups: BTreeMap<(NodeId, Vec<usize>), Vec<(usize, View)>> = BTreeMap::new();
+        let mut groups: BTreeMap<Index, Vec<(usize, View)>> = BTreeMap::new();
         for id in 0..self.nodes.len() {
             let Operator::Arrange { keys } = &self.nodes[id].operator else { continue };
             if let Some(view) = self.view_of(id) {

@@ -14,7 +14,7 @@ fn refused(marked: &str, message: &str, hint: &str) {
     assert!(given.contains(hint), "{marked}: hint {given:?}");
     let lines_before = with_tables("").matches('\n').count();
     let place = error.location.unwrap_or_else(|| panic!("no place: {marked}"));
-    assert_eq!((place.line as usize, place.column as usize), (lines_before + line, column));
+    assert_eq!((place.line, place.column), (lines_before + line, column));
 }
 
 #[test]

@@ -90,7 +90,8 @@ proptest! {
         let mut seen = drive(&mut job, &rows, &frontiers, size);
         let dead = (seen.dead.len(), expected.dead.len());
         prop_assert_eq!(dead.0, dead.1, "dead letters {:?}", &seen.dead);
-        (seen.dead.clear(), expected.dead.clear());
+        seen.dead.clear();
+        expected.dead.clear();
         prop_assert_eq!(seen, expected, "{}", clause.sql());
         if job.logic.setup.rows_before == 0 {
             prop_assert_eq!(job.logic.state_rows(), 0);
