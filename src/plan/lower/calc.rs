@@ -50,7 +50,7 @@ impl Lowerer<'_> {
             return Ok(input);
         }
         if !self.makes(Rewrite::MergeCalcs) {
-            return Ok(self.add_calc(input, Calc { filter, columns }, schema));
+            return self.add_calc(input, Calc { filter, columns }, schema);
         }
         if let Operator::Calc(lower) = &below.operator {
             let above = Calc { filter: filter.clone(), columns: columns.clone() };
