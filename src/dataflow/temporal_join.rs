@@ -6,7 +6,8 @@
 //! its moment may lie behind its time. Nothing below the frontier can change any more, so this
 //! depends on the rows and their times alone.
 //!
-//! An append-only right side is read as versions of its keys: of the rows of a key that have come by
+//! An append-only right side is read as versions of its keys: of the rows of a key that have come
+//! by
 //! `m` the one with the greatest time is there, the least row of those with equal times. A version
 //! that comes behind a later one of its key never is there: it is late. Replaced versions are
 //! dropped at once: every left row that is still to come has a later moment.

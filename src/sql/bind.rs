@@ -207,7 +207,7 @@ impl Binder<'_> {
         let plan = self.plan_query(query)?;
         let plan = output::unqualified(plan, columns, name)?;
         if materialized {
-            let plan = optimize(self.catalog.state(), output::normalised(plan.clone())?)?;
+            let plan = self.optimize(output::normalised(plan.clone())?)?;
             output::check_deterministic(&plan)?;
             self.job.outputs.push(BoundOutput {
                 target: BoundTarget::View(name.value.clone()),
@@ -235,7 +235,7 @@ impl Binder<'_> {
             }
             _ => return datafusion::common::plan_err!("only queries have outputs"),
         };
-        let plan = optimize(self.catalog.state(), plan)?;
+        let plan = self.optimize(plan)?;
         output::check_deterministic(&plan)?;
         let settings = self.settings.clone();
         Ok(BoundOutput { target, plan, settings, text: statement.text.clone(), place: None })
@@ -254,6 +254,10 @@ impl Binder<'_> {
             error
         };
         Err(fail(error, name.span))
+    }
+
+    fn optimize(&self, plan: LogicalPlan) -> PlanResult<LogicalPlan> {
+        optimize(self.catalog.state(), plan, self.settings.rewrites)
     }
 
     fn plan_query(&self, query: &Query) -> PlanResult<LogicalPlan> {

@@ -3,7 +3,7 @@
 //! * [`script`]: statements of a script, with their places in the text; [`dialect`], [`types`],
 //!   [`interval`], [`rewrite`], `json_forms` and `create_table` are its parts
 //! * [`catalog`]: tables and views that a script declares
-//! * [`settings`]: `SET 'key' = 'value'`
+//! * [`settings`]: `SET 'key' = 'value'`; [`rewrites`]: those of plans that can be switched off
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
 //! * [`match_recognize`]: MATCH_RECOGNIZE, from tokens to its logical node
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
@@ -33,6 +33,7 @@ pub mod output;
 pub mod proctime;
 pub mod recursion;
 pub mod rewrite;
+pub mod rewrites;
 pub mod script;
 pub mod set_operation;
 pub mod settings;

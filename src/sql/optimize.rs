@@ -34,6 +34,7 @@ use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
 use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
 
 use super::recursion::own_nodes;
+use super::rewrites::{Rewrite, Rewrites};
 use super::unnest::inline_laterals;
 use crate::limits::CUBE_KEYS_MAX;
 
@@ -47,31 +48,39 @@ fn decorrelation() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     ]
 }
 
-fn rules() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    vec![
-        Arc::new(RewriteSetComparison::new()),
-        Arc::new(OptimizeUnions::new()),
-        Arc::new(SimplifyExpressions::new()),
-        Arc::new(ReplaceDistinctWithAggregate::new()),
-        Arc::new(DecorrelatePredicateSubquery::new()),
-        Arc::new(ScalarSubqueryToJoin::new()),
-        Arc::new(DecorrelateLateralJoin::new()),
-        Arc::new(ExtractEquijoinPredicate::new()),
-        Arc::new(EliminateDuplicatedExpr::new()),
-        Arc::new(EliminateFilter::new()),
-        Arc::new(EliminateCrossJoin::new()),
-        Arc::new(EliminateLimit::new()),
-        Arc::new(PropagateEmptyRelation::new()),
-        Arc::new(EliminateOuterJoin::new()),
-        Arc::new(PushDownFilter::new()),
-        Arc::new(EliminateGroupByConstant::new()),
-        Arc::new(CommonSubexprEliminate::new()),
-        Arc::new(OptimizeProjections::new()),
-    ]
+/// The rules of the second round; those without a name are needed to make a stream of a plan.
+fn rules(rewrites: Rewrites) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
+    type Rule = Arc<dyn OptimizerRule + Send + Sync>;
+    let all: [(Option<Rewrite>, Rule); 18] = [
+        (None, Arc::new(RewriteSetComparison::new())),
+        (Some(Rewrite::OptimizeUnions), Arc::new(OptimizeUnions::new())),
+        (Some(Rewrite::SimplifyExpressions), Arc::new(SimplifyExpressions::new())),
+        (Some(Rewrite::DistinctAsGroups), Arc::new(ReplaceDistinctWithAggregate::new())),
+        (None, Arc::new(DecorrelatePredicateSubquery::new())),
+        (None, Arc::new(ScalarSubqueryToJoin::new())),
+        (None, Arc::new(DecorrelateLateralJoin::new())),
+        (None, Arc::new(ExtractEquijoinPredicate::new())),
+        (Some(Rewrite::DuplicatedKeys), Arc::new(EliminateDuplicatedExpr::new())),
+        (Some(Rewrite::ConstantFilters), Arc::new(EliminateFilter::new())),
+        (Some(Rewrite::CrossJoins), Arc::new(EliminateCrossJoin::new())),
+        (Some(Rewrite::TrivialLimits), Arc::new(EliminateLimit::new())),
+        (Some(Rewrite::EmptyRelations), Arc::new(PropagateEmptyRelation::new())),
+        (Some(Rewrite::OuterJoins), Arc::new(EliminateOuterJoin::new())),
+        (Some(Rewrite::PushDownFilters), Arc::new(PushDownFilter::new())),
+        (Some(Rewrite::ConstantKeys), Arc::new(EliminateGroupByConstant::new())),
+        (Some(Rewrite::CommonExpressions), Arc::new(CommonSubexprEliminate::new())),
+        (Some(Rewrite::PruneColumns), Arc::new(OptimizeProjections::new())),
+    ];
+    let is_made = |rewrite: &Option<Rewrite>| rewrite.is_none_or(|r| rewrites.has(r));
+    all.into_iter().filter(|(rewrite, _)| is_made(rewrite)).map(|(_, rule)| rule).collect()
 }
 
 /// Coerces types, then rewrites until nothing changes.
-pub fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> {
+pub fn optimize(
+    state: &SessionState,
+    plan: LogicalPlan,
+    rewrites: Rewrites,
+) -> Result<LogicalPlan> {
     let plan = own_nodes(inline_laterals(drop_sorts(plan)?)?)?;
     let plan = view_literals(enumerated_sets(plan)?)?;
     let plan = super::subquery::prepare(plan)?;
@@ -83,7 +92,7 @@ pub fn optimize(state: &SessionState, plan: LogicalPlan) -> Result<LogicalPlan> 
     let context = OptimizerContext::new_with_config_options(Arc::clone(options))
         .without_query_execution_start_time();
     let plan = Optimizer::with_rules(decorrelation()).optimize(plan, &context, |_, _| {})?;
-    Optimizer::with_rules(rules()).optimize(plan, &context, |_, _| {})
+    Optimizer::with_rules(rules(rewrites)).optimize(plan, &context, |_, _| {})
 }
 
 /// A collection has no order: `ORDER BY` matters below a `LIMIT` alone.

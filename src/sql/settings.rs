@@ -2,6 +2,7 @@
 
 use super::diagnostics::nearest;
 use super::interval::parse_duration;
+use super::rewrites::Rewrites;
 use crate::error::{Error, Result};
 use crate::time::Resolution;
 
@@ -28,6 +29,8 @@ pub struct Settings {
     pub split_bytes: usize,
     /// `recursion.limit`: iterations of a recursive query that states no limit.
     pub recursion_limit: u64,
+    /// `plan.rewrites`: which rewrites of plans are made.
+    pub rewrites: Rewrites,
 }
 
 impl Default for Settings {
@@ -42,6 +45,7 @@ impl Default for Settings {
             rows_in_flight: crate::limits::ROWS_IN_FLIGHT_MAX,
             split_bytes: crate::limits::SPLIT_BYTES,
             recursion_limit: crate::limits::RECURSION_ITERATIONS_MAX,
+            rewrites: Rewrites::default(),
         }
     }
 }
@@ -58,6 +62,7 @@ enum Target {
     RowsInFlight,
     SplitBytes,
     RecursionLimit,
+    Rewrites,
     /// Must be UTC.
     TimeZone,
     /// Accepted for scripts written for Flink; has no meaning here.
@@ -65,7 +70,7 @@ enum Target {
 }
 
 /// The keys, Flink's names beside ours.
-const KEYS: [(&str, Target); 28] = [
+const KEYS: [(&str, Target); 29] = [
     ("time_resolution", Target::TimeResolution),
     ("allowed_lateness", Target::AllowedLateness),
     ("idle_timeout", Target::IdleTimeout),
@@ -75,6 +80,7 @@ const KEYS: [(&str, Target); 28] = [
     ("source.rows_in_flight", Target::RowsInFlight),
     ("source.split_bytes", Target::SplitBytes),
     ("recursion.limit", Target::RecursionLimit),
+    ("plan.rewrites", Target::Rewrites),
     ("table.exec.source.idle-timeout", Target::IdleTimeout),
     ("table.exec.state.ttl", Target::Ignored),
     ("table.exec.emit.allow-lateness", Target::AllowedLateness),
@@ -126,6 +132,7 @@ impl Settings {
             Target::RowsInFlight => self.rows_in_flight = count(key, value)?,
             Target::SplitBytes => self.split_bytes = count(key, value)?,
             Target::RecursionLimit => self.recursion_limit = count(key, value)? as u64,
+            Target::Rewrites => self.rewrites = Rewrites::parse(value)?,
             Target::TimeZone => {
                 if !["UTC", "Etc/UTC", "GMT", "Z", "+00:00"].contains(&value) {
                     return Err(refused(key, value).with_hint("the only time zone is UTC"));

@@ -6,7 +6,8 @@
 //! there, and before they go into their own the first look up theirs in it. A pair is there from
 //! the later of its rows' times on.
 //!
-//! When the inputs have ended nothing is put in that nobody will look up.
+//! Nothing is put in that nobody will look up: once one input has ended, rows of the other are not
+//! held any more.
 
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::SchemaRef;
@@ -27,6 +28,8 @@ struct Side {
     schema: SchemaRef,
     keys: Vec<usize>,
     by_time: bool,
+    /// Whether the other side has ended: nobody will look for rows of this one.
+    released: bool,
 }
 
 /// The logic of an inner join of append-only inputs.
@@ -53,7 +56,14 @@ impl InnerJoin {
         let sides = sides.map(|(shared, reader)| {
             let spec = shared.borrow().spec().clone();
             let keys = keys.next().unwrap_or_default();
-            Side { shared, reader, schema: spec.schema, keys, by_time: spec.by_time }
+            Side {
+                shared,
+                reader,
+                schema: spec.schema,
+                keys,
+                by_time: spec.by_time,
+                released: false,
+            }
         });
         InnerJoin { sides, output, condition, nulls, passed: BEGINNING }
     }
@@ -126,6 +136,9 @@ impl InnerJoin {
     }
 
     fn extend(&self, side: usize, batches: &[UpdateBatch], to: EventTime) -> Result<()> {
+        if self.sides[side].released {
+            return Ok(());
+        }
         let mut arrangement = self.sides[side].shared.borrow_mut();
         for batch in batches {
             arrangement.extend(batch, to)?;
@@ -209,11 +222,18 @@ impl StatefulLogic for InnerJoin {
         if !ended {
             self.extend(second, &new[second], to)?;
         }
-        for side in &self.sides {
+        for side in self.sides.iter().filter(|side| !side.released) {
             side.shared.borrow_mut().passed(side.reader, to);
         }
         self.passed = to;
         Ok(())
+    }
+
+    fn input_ended(&mut self, input: usize) {
+        if let Some(other) = self.sides.get_mut(1 - input.min(1)) {
+            other.released = true;
+            other.shared.borrow_mut().release(other.reader);
+        }
     }
 
     fn state_rows(&self) -> usize {

@@ -377,7 +377,7 @@ impl MatchLogic {
                 entry.row = slot;
             }
             if partition.is_idle(&setup) && !self.matched.partition.is_empty() {
-                *partition = Partition::new();
+                partition.reset();
                 self.keys.remove(number);
                 continue;
             }

@@ -217,18 +217,17 @@ fn normal(array: &ArrayRef) -> ArrayRef {
     match array.data_type() {
         DataType::Float64 => {
             let values = array.as_primitive::<Float64Type>();
-            std::sync::Arc::new(unary::<_, _, Float64Type>(values, |v| match v {
-                v if v == 0.0 => 0.0,
-                v if v.is_nan() => f64::NAN,
-                v => v,
+            std::sync::Arc::new(unary::<_, _, Float64Type>(values, |v| match v.is_nan() {
+                true => f64::NAN,
+                // Of minus zero this makes zero.
+                false => v + 0.0,
             }))
         }
         DataType::Float32 => {
             let values = array.as_primitive::<Float32Type>();
-            std::sync::Arc::new(unary::<_, _, Float32Type>(values, |v| match v {
-                v if v == 0.0 => 0.0,
-                v if v.is_nan() => f32::NAN,
-                v => v,
+            std::sync::Arc::new(unary::<_, _, Float32Type>(values, |v| match v.is_nan() {
+                true => f32::NAN,
+                false => v + 0.0,
             }))
         }
         _ => array.clone(),

@@ -9,6 +9,7 @@ use super::temporal_filter::asks_now;
 use crate::error::Result;
 use crate::plan::expr::{Expression, reject_subqueries};
 use crate::plan::node::{Calc, NodeId, Operator};
+use crate::sql::rewrites::Rewrite;
 
 impl Lowerer<'_> {
     pub(super) fn filter(&mut self, filter: &Filter) -> Result<NodeId> {
@@ -45,6 +46,9 @@ impl Lowerer<'_> {
         let unchanged = filter.is_none() && columns == all_columns(&below.schema);
         if unchanged && below.schema == schema {
             return Ok(input);
+        }
+        if !self.makes(Rewrite::MergeCalcs) {
+            return Ok(self.add_calc(input, Calc { filter, columns }, schema));
         }
         if let Operator::Calc(lower) = &below.operator {
             let above = Calc { filter: filter.clone(), columns: columns.clone() };

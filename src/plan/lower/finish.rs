@@ -16,6 +16,7 @@ use crate::plan::node::{
 use crate::plan::over::{OverAggregate, OverRegime};
 use crate::plan::props::{ChangelogMode, Distribution, Props};
 use crate::sql::context::SystemTable;
+use crate::sql::rewrites::Rewrite;
 
 /// The operators that can find rows late, among those that `root` is computed from.
 pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
@@ -122,6 +123,7 @@ impl Lowerer<'_> {
         self.prune();
         self.drop_rank_numbers()?;
         self.merge_scans()?;
+        self.share_arrangements()?;
         if !self.options.changelog {
             self.mark_final_only();
         }
@@ -129,7 +131,7 @@ impl Lowerer<'_> {
     }
 
     /// Drops the nodes that fusing left without a reader.
-    fn prune(&mut self) {
+    pub(super) fn prune(&mut self) {
         let mut read = vec![false; self.nodes.len()];
         self.outputs.iter().for_each(|o| read[o.node.0] = true);
         for id in (0..self.nodes.len()).rev() {
@@ -155,10 +157,12 @@ impl Lowerer<'_> {
 
     /// One scan per table, of all columns that anyone reads; each reader projects.
     fn merge_scans(&mut self) -> Result<()> {
-        let mut by_table: BTreeMap<String, Vec<usize>> = BTreeMap::new();
+        let mut by_table: BTreeMap<(String, Option<usize>), Vec<usize>> = BTreeMap::new();
         for (id, node) in self.nodes.iter().enumerate() {
             if let Operator::Scan(scan) = &node.operator {
-                by_table.entry(scan.table.def.name.clone()).or_default().push(id);
+                let alone = !node.settings.rewrites.has(Rewrite::MergeScans);
+                let key = (scan.table.def.name.clone(), alone.then_some(id));
+                by_table.entry(key).or_default().push(id);
             }
         }
         let mut nodes = Vec::new();
@@ -264,12 +268,13 @@ impl Lowerer<'_> {
                     seen_between[input.0] = true;
                 }
             }
-            let bounded = self.nodes[id].props.bounded;
+            let is_made = self.nodes[id].settings.rewrites.has(Rewrite::FinalOnly);
+            let bounded = is_made && self.nodes[id].props.bounded;
             if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
                 *final_only = bounded && !seen_between[id];
             }
             if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
-                recursive.final_only = bounded && !seen_between[id];
+                recursive.final_only = bounded && !seen_between[id] && !timed[id];
             }
             if let Operator::OverAggregate(over) = &mut self.nodes[id].operator {
                 let updating = over.regime == OverRegime::Updating;

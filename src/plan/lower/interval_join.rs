@@ -16,6 +16,7 @@ use crate::plan::expr::Expression;
 use crate::plan::interval::{IntervalJoin, Relation, TimeComparison, lifetimes};
 use crate::plan::node::{NodeId, Operator};
 use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
+use crate::sql::rewrites::Rewrite;
 
 /// One input of a join: its node, its width without appended keys, its key columns.
 pub(super) type JoinInput<'a> = (NodeId, usize, &'a [usize]);
@@ -29,6 +30,9 @@ impl Lowerer<'_> {
         right: JoinInput<'_>,
     ) -> Result<Option<NodeId>> {
         let is_mark = matches!(join.join_type, JoinType::LeftMark | JoinType::RightMark);
+        if !self.makes(Rewrite::IntervalJoins) {
+            return Ok(None);
+        }
         if is_mark || join.null_aware || !self.is_timed(join, left.0, right.0) {
             return Ok(None);
         }

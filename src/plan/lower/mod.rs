@@ -11,6 +11,7 @@ mod rank;
 mod recursion;
 mod regular_join;
 mod set_operation;
+mod share;
 mod temporal_filter;
 mod temporal_join;
 mod top_n;
@@ -34,6 +35,7 @@ use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
 use crate::sql::match_recognize::node::MatchNode;
 use crate::sql::recursion::{RecursiveNode, WorkTable};
+use crate::sql::rewrites::Rewrite;
 use crate::sql::set_operation::SetNode;
 use crate::sql::settings::Settings;
 use crate::sql::temporal::VersionedNode;
@@ -177,9 +179,6 @@ impl<'a> Lowerer<'a> {
     /// The node of one of our own logical nodes.
     fn extension(&mut self, Extension { node }: &Extension) -> Result<NodeId> {
         let any = node.as_any();
-        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
-            return self.recursive(recursive);
-        }
         if let Some(window) = any.downcast_ref::<WindowNode>() {
             return self.window(window);
         }
@@ -391,8 +390,10 @@ impl<'a> Lowerer<'a> {
         props: Props,
     ) -> NodeId {
         let settings = Arc::clone(&self.settings);
+        let is_shared = self.makes(Rewrite::Share);
         let same = self.nodes.iter().position(|n| {
-            n.operator == operator
+            is_shared
+                && n.operator == operator
                 && n.inputs == inputs
                 && n.settings == settings
                 && n.schema == schema
@@ -405,6 +406,11 @@ impl<'a> Lowerer<'a> {
             self.nodes.push(Node { operator, inputs, schema, props, settings });
             self.nodes.len() - 1
         }))
+    }
+
+    /// Whether a rewrite is made for the statement being lowered.
+    pub(super) fn makes(&self, rewrite: Rewrite) -> bool {
+        self.settings.rewrites.has(rewrite)
     }
 
     pub(super) fn schema(&self, node: NodeId) -> SchemaRef {

@@ -27,6 +27,7 @@ use crate::plan::node::{NodeId, Operator, SortColumn};
 use crate::plan::over::{OverAggregate, OverCall, OverFrame, OverFunction, OverRegime};
 use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
 use crate::plan::rowtime::RowTime;
+use crate::sql::rewrites::Rewrite;
 
 /// The input's columns and, behind them, those that OVER clauses compute.
 struct Computed<'a> {
@@ -186,7 +187,8 @@ impl Lowerer<'_> {
 
     /// Notes a ranking below `filter` whose number the filter bounds: it is no plain OVER.
     pub(super) fn note_ranking(&mut self, filter: &Filter) {
-        self.ranked = ranking_below(filter).map(|window| std::ptr::from_ref(window) as usize);
+        let ranking = ranking_below(filter).filter(|_| self.makes(Rewrite::TopN));
+        self.ranked = ranking.map(|window| std::ptr::from_ref(window) as usize);
     }
 }
 

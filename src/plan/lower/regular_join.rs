@@ -16,6 +16,7 @@ use crate::error::{Error, Result};
 use crate::plan::expr::Expression;
 use crate::plan::node::{Join, NodeId, Operator};
 use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
+use crate::sql::rewrites::Rewrite;
 
 /// One side of a join: its rows with the keys as columns.
 #[derive(Clone)]
@@ -148,6 +149,9 @@ impl Lowerer<'_> {
     ) -> Result<NodeId> {
         let below = &self.nodes[input.0];
         let Operator::Join(join) = &below.operator else { return Ok(input) };
+        if !self.makes(Rewrite::NarrowJoins) {
+            return Ok(input);
+        }
         let mut read: Vec<usize> =
             columns.iter().chain(filter.iter()).flat_map(Expression::columns).collect();
         read.sort_unstable();

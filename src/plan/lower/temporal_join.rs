@@ -19,6 +19,7 @@ use crate::plan::node::{NodeId, Operator, RankKind};
 use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
 use crate::plan::rowtime::RowTime;
 use crate::plan::temporal::{LookupJoin, TemporalJoin, Versions};
+use crate::sql::rewrites::Rewrite;
 use crate::sql::temporal::{VersionedNode, as_of};
 
 /// The right side as versions: the visible columns come first, then whether a version can match.
@@ -306,7 +307,7 @@ impl Lowerer<'_> {
             (true, false) if matches!(join.join_type, Inner | Right | RightSemi | RightAnti) => 0,
             _ => return Ok(None),
         };
-        if join.null_aware {
+        if join.null_aware || !self.makes(Rewrite::LookupJoins) {
             return Ok(None);
         }
         self.lookup_join(join, left, right, table).map(Some)

@@ -10,6 +10,7 @@ use crate::error::Result;
 use crate::plan::expr::Expression;
 use crate::plan::node::{NodeId, Operator, Rank, RankKind};
 use crate::plan::props::{ChangelogMode, Distribution, Props};
+use crate::sql::rewrites::Rewrite;
 
 impl Lowerer<'_> {
     /// A rank over `input`; `schema` is that of its output.
@@ -17,6 +18,7 @@ impl Lowerer<'_> {
         let below = &self.nodes[input.0].props;
         let only_first = rank.kind == RankKind::RowNumber && (rank.from, rank.to) == (1, 1);
         let first_by_time = only_first
+            && self.makes(Rewrite::FirstByTime)
             && below.mode == ChangelogMode::Append
             && rank.order.first().is_some_and(|first| {
                 // Rows on time come in the order of the column.
@@ -100,7 +102,8 @@ impl Lowerer<'_> {
     pub(super) fn drop_rank_numbers(&mut self) -> Result<()> {
         for id in 0..self.nodes.len() {
             let Operator::Rank(rank) = &self.nodes[id].operator else { continue };
-            if !rank.number || self.outputs.iter().any(|o| o.node.0 == id) {
+            let is_made = self.nodes[id].settings.rewrites.has(Rewrite::DropRankNumbers);
+            if !is_made || !rank.number || self.outputs.iter().any(|o| o.node.0 == id) {
                 continue;
             }
             let last = self.nodes[id].schema.fields().len() - 1;

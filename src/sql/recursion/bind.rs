@@ -26,6 +26,7 @@ use crate::sql::context::{Catalog, InlinedTable};
 use crate::sql::dialect::DIALECT;
 use crate::sql::optimize::optimize;
 use crate::sql::output;
+use crate::sql::rewrites::Rewrites;
 use crate::sql::script::Name;
 use crate::sql::types;
 use crate::sql::window_tvf::fail;
@@ -198,7 +199,7 @@ fn wider(
     if member.columns.iter().any(|column| column.data_type.is_some()) {
         return Ok(None);
     }
-    let planned = optimize(scope.state(), body.clone())?;
+    let planned = optimize(scope.state(), body.clone(), Rewrites::default())?;
     let found = nullable(planned.schema().as_arrow());
     let mut fields = Vec::with_capacity(found.fields().len());
     for (known, found) in variable.schema.fields().iter().zip(found.fields()) {
@@ -238,7 +239,7 @@ fn first_variables(
             else {
                 continue;
             };
-            let plan = optimize(inside.state(), plan_query(&inside, &part)?)?;
+            let plan = optimize(inside.state(), plan_query(&inside, &part)?, Rewrites::default())?;
             known[index] = Some(named(member, plan.schema().as_arrow())?);
             progress = true;
         }
@@ -421,9 +422,7 @@ fn limit_tokens(
         return None;
     }
     let Token::Number(digits, _) = &number.token else { return None };
-    if digits.parse::<u64>().ok().filter(|limit| *limit > 0).is_none() {
-        return None;
-    }
+    digits.parse::<u64>().ok().filter(|limit| *limit > 0)?;
     let word = |value: &str, keyword: Keyword, quote_style: Option<char>| {
         Token::Word(Word { value: value.to_string(), quote_style, keyword })
     };

@@ -2,6 +2,7 @@
 //! preserved side, and what of it is emitted.
 
 use arrow::array::RecordBatch;
+use arrow::buffer::BooleanBuffer;
 use hashbrown::HashTable;
 
 use super::super::output::{Condition, Output, Rows};
@@ -9,7 +10,7 @@ use super::side::Touched;
 use super::{PAIRS, Shows};
 use crate::batch::UpdateBatch;
 use crate::dataflow::logic::Emitted;
-use crate::error::Result;
+use crate::error::{DeadLetter, Result};
 use crate::limits::BATCH_ROWS;
 use crate::state::arrangement::Arrangement;
 use crate::state::pages::Pages;
@@ -250,12 +251,15 @@ impl Settling {
         if self.pairs.is_empty() {
             return Ok(None);
         }
-        let slots = |side: usize| self.pairs.iter().map(|p| p.slots[side]).collect::<Vec<u32>>();
-        let (left, right) = (slots(0), slots(1));
-        let left = Rows::Slots(held[0].rows(), &left);
-        let right = Rows::Slots(held[1].rows(), &right);
-        let count = self.pairs.len();
-        let mask = condition.holds(&left, &right, count, &mut out.dead_letters)?;
+        let said = out.dead_letters.len();
+        let mask = holding(condition, &self.pairs, held, &mut out.dead_letters)?;
+        if out.dead_letters.len() > said {
+            // A pair that goes has been said to fail when it came.
+            out.dead_letters.truncate(said);
+            let comes = |p: &&Pair| p.diff > 0 || p.matches.iter().any(|&m| m > 0);
+            let coming: Vec<Pair> = self.pairs.iter().filter(comes).copied().collect();
+            holding(condition, &coming, held, &mut out.dead_letters)?;
+        }
         Ok(Some(mask.iter().collect()))
     }
 
@@ -326,6 +330,20 @@ impl Settling {
         }
         Ok(())
     }
+}
+
+/// Which of `pairs` fulfil a condition.
+fn holding(
+    condition: &Condition,
+    pairs: &[Pair],
+    held: [&Arrangement; 2],
+    dead: &mut Vec<DeadLetter>,
+) -> Result<BooleanBuffer> {
+    let slots = |side: usize| pairs.iter().map(|p| p.slots[side]).collect::<Vec<u32>>();
+    let (left, right) = (slots(0), slots(1));
+    let left = Rows::Slots(held[0].rows(), &left);
+    let right = Rows::Slots(held[1].rows(), &right);
+    condition.holds(&left, &right, pairs.len(), dead)
 }
 
 fn chunks(count: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
