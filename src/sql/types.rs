@@ -44,7 +44,6 @@ const NAMES: [&str; 31] = [
     "MAP",
     "ROW",
     "BOOL",
-    "MULTISET",
     "NULL",
 ];
 
