@@ -14,6 +14,8 @@ import sys
 ROOT = pathlib.Path(__file__).resolve().parent.parent
 CACHE = pathlib.Path(os.environ.get("FLOODMARK_CACHE", pathlib.Path.home() / ".cache/floodmark"))
 VENV = CACHE / "goldens-venv"
+# Window functions and the like, to be executed first.
+MACROS = ROOT / "tests/sql/data/macros.duckdb.sql"
 
 
 def enter_venv():

@@ -16,7 +16,7 @@ import gzip
 import os
 import sys
 
-from duck import ROOT, enter_venv, field
+from duck import MACROS, ROOT, enter_venv, field
 
 SQL = ROOT / "tests/sql"
 
@@ -57,6 +57,7 @@ def main():
     os.chdir(SQL)
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(MACROS.read_text())
     connection.execute((SQL / "data/tables.duckdb.sql").read_text())
     binary_inputs(connection)
     jobs = [(path, SQL / (path.name.removesuffix(".duckdb.sql") + ".csv"), path.name.split(".")[0])

@@ -13,6 +13,7 @@ use crate::dataflow::logic::Emitted;
 use crate::error::{DeadLetter, Result};
 use crate::limits::BATCH_ROWS;
 use crate::state::arrangement::Arrangement;
+use crate::state::arrangement::index::wipe;
 use crate::state::pages::Pages;
 use crate::time::EventTime;
 
@@ -161,7 +162,7 @@ impl Preserved {
                 self.matches.set(slot as usize, 0);
             }
         }
-        self.places.clear();
+        wipe(&mut self.places);
     }
 }
 
