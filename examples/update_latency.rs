@@ -102,8 +102,6 @@ const CASES: &[Case] = &[
     },
 ];
 
-/// Rows of one change while the state is loaded.
-const LOAD_ROWS: u64 = 16_384;
 /// Rows of the larger change.
 const MANY: u64 = 1_000;
 /// Changes in front of those that are measured.
@@ -124,6 +122,9 @@ struct Arguments {
     /// Changes of 1,000 rows.
     #[arg(long, default_value_t = 60)]
     thousands: u64,
+    /// Rows of one change while the state is loaded.
+    #[arg(long, default_value_t = 16_384)]
+    load_rows: u64,
     /// Measures one case in this process and prints JSON.
     #[arg(long, hide = true)]
     alone: bool,
@@ -332,11 +333,11 @@ impl Workload {
         (self.touched % self.rows * (STRIDE % self.rows)) % self.rows
     }
 
-    /// `count` rows more, until all are loaded.
-    fn load(&mut self) -> Option<Changes> {
+    /// Up to `count` rows more, until all are loaded.
+    fn load(&mut self, count: u64) -> Option<Changes> {
         let left = self.rows - self.inserted.min(self.rows);
         let mut changes = self.next_changes();
-        (0..left.min(LOAD_ROWS)).for_each(|_| self.insert(&mut changes));
+        (0..left.min(count)).for_each(|_| self.insert(&mut changes));
         (left > 0).then_some(changes)
     }
 
@@ -416,12 +417,20 @@ fn memory(line: &str) -> f64 {
     found.and_then(|kib| kib.parse::<f64>().ok()).unwrap_or(0.0) * 1024.0
 }
 
-fn measure(worker: &mut Worker, case: &Case, rows: u64, counts: [u64; 2]) -> Result<Figures> {
+/// How many changes are measured, and how many rows are loaded at once.
+#[derive(Clone, Copy)]
+struct Counts {
+    singles: u64,
+    thousands: u64,
+    load_rows: u64,
+}
+
+fn measure(worker: &mut Worker, case: &Case, rows: u64, counts: Counts) -> Result<Figures> {
     let mut job = Job::start(worker, case.sql)?;
     let mut workload = Workload::new(rows, case.rows_per_key);
     let base = memory("VmRSS:");
     let start = monotonic();
-    while let Some(changes) = workload.load() {
+    while let Some(changes) = workload.load(counts.load_rows) {
         job.apply(changes)?;
     }
     let load_seconds = (monotonic() - start).as_secs_f64();
@@ -438,14 +447,14 @@ fn measure(worker: &mut Worker, case: &Case, rows: u64, counts: [u64; 2]) -> Res
         });
         Ok(Spread::of(times.collect::<Result<_>>()?))
     };
-    let (one, thousand) = (spread(counts[0], 1)?, spread(counts[1], MANY)?);
+    let (one, thousand) = (spread(counts.singles, 1)?, spread(counts.thousands, MANY)?);
     let outputs = &job.runtime.metrics.outputs;
     let updates = outputs.iter().map(|o| o.updates.load(std::sync::atomic::Ordering::Relaxed));
     let updates = updates.sum();
     Ok(Figures { rows, load_seconds, one, thousand, bytes_per_row, peak_per_row, updates })
 }
 
-fn measure_alone(case: &'static Case, rows: u64, counts: [u64; 2]) -> Result<Figures> {
+fn measure_alone(case: &'static Case, rows: u64, counts: Counts) -> Result<Figures> {
     timely::execute_directly(move |worker| {
         let figures = measure(worker, case, rows, counts);
         for dataflow in worker.installed_dataflows() {
@@ -463,6 +472,7 @@ fn measure_apart(arguments: &Arguments, case: &Case, rows: u64) -> Result<Figure
         .args(["--alone", "--cases", case.name, "--rows", &rows.to_string()])
         .args(["--singles", &arguments.singles.to_string()])
         .args(["--thousands", &arguments.thousands.to_string()])
+        .args(["--load-rows", &arguments.load_rows.to_string()])
         .output()
         .map_err(|e| Error::io("this program", &e))?;
     if !output.status.success() {
@@ -480,7 +490,8 @@ fn run(arguments: &Arguments) -> Result<()> {
         else {
             return Err(Error::config("there is no such case"));
         };
-        let figures = measure_alone(case, rows, [arguments.singles, arguments.thousands])?;
+        let Arguments { singles, thousands, load_rows, .. } = *arguments;
+        let figures = measure_alone(case, rows, Counts { singles, thousands, load_rows })?;
         let text = serde_json::to_string(&figures).map_err(|e| Error::internal(e.to_string()))?;
         println!("{text}");
         return Ok(());
@@ -545,13 +556,14 @@ mod tests {
     #[test]
     fn every_case_runs_and_one_row_a_key_changes_as_its_rows_do() {
         for case in CASES {
-            let figures = measure_alone(case, 3000, [100, 1]).unwrap();
+            let counts = Counts { singles: 100, thousands: 1, load_rows: 1000 };
+            let figures = measure_alone(case, 3000, counts).unwrap();
             assert!(figures.updates > 0, "{}", case.name);
             if case.rows_per_key > 1 {
                 continue;
             }
             let mut workload = Workload::new(3000, 1);
-            while workload.load().is_some() {}
+            while workload.load(1000).is_some() {}
             (0..WARM_UP + 100).for_each(|_| drop(workload.change(1)));
             workload.change(MANY);
             assert_eq!(figures.updates, workload.net, "{}", case.name);

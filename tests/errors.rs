@@ -302,6 +302,10 @@ const CASES: &[(&str, &[&str])] = &[
          (ORDER BY ts PATTERN (A) DEFINE A AS TRUE);",
         &["job.sql:2", "GroupAggregate", "takes rows back"],
     ),
+    (
+        "SELECT n, PROCTIME() FROM (SELECT id, COUNT(*) AS n FROM t GROUP BY id) AS g;",
+        &["job.sql:2", "PROCTIME()", "GroupAggregate", "takes rows back"],
+    ),
 ];
 
 #[test]

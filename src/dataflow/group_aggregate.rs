@@ -8,8 +8,8 @@
 //! before.
 //!
 //! A global aggregate (no keys) shows nothing before the first row, and then always one row. If the
-//! input ends and there never was a row, the row of an empty input (`COUNT` 0) is emitted at time
-//! 0, or at the frontier if that is later: see [`GroupAggregate::with_initial_row`].
+//! input ends and there never was a row, the row of an empty input (`COUNT` 0) is emitted at the
+//! latest time that there is: see [`GroupAggregate::with_initial_row`].
 //!
 //! Snapshots: between two calls of `advance` the state is that as of `to`; the groups that a call
 //! changed are those of its log, which is where "what changed since" is to be collected.
@@ -30,7 +30,7 @@ use crate::state::aggregate::{AggregatePlan, AggregateStates, Narrowed, StepInpu
 use crate::state::change_log::ChangeLog;
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
-use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
+use crate::time::{BEGINNING, CLOSED, EventTime, LATEST, Resolution};
 
 /// The logic of an updating aggregation.
 pub struct GroupAggregate {
@@ -309,7 +309,8 @@ impl GroupAggregate {
             self.ever = true;
             self.keys.intern(&[], 0..1, &mut Vec::new())?;
             self.grow();
-            return self.emit_groups(&[0], vec![from.max(0)], out);
+            // Only the end says that there is no row: no frontier before it decides the time.
+            return self.emit_groups(&[0], vec![LATEST.max(from).min(CLOSED - 1)], out);
         }
         if !self.final_only {
             return Ok(());

@@ -129,7 +129,7 @@ impl IntervalJoinLogic {
         let mut touched = Vec::new();
         let mut read = [Fresh::default(), Fresh::default()];
         for (side, batch) in batches.iter().enumerate().filter(|(_, b)| !b.is_empty()) {
-            read[side] = self.readers[side].read(batch, &mut self.keys, &mut out.dead_letters)?;
+            read[side] = self.readers[side].read(batch, &mut self.keys, &mut out.dead)?;
             touched.extend_from_slice(&read[side].interned);
         }
         self.sides.iter_mut().for_each(|side| side.chains.resize(self.keys.bound()));

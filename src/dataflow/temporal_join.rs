@@ -335,7 +335,10 @@ impl TemporalJoinLogic {
         let mut held: Vec<usize> = (0..rows.len()).collect();
         if let Some(filter) = &self.join.filter {
             let all = RecordBatch::try_new(Arc::clone(&self.wide), columns)?;
-            held = holding("TemporalJoin", filter, &all, 0, &mut out.dead_letters)?;
+            let mut failed = Vec::new();
+            held = holding("TemporalJoin", filter, &all, 0, &mut failed)?;
+            let times = updates.times();
+            failed.into_iter().for_each(|(at, letter)| out.dead.push(letter, times[at]));
             columns = all.columns().to_vec();
         }
         held.iter().for_each(|&at| matched[rows[at] as usize] = true);

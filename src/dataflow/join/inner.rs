@@ -112,7 +112,13 @@ impl InnerJoin {
             let slots = Rows::Slots(other.rows(), &found.slots);
             let (left, right) = if side == 0 { (&rows, &slots) } else { (&slots, &rows) };
             let count = found.slots.len();
-            let mask = condition.holds(left, right, count, &mut out.dead_letters)?;
+            let mut failed = Vec::new();
+            let mask = condition.holds(left, right, count, &mut failed)?;
+            let first = other.first_logged();
+            for (at, letter) in failed {
+                let time = time_of(batch, other, first, (found.rows[at], found.slots[at]));
+                out.dead.push(letter, time);
+            }
             if mask.count_set_bits() < count {
                 let mut kept = mask.iter();
                 found.rows.retain(|_| kept.next().unwrap_or(false));
@@ -173,6 +179,18 @@ impl InnerJoin {
     }
 }
 
+/// When a pair of a row of `batch` and one of `other`, whose log begins with slot `first`, is there.
+#[inline]
+fn time_of(
+    batch: &UpdateBatch,
+    other: &Arrangement,
+    first: u32,
+    (row, slot): (u32, u32),
+) -> EventTime {
+    let time = batch.times()[row as usize];
+    if slot < first { time } else { time.max(other.time_of(slot, first)) }
+}
+
 fn times_and_diffs(
     batch: &UpdateBatch,
     other: &Arrangement,
@@ -180,12 +198,8 @@ fn times_and_diffs(
 ) -> (ScalarBuffer<i64>, Option<ScalarBuffer<i64>>) {
     let first = other.first_logged();
     let pairs = || found.rows.iter().zip(&found.slots);
-    let times: Vec<EventTime> = pairs()
-        .map(|(&row, &slot)| {
-            let time = batch.times()[row as usize];
-            if slot < first { time } else { time.max(other.time_of(slot, first)) }
-        })
-        .collect();
+    let times: Vec<EventTime> =
+        pairs().map(|(&row, &slot)| time_of(batch, other, first, (row, slot))).collect();
     let diffs = (batch.diffs().is_some() || other.has_counts()).then(|| {
         let diff = |(&row, &slot): (&u32, &u32)| batch.diff(row as usize) * other.count(slot);
         pairs().map(diff).collect::<Vec<i64>>().into()

@@ -153,7 +153,8 @@ impl Seen {
             let times = late.rows.times().iter().zip(&late.window_end);
             self.late.extend(times.map(|(time, ts)| (*time, *ts)));
         }
-        self.dead.extend(out.dead_letters.iter().map(|l| format!("{}: {}", l.record, l.reason)));
+        let dead = out.dead_letters.iter().chain(out.dead.letters());
+        self.dead.extend(dead.map(|l| format!("{}: {}", l.record, l.reason)));
         self.late.sort_unstable();
         self.dead.sort_unstable();
     }

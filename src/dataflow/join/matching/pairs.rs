@@ -13,6 +13,7 @@ use crate::dataflow::logic::Emitted;
 use crate::error::{DeadLetter, Result};
 use crate::limits::BATCH_ROWS;
 use crate::state::arrangement::Arrangement;
+use crate::state::arrangement::index::wipe;
 use crate::state::pages::Pages;
 use crate::time::EventTime;
 
@@ -161,7 +162,7 @@ impl Preserved {
                 self.matches.set(slot as usize, 0);
             }
         }
-        self.places.clear();
+        wipe(&mut self.places);
     }
 }
 
@@ -251,14 +252,17 @@ impl Settling {
         if self.pairs.is_empty() {
             return Ok(None);
         }
-        let said = out.dead_letters.len();
-        let mask = holding(condition, &self.pairs, held, &mut out.dead_letters)?;
-        if out.dead_letters.len() > said {
+        let mut failed = Vec::new();
+        let mask = holding(condition, &self.pairs, held, &mut failed)?;
+        for (at, letter) in failed {
             // A pair that goes has been said to fail when it came.
-            out.dead_letters.truncate(said);
-            let comes = |p: &&Pair| p.diff > 0 || p.matches.iter().any(|&m| m > 0);
-            let coming: Vec<Pair> = self.pairs.iter().filter(comes).copied().collect();
-            holding(condition, &coming, held, &mut out.dead_letters)?;
+            let pair = &self.pairs[at];
+            let tick = self.ticks.partition_point(|tick| tick.start <= at).checked_sub(1);
+            if let Some(tick) = tick.and_then(|tick| self.ticks.get(tick))
+                && (pair.diff > 0 || pair.matches.iter().any(|&m| m > 0))
+            {
+                out.dead.push(letter, tick.time);
+            }
         }
         Ok(Some(mask.iter().collect()))
     }
@@ -337,13 +341,13 @@ fn holding(
     condition: &Condition,
     pairs: &[Pair],
     held: [&Arrangement; 2],
-    dead: &mut Vec<DeadLetter>,
+    failed: &mut Vec<(usize, DeadLetter)>,
 ) -> Result<BooleanBuffer> {
     let slots = |side: usize| pairs.iter().map(|p| p.slots[side]).collect::<Vec<u32>>();
     let (left, right) = (slots(0), slots(1));
     let left = Rows::Slots(held[0].rows(), &left);
     let right = Rows::Slots(held[1].rows(), &right);
-    condition.holds(&left, &right, pairs.len(), dead)
+    condition.holds(&left, &right, pairs.len(), failed)
 }
 
 fn chunks(count: usize) -> impl Iterator<Item = std::ops::Range<usize>> {
