@@ -98,6 +98,7 @@ const CASES: &[(&str, &[&str])] = &[
          'format' = 'json', 'json.ignore-parse-errors' = 'maybe'); SELECT * FROM u;",
         &["json.ignore-parse-errors", "maybe", "true"],
     ),
+    ("SELECT * FROM t TABLESAMPLE (10 ROWS);", &["TABLESAMPLE", "MOD(id, 10)"]),
     // An option's error is at the option, or at its value.
     (
         "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  \

@@ -21,7 +21,7 @@ use super::side::letter_of_row;
 use super::windowed::{WindowFunction, Windowed, millis_of};
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::accumulate;
-use crate::batch::hash::hash_bytes;
+use crate::batch::hash::{hash_bytes, normal};
 use crate::error::{DeadLetter, Error, Result};
 use crate::limits::BATCH_ROWS;
 use crate::plan::expr::Expression;
@@ -102,7 +102,7 @@ impl KeyTable {
 impl JoinFunction {
     fn keys(&self, rows: &UpdateBatch, window: (usize, usize), keys: &[usize]) -> Vec<ArrayRef> {
         let columns = [window.0, window.1].into_iter().chain(keys.iter().copied());
-        columns.map(|c| rows.column(c).clone()).collect()
+        columns.map(|c| normal(rows.column(c))).collect()
     }
 
     /// Pairs of matching rows (left, right), the residual condition applied.

@@ -179,7 +179,7 @@ impl InnerJoin {
     }
 }
 
-/// When a pair of a row of `batch` and one of `other`, whose log begins with slot `first`, is there.
+/// When a pair of a row of `batch` and one of `other`, whose log begins at slot `first`, is there.
 #[inline]
 fn time_of(
     batch: &UpdateBatch,
