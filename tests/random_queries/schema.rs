@@ -143,10 +143,6 @@ impl Table {
         rows
     }
 
-    pub fn is_append(&self) -> bool {
-        self.kind == Kind::Append
-    }
-
     pub fn types(&self) -> Vec<Type> {
         self.columns.iter().map(|column| column.data_type).collect()
     }
@@ -171,10 +167,10 @@ impl Table {
             Kind::Keyed | Kind::Changes => "changelog-json",
         };
         let path = dir.join(format!("{}.jsonl", self.name));
-        let _ = write!(
+        let _ = writeln!(
             sql,
             "{watermark}{key}) WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = \
-             '{format}');\n",
+             '{format}');",
             path.display()
         );
         sql
