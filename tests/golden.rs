@@ -201,11 +201,6 @@ fn nexmark_queries_give_their_goldens() {
     let mut cases = Vec::new();
     for name in NEXMARK.map(str::to_owned) {
         let mut files = vec![PathBuf::from("tables.sql")];
-        match name.as_str() {
-            "q12" => files.push(PathBuf::from("bid_proc.sql")),
-            "q13" => files.push(PathBuf::from("side_input.sql")),
-            _ => {}
-        }
         if name == "q13" {
             files.push(PathBuf::from("side_input.sql"));
         }
