@@ -201,8 +201,10 @@ fn nexmark_queries_give_their_goldens() {
     let mut cases = Vec::new();
     for name in NEXMARK.map(str::to_owned) {
         let mut files = vec![PathBuf::from("tables.sql")];
-        if name == "q13" {
-            files.push(PathBuf::from("side_input.sql"));
+        match name.as_str() {
+            "q12" => files.push(PathBuf::from("bid_proc.sql")),
+            "q13" => files.push(PathBuf::from("side_input.sql")),
+            _ => {}
         }
         files.push(PathBuf::from(format!("queries/{name}.sql")));
         cases.push(Case {
