@@ -137,8 +137,7 @@ impl Generator<'_, '_, '_> {
         let right = self.below(depth);
         let width = left.types.len();
         let scope: Vec<Type> = left.types.iter().chain(&right.types).copied().collect();
-        let kind =
-            self.tape.one(&[Join::Inner, Join::Left, Join::Right, Join::Full, Join::Comma]);
+        let kind = self.tape.one(&[Join::Inner, Join::Left, Join::Right, Join::Full, Join::Comma]);
         let mut on: Option<Expr> = None;
         for _ in 0..self.tape.one(&[1, 1, 2, 0, 1]) {
             let l = self.tape.pick(width);

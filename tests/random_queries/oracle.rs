@@ -315,7 +315,13 @@ fn called(call: Call, values: &[Value]) -> Value {
         (Call::IsNotNull, a, _) => Value::Bool(*a != Value::Null),
         (Call::IsDistinct, a, Some(b)) => Value::Bool(!same(a, b)),
         (Call::IsNotDistinct, a, Some(b)) => Value::Bool(same(a, b)),
-        (Call::Case, a, Some(b)) => if a.is_true() { b.clone() } else { values[2].clone() },
+        (Call::Case, a, Some(b)) => {
+            if a.is_true() {
+                b.clone()
+            } else {
+                values[2].clone()
+            }
+        }
         (Call::Coalesce, Value::Null, Some(b)) => b.clone(),
         (Call::Coalesce, a, _) => a.clone(),
         (Call::Between, a, Some(b)) => and(

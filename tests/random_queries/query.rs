@@ -67,12 +67,26 @@ pub struct Subquery {
 #[derive(Clone, Debug)]
 pub enum Expr {
     /// A column of this query (0) or of the one around it (1).
-    Column { up: usize, at: usize },
+    Column {
+        up: usize,
+        at: usize,
+    },
     Literal(Value),
     Call(Call, Vec<Expr>),
-    Exists { of: Subquery, negated: bool },
-    In { value: Box<Expr>, of: Subquery, item: Box<Expr>, negated: bool },
-    Scalar { of: Subquery, aggregate: Box<Aggregate> },
+    Exists {
+        of: Subquery,
+        negated: bool,
+    },
+    In {
+        value: Box<Expr>,
+        of: Subquery,
+        item: Box<Expr>,
+        negated: bool,
+    },
+    Scalar {
+        of: Subquery,
+        aggregate: Box<Aggregate>,
+    },
 }
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -144,18 +158,42 @@ pub enum Number {
 #[derive(Clone, Debug)]
 pub enum OverCall {
     /// An aggregate over the rows from so many before (None: all) to so many after.
-    Aggregate { function: Function, at: usize, before: Option<usize>, after: Option<usize> },
-    Lag { at: usize, by: usize },
-    Lead { at: usize, by: usize },
-    First { at: usize, before: Option<usize> },
-    Last { at: usize, before: Option<usize> },
+    Aggregate {
+        function: Function,
+        at: usize,
+        before: Option<usize>,
+        after: Option<usize>,
+    },
+    Lag {
+        at: usize,
+        by: usize,
+    },
+    Lead {
+        at: usize,
+        by: usize,
+    },
+    First {
+        at: usize,
+        before: Option<usize>,
+    },
+    Last {
+        at: usize,
+        before: Option<usize>,
+    },
     Number(Number),
 }
 
 #[derive(Clone, Debug)]
 pub enum Kind {
-    Scan { source: usize },
-    Select { from: Box<Node>, columns: Vec<Expr>, filter: Option<Expr>, distinct: bool },
+    Scan {
+        source: usize,
+    },
+    Select {
+        from: Box<Node>,
+        columns: Vec<Expr>,
+        filter: Option<Expr>,
+        distinct: bool,
+    },
     Group {
         from: Box<Node>,
         filter: Option<Expr>,
@@ -171,7 +209,11 @@ pub enum Kind {
         filter: Option<Expr>,
         columns: Vec<Expr>,
     },
-    Set { kind: Set, left: Box<Node>, right: Box<Node> },
+    Set {
+        kind: Set,
+        left: Box<Node>,
+        right: Box<Node>,
+    },
     Top {
         from: Box<Node>,
         number: Number,
@@ -181,8 +223,18 @@ pub enum Kind {
         last: i64,
         shown: bool,
     },
-    Limit { from: Box<Node>, order: Vec<Order>, skip: usize, fetch: usize },
-    Over { from: Box<Node>, partition: Vec<usize>, order: Vec<Order>, calls: Vec<OverCall> },
+    Limit {
+        from: Box<Node>,
+        order: Vec<Order>,
+        skip: usize,
+        fetch: usize,
+    },
+    Over {
+        from: Box<Node>,
+        partition: Vec<usize>,
+        order: Vec<Order>,
+        calls: Vec<OverCall>,
+    },
 }
 
 #[derive(Clone, Debug)]
@@ -277,7 +329,9 @@ impl Printer<'_> {
                     (first, last) => format!("n BETWEEN {first} AND {last}"),
                 };
                 let outer = named(&outer);
-                format!("SELECT {outer} FROM (SELECT {inner} FROM {item}) AS {alias} WHERE {bounds}")
+                format!(
+                    "SELECT {outer} FROM (SELECT {inner} FROM {item}) AS {alias} WHERE {bounds}"
+                )
             }
             Kind::Limit { from, order, skip, fetch } => {
                 let (item, scope) = self.item(from);

@@ -49,7 +49,8 @@ pub const TICK: i64 = 1000;
 
 impl Table {
     pub fn random(name: String, tape: &mut Tape<'_>, history: &mut Tape<'_>) -> Self {
-        let kind = tape.one(&[Kind::Append, Kind::Keyed, Kind::Changes, Kind::Append, Kind::Static]);
+        let kind =
+            tape.one(&[Kind::Append, Kind::Keyed, Kind::Changes, Kind::Append, Kind::Static]);
         let mut columns = Vec::new();
         for place in 0..2 + tape.pick(3) {
             let data_type = match place {
@@ -93,8 +94,8 @@ impl Table {
     fn fill(&mut self, tape: &mut Tape<'_>) {
         let mut now = BASE;
         let mut rows: Vec<Row> = Vec::new();
-        // An update takes effect at the time of the row after it, a deletion at once: never before
-        // what stands before it.
+        // The watermark in front of a record, and 1 ms: an update takes effect at the time of the row
+        // after it, a deletion at once, and neither behind the watermark.
         let mut reached = BASE;
         for _ in 0..3 + tape.pick(12) {
             now = (now + tape.one(&[1000, 0, 300, 1000, 700])).min(BASE + TICKS * TICK - 1);
@@ -118,11 +119,12 @@ impl Table {
                         row[0] = rows[known][0].clone();
                     }
                     let before = known.map(|known| rows.remove(known));
-                    reached = if stays { reached.max(now) } else { reached };
+                    let time = if stays { reached.max(now) } else { reached };
                     if stays {
                         rows.push(row.clone());
+                        reached = reached.max(now + 1);
                     }
-                    (reached, before, stays.then_some(row))
+                    (time, before, stays.then_some(row))
                 }
             };
             self.changes.push(Change { time, before, after });
@@ -140,10 +142,6 @@ impl Table {
             rows.extend(change.after.clone());
         }
         rows
-    }
-
-    pub fn is_append(&self) -> bool {
-        self.kind == Kind::Append
     }
 
     pub fn types(&self) -> Vec<Type> {

@@ -118,7 +118,8 @@ pub const BASE: i64 = 1_704_067_200_000;
 pub fn time_text(time: i64) -> String {
     let ms = time - BASE;
     // Literals may be before the base, by less than a minute.
-    let (day, ms) = if ms < 0 { ("2023-12-31 23:59", ms + 60_000) } else { ("2024-01-01 00:00", ms) };
+    let (day, ms) =
+        if ms < 0 { ("2023-12-31 23:59", ms + 60_000) } else { ("2024-01-01 00:00", ms) };
     let mut text = String::new();
     let _ = write!(text, "{day}:{:02}.{:03}", ms / 1000, ms % 1000);
     text
