@@ -10,74 +10,15 @@ same for `--changelog`. Rows are sorted bytewise unless the Floodmark script ord
 With --check nothing is written, and a golden that differs is an error.
 
 Also writes the binary inputs (Parquet, gzip) of tests/sql/data from the text ones, when absent.
-DuckDB comes from PyPI into a virtual environment under ${FLOODMARK_CACHE:-~/.cache/floodmark}.
 """
 
-import datetime
-import decimal
 import gzip
 import os
-import pathlib
-import struct
-import subprocess
 import sys
 
-ROOT = pathlib.Path(__file__).resolve().parent.parent
-CACHE = pathlib.Path(os.environ.get("FLOODMARK_CACHE", pathlib.Path.home() / ".cache/floodmark"))
-VENV = CACHE / "goldens-venv"
+from duck import MACROS, ROOT, enter_venv, field
+
 SQL = ROOT / "tests/sql"
-
-
-def enter_venv():
-    """Runs this script again with an interpreter that has DuckDB."""
-    try:
-        import duckdb  # noqa: F401
-        return
-    except ImportError:
-        pass
-    python = VENV / "bin/python"
-    if pathlib.Path(sys.prefix) == VENV:
-        sys.exit("goldens: duckdb is not importable in its own environment")
-    if not python.exists():
-        subprocess.run([sys.executable, "-m", "venv", str(VENV)], check=True)
-        subprocess.run([str(python), "-m", "pip", "install", "-q", "duckdb==2.0.0"], check=True)
-    os.execv(str(python), [str(python), *sys.argv])
-
-
-def short_float(value):
-    """The shortest text that reads back as the same 32-bit float."""
-    for digits in range(1, 10):
-        found = float(f"{value:.{digits}g}")
-        if struct.pack("f", found) == struct.pack("f", value):
-            return repr(found)
-    return repr(value)
-
-
-def text(value, kind):
-    """One field in Floodmark's CSV form, unquoted; None for NULL."""
-    if value is None:
-        return None
-    if isinstance(value, bool):
-        return "true" if value else "false"
-    if isinstance(value, datetime.datetime):
-        return value.strftime("%Y-%m-%d %H:%M:%S.") + f"{value.microsecond // 1000:03}"
-    if isinstance(value, (datetime.date, datetime.time)):
-        return value.isoformat()
-    if isinstance(value, decimal.Decimal):
-        return format(value, "f")
-    if isinstance(value, float):
-        return short_float(value) if kind == "FLOAT" else repr(value)
-    return str(value)
-
-
-def field(value, kind):
-    """One field, quoted where RFC 4180 asks for it."""
-    value = text(value, kind)
-    if value is None:
-        return ""
-    if value == "" or any(c in value for c in ',"\r\n'):
-        return '"' + value.replace('"', '""') + '"'
-    return value
 
 
 def answer(connection, query, ordered):
@@ -116,6 +57,7 @@ def main():
     os.chdir(SQL)
     connection = duckdb.connect()
     connection.execute("SET TimeZone = 'UTC'")
+    connection.execute(MACROS.read_text())
     connection.execute((SQL / "data/tables.duckdb.sql").read_text())
     binary_inputs(connection)
     jobs = [(path, SQL / (path.name.removesuffix(".duckdb.sql") + ".csv"), path.name.split(".")[0])

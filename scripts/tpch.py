@@ -5,20 +5,17 @@
 
 The tables are those that the test itself writes (tests/tpch/data.rs), as changelogs; their contents
 after a tick are the last change of each key. A query with LIMIT gets the whole row as its last
-order, as Floodmark breaks ties. DuckDB comes from PyPI as for scripts/goldens.py.
+order, as Floodmark breaks ties. DuckDB comes as in scripts/duck.py.
 """
 
 import os
-import pathlib
 import re
 import subprocess
 import sys
 import tempfile
 
-sys.path.insert(0, str(pathlib.Path(__file__).resolve().parent))
-import goldens  # noqa: E402
+from duck import ROOT, enter_venv, field
 
-ROOT = goldens.ROOT
 TPCH = ROOT / "tests/tpch"
 ROWS_SHOWN_MAX = 20
 TYPES = {"BIGINT": "BIGINT", "INTEGER": "INTEGER", "STRING": "VARCHAR", "DATE": "DATE",
@@ -59,11 +56,11 @@ def as_of(connection, tick):
             """)
 
 
-def plain(field):
+def plain(value):
     """A number without trailing zeros; other text as it is."""
-    if re.fullmatch(r"-?[0-9]+\.[0-9]+", field):
-        return field.rstrip("0").rstrip(".")
-    return field
+    if re.fullmatch(r"-?[0-9]+\.[0-9]+", value):
+        return value.rstrip("0").rstrip(".")
+    return value
 
 
 def ask(connection, text):
@@ -76,7 +73,7 @@ def ask(connection, text):
         text = f"SELECT * FROM ({text[:limit.start()]}) ORDER BY {limit[1]}, {ties} LIMIT {limit[2]}"
     relation = connection.sql(text)
     kinds = [str(kind) for kind in relation.types]
-    return sorted((",".join(plain(goldens.field(v, k)) for v, k in zip(row, kinds))
+    return sorted((",".join(plain(field(v, k)) for v, k in zip(row, kinds))
                    for row in relation.fetchall()), key=str.encode)
 
 
@@ -89,7 +86,7 @@ def digest(lines):
 
 
 def main():
-    goldens.enter_venv()
+    enter_venv()
     import duckdb
 
     queries = sorted(TPCH.glob("q*.sql"))

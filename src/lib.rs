@@ -15,15 +15,22 @@
 //! * [`api`]: the HTTP edge: routes, limits, wire types
 //! * [`job`]: job definitions and lifecycle
 //! * [`cluster`]: processes and workers; the only owner of timely workers and their threads
-//! * [`dataflow`]: stream plan to timely operators, one file an operator
-//! * [`connectors`], [`formats`]: sources and sinks; encodings of rows
+//! * [`dataflow`]: stream plan to timely operators, one file or folder an operator; differential
+//!   dataflow inside of recursions only
+//! * [`connectors`], [`formats`]: sources and sinks; encodings of rows and of changes
 //! * [`serve`]: reading collections at a time
-//! * [`state`]: keyed columnar state
-//! * [`plan`]: logical plan to stream plan; changelog mode, keys, exchanges, bounds, explain
+//! * [`state`]: keyed columnar state: groups, aggregates, rows by slot, shared arrangements
+//! * [`plan`]: logical plan to stream plan; changelog modes, unique keys, row-times and what they
+//!   prove of state, exchanges, explain
 //! * [`sql`]: text to bound logical plan: dialect, catalog, functions, diagnostics
 //! * [`batch`]: `UpdateBatch`: columns, times, diffs; hashing, partitioning, IPC
 //! * [`time`], [`error`], [`limits`]: event time arithmetic, error kinds, every bound
 //! * [`telemetry`]: the clock
+//!
+//! Where to look for a thing of SQL: its syntax and logical node are in [`sql`], the description
+//! of its operator and the lowering to it in [`plan`], the operator in [`dataflow`], all under one
+//! name: `sql::match_recognize`, `plan::match_recognize`, `plan::lower::match_recognize`,
+//! `dataflow::match_recognize`. `docs/recipes.md` lists the files that a new operator touches.
 #![forbid(unsafe_code)]
 #![warn(missing_docs)]
 

@@ -203,6 +203,14 @@ fn a_sink_that_takes_rows_alone_names_what_updates() {
     let sql =
         format!("{append}{} INSERT INTO out {GROUPED};", table(COLUMNS, "", "'format' = 'csv'"));
     run_text(dir.path(), &sql, &[]).refused_with(&["job.sql:6:", "GroupAggregate(groupBy=[name]"]);
+    let shared = table(
+        "name STRING, id INT, PRIMARY KEY (name) NOT ENFORCED",
+        "",
+        "'format' = 'changelog-json'",
+    );
+    let sql = format!("{}{shared} INSERT INTO out SELECT name, id FROM stock;", stock());
+    let parts = ["job.sql:6:", "primary key (name)", "ChangelogNormalize", "ROW_NUMBER()"];
+    run_text(dir.path(), &sql, &[]).refused_with(&parts);
     let keyed = "id INT, name STRING, PRIMARY KEY (id) NOT ENFORCED";
     let table = table(keyed, "PARTITIONED BY (name)", "'format' = 'changelog-json'");
     let sql = format!("{}{table} INSERT INTO out SELECT id, name FROM stock;", stock());

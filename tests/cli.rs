@@ -218,6 +218,20 @@ fn explain_says_how_long_joins_keep_rows() {
 }
 
 #[test]
+fn explain_shows_which_joins_share_an_index() {
+    let dir = orders();
+    let columns = "CREATE MATERIALIZED VIEW";
+    let sql = format!(
+        "{ORDERS} {columns} a AS SELECT x.who, y.ts FROM orders x JOIN orders y ON x.who = y.who;
+         {columns} b AS SELECT x.ts AS t, y.ts FROM orders x LEFT JOIN orders y ON x.who = y.who;"
+    );
+    write(dir.path(), "shared.sql", &sql);
+    let plan = floodmark(dir.path(), &["explain", "shared.sql"]).success();
+    assert_eq!(plan.matches("Arrange(by=[who])").count(), 1, "held more than once:\n{plan}");
+    assert_eq!(plan.matches("shared by").count(), 1, "not said to be shared:\n{plan}");
+}
+
+#[test]
 fn explain_reads_no_input() {
     let dir = tempfile::tempdir().expect("a folder");
     write(dir.path(), "job.sql", format!("{ORDERS} SELECT id FROM orders;"));

@@ -42,11 +42,10 @@ fn write_transfers(dir: &Path) {
 
 fn script(dir: &Path) -> String {
     format!(
-        "SET 'time_resolution' = '10 ms';
-         CREATE TABLE transfers (id BIGINT, from_account INT, to_account INT, amount BIGINT,
+        "CREATE TABLE transfers (id BIGINT, from_account INT, to_account INT, amount BIGINT,
            ms BIGINT, ts AS TO_TIMESTAMP_LTZ(ms, 3),
            WATERMARK FOR ts AS ts - INTERVAL '10' SECOND)
-         WITH ('connector' = 'filesystem', 'format' = 'csv', 'path' = '{}');
+         WITH ('connector' = 'filesystem', 'format' = 'csv', 'csv.header' = 'true', 'path' = '{}');
          CREATE VIEW debits AS
          SELECT from_account AS account, SUM(amount) AS debits FROM transfers GROUP BY from_account;
          CREATE VIEW credits AS

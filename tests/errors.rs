@@ -98,19 +98,23 @@ const CASES: &[(&str, &[&str])] = &[
          'format' = 'json', 'json.ignore-parse-errors' = 'maybe'); SELECT * FROM u;",
         &["json.ignore-parse-errors", "maybe", "true"],
     ),
+    ("SELECT * FROM t TABLESAMPLE (10 ROWS);", &["TABLESAMPLE", "MOD(id, 10)"]),
     // An option's error is at the option, or at its value.
     (
-        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  'format' = \
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  \
+         'format' = \
          'jsom');\nSELECT * FROM u;",
         &["job.sql:5:14", "jsom", "did you mean 'json'"],
     ),
     (
-        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  'format' = \
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x',\n  \
+         'format' = \
          'json',\n  'json.ignore-parse-errors' = 'maybe');\nSELECT * FROM u;",
         &["job.sql:6:32", "maybe"],
     ),
     (
-        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'pth' = 'x',\n  'format' = \
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'pth' = 'x',\n  'format' \
+         = \
          'json');\nSELECT * FROM u;",
         &["job.sql:4:3", "pth", "path"],
     ),
@@ -120,13 +124,15 @@ const CASES: &[(&str, &[&str])] = &[
         &["job.sql:4:3", "fields.a.mni"],
     ),
     (
-        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'datagen',\n  'rows-per-second' = 'many');\n\
+        "CREATE TABLE u (a INT) WITH (\n  'connector' = 'datagen',\n  'rows-per-second' = \
+         'many');\n\
          SELECT * FROM u;",
         &["job.sql:4:23", "many"],
     ),
     (
         "CREATE TABLE u (a INT) WITH (\n  'connector' = 'filesystem',\n  'path' = 'x', 'format' = \
-         'json',\n  'sink.partition-commit.policy.kind' = 'metastore');\nINSERT INTO u SELECT id FROM t;",
+         'json',\n  'sink.partition-commit.policy.kind' = 'metastore');\nINSERT INTO u SELECT id \
+         FROM t;",
         &["job.sql:5:3", "sink.partition-commit.policy.kind", "remove it"],
     ),
     // What cannot take rows back says what does.
@@ -175,6 +181,132 @@ const CASES: &[(&str, &[&str])] = &[
     ("SELECT id FROM t WHERE id IN (SELECT id, name FROM t);", &["job.sql:2:", "one column"]),
     ("SELECT id FROM t EXCEPT SELECT id, name FROM t;", &["job.sql:2:", "columns"]),
     ("SELECT id FROM t INTERSECT SELECT ARRAY[id] FROM t;", &["job.sql:2:", "INTERSECT", "id"]),
+    // Row patterns.
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (PATTERN (A) DEFINE A AS TRUE);",
+        &["job.sql:2:", "needs the order", "ORDER BY"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY id PATTERN (A) DEFINE A AS TRUE);",
+        &["job.sql:2:43", "INT", "not a time"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts DESC PATTERN (A) DEFINE A AS TRUE);",
+        &["job.sql:2:43", "ascending"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY id + 1 ORDER BY ts PATTERN (A) \
+         DEFINE A AS TRUE);",
+        &["job.sql:2:", "PARTITION BY", "subquery"],
+    ),
+    ("SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B+ C));", &["job.sql:2:", "DEFINE"]),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A | ) DEFINE A AS TRUE);",
+        &["job.sql:2:59", "pattern variable"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A{3,2}) DEFINE A AS TRUE);",
+        &["job.sql:2:56", "ends below its start"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) WITHIN 5 DEFINE A AS \
+         TRUE);",
+        &["job.sql:2:67", "interval"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) WITHIN INTERVAL '1' \
+         MONTH DEFINE A AS TRUE);",
+        &["job.sql:2:67", "interval of fixed length"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (START_ROW DOWN) DEFINE \
+         DOWM AS TRUE);",
+        &["job.sql:2:", "DOWM", "'DOWN'"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE A AS TRUE, A \
+         AS FALSE);",
+        &["job.sql:2:78", "A is defined twice"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE B AS B.id + \
+         1);",
+        &["job.sql:2:", "condition of B is", "BOOLEAN"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE B AS B.prize > \
+         1);",
+        &["job.sql:2:", "prize", "price"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE B AS X.price > \
+         1);",
+        &["job.sql:2:72", "'X' is no variable of PATTERN"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE B AS LAST(A.id \
+         - B.id) > 1);",
+        &["job.sql:2:", "rows of two variables", "LAST(A.x) - LAST(B.x)"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE B AS \
+         NEXT(B.id) > 1);",
+        &["job.sql:2:72", "NEXT", "variable of its own"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE B AS \
+         PREV(B.id, A.id) > 1);",
+        &["job.sql:2:", "PREV", "constant"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE B AS FINAL \
+         LAST(B.id) > 1);",
+        &["job.sql:2:", "FINAL", "DEFINE"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) DEFINE B AS B.id IN \
+         (SELECT id FROM t));",
+        &["job.sql:2:", "subquery"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts AFTER MATCH SKIP TO FIRST A PATTERN \
+         (A B) DEFINE A AS TRUE);",
+        &["job.sql:2:", "same match again", "TO NEXT ROW"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts AFTER MATCH SKIP TO LAST C PATTERN \
+         (A B) DEFINE A AS TRUE);",
+        &["job.sql:2:", "'C' is no variable"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (A B) SUBSET S = (A, D) \
+         DEFINE A AS TRUE);",
+        &["job.sql:2:", "'D' of SUBSET S"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts MEASURES A.id AS n, B.id AS n \
+         PATTERN (A B) DEFINE A AS TRUE);",
+        &["job.sql:2:", "two measures are named 'n'"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts ALL ROWS PER MATCH WITH UNMATCHED \
+         ROWS PATTERN ({- A -} B) DEFINE A AS TRUE);",
+        &["job.sql:2:", "WITH UNMATCHED ROWS"],
+    ),
+    (
+        "SELECT * FROM t MATCH_RECOGNIZE (ORDER BY ts PATTERN (PERMUTE(A, B, C, D, E, F, \
+         G, H)) DEFINE A AS TRUE);",
+        &["job.sql:2", "10000 states"],
+    ),
+    (
+        "SELECT * FROM (SELECT id, MAX(ts) AS ts FROM t GROUP BY id) MATCH_RECOGNIZE \
+         (ORDER BY ts PATTERN (A) DEFINE A AS TRUE);",
+        &["job.sql:2", "GroupAggregate", "takes rows back"],
+    ),
+    (
+        "SELECT n, PROCTIME() FROM (SELECT id, COUNT(*) AS n FROM t GROUP BY id) AS g;",
+        &["job.sql:2", "PROCTIME()", "GroupAggregate", "takes rows back"],
+    ),
 ];
 
 #[test]

@@ -175,6 +175,7 @@ fn shipped_jobs_give_their_goldens() {
         ("ride_cleansing", "data/taxi/ride_cleansing.csv"),
         ("rides_and_fares", "data/taxi/rides_and_fares.csv"),
         ("long_ride_alerts", "data/taxi/long_ride_alerts_on_file.csv"),
+        ("long_ride_patterns", "data/taxi/long_ride_alerts_on_file.csv"),
         ("nexmark_hot_items", "data/nexmark/goldens/q5.csv"),
         ("nexmark_sessions", "data/nexmark/goldens/q11.csv"),
     ];

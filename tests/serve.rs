@@ -4,9 +4,9 @@
 
 mod common;
 
+use std::io::{Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::thread;
 use std::time::Duration;
 
 use common::service::Service;

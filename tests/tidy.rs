@@ -147,10 +147,10 @@ impl SourceFile {
 
     /// The lines of code with their numbers: no comments, up to the unit tests at the end.
     fn code(&self) -> impl Iterator<Item = (usize, &str)> {
-        let numbered = self.text.lines().enumerate().map(|(n, line)| (n + 1, line));
-        numbered
-            .take_while(|(_, line)| !line.starts_with("#[cfg(test)]"))
-            .filter(|(_, line)| !line.trim_start().starts_with("//"))
+        // The tests at the end of a file; `mod tests;` stands for a file of its own.
+        let end = self.text.find("\n#[cfg(test)]\nmod tests {").unwrap_or(self.text.len());
+        let numbered = self.text[..end].lines().enumerate().map(|(n, line)| (n + 1, line));
+        numbered.filter(|(_, line)| !line.trim_start().starts_with("//"))
     }
 }
 

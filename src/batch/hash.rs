@@ -3,7 +3,10 @@
 //! Rows are spread over workers, and later stored in shards, by this hash; it must never change.
 //! The mixing step is the 128-bit multiply-and-fold of wyhash (Wang Yi, 2019).
 
+use std::sync::Arc;
+
 use arrow::array::{Array, ArrayRef, AsArray};
+use arrow::compute::unary;
 use arrow::datatypes::*;
 use arrow::row::{RowConverter, SortField};
 
@@ -133,4 +136,26 @@ fn hash_column(column: &ArrayRef, hashes: &mut [u64]) -> Result<()> {
         }
     }
     Ok(())
+}
+
+/// Equal numbers have equal bytes: one zero, one NaN.
+pub fn normal(array: &ArrayRef) -> ArrayRef {
+    match array.data_type() {
+        DataType::Float64 => {
+            let values = array.as_primitive::<Float64Type>();
+            Arc::new(unary::<_, _, Float64Type>(values, |v| match v.is_nan() {
+                true => f64::NAN,
+                // Of minus zero this makes zero.
+                false => v + 0.0,
+            }))
+        }
+        DataType::Float32 => {
+            let values = array.as_primitive::<Float32Type>();
+            Arc::new(unary::<_, _, Float32Type>(values, |v| match v.is_nan() {
+                true => f32::NAN,
+                false => v + 0.0,
+            }))
+        }
+        _ => array.clone(),
+    }
 }

@@ -151,6 +151,12 @@ pub fn sink_mode(table: &TableDef) -> Result<ChangelogMode> {
     Ok((sink_of(table)?.changelog_mode)(table))
 }
 
+/// Whether who reads what a sink of `table` has written takes rows of one primary key for one row.
+pub fn relies_on_key(table: &TableDef) -> bool {
+    let is_kept = table.options.get("connector").is_some_and(|c| c == "filesystem");
+    is_kept && !table.primary_key.is_empty()
+}
+
 fn connector_of(table: &TableDef) -> Result<&'static Connector> {
     let options = Options::of(table);
     let name = options.required("connector")?;

@@ -10,8 +10,9 @@
 //! the tick's start, and none if the row is as before.
 //!
 //! What does not fit is decided here, and counted: an update of a key that is not there puts it
-//! there; an insertion of a key that is there takes its row's place; a deletion of a key that is not
-//! there does nothing, and becomes a dead letter. An upsert log has no such faults but the last.
+//! there; an insertion of a key that is there takes its row's place; a deletion of a key that is
+//! not there does nothing, and becomes a dead letter. An upsert log has no such faults but the
+//! last.
 
 use std::sync::Arc;
 

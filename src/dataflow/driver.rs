@@ -140,6 +140,8 @@ struct Driver<L> {
     logic: L,
     name: String,
     stashes: Vec<Stash>,
+    /// The inputs that have ended.
+    ended: Vec<bool>,
     runtime: Arc<JobRuntime>,
     /// Everything below is in the state.
     applied: EventTime,
@@ -174,6 +176,7 @@ pub fn stateful<'s, L: StatefulLogic>(
             logic,
             name,
             stashes: handles.iter().map(|_| Stash::default()).collect(),
+            ended: handles.iter().map(|_| false).collect(),
             runtime,
             applied: BEGINNING,
             out: OutputBuilder::from(out),
@@ -227,6 +230,7 @@ impl<L: StatefulLogic> Driver<L> {
             if frontier == CLOSED {
                 return Ok(());
             }
+            self.end_inputs(frontiers);
             // A row found late keeps its time, which may lie below what has not been applied yet.
             for (port, cap) in caps.iter_mut().enumerate() {
                 if (apply || port == 0) && *cap.time() < frontier {
@@ -236,6 +240,17 @@ impl<L: StatefulLogic> Driver<L> {
         }
         self.caps = Some(caps);
         Ok(())
+    }
+
+    /// Tells the logic which inputs have ended.
+    fn end_inputs(&mut self, frontiers: &[MutableAntichain<EventTime>]) {
+        let inputs = self.ended.iter_mut().zip(frontiers).zip(&self.stashes);
+        for (input, ((ended, frontier), stash)) in inputs.enumerate() {
+            if !*ended && frontier.is_empty() && stash.rows() == 0 {
+                *ended = true;
+                self.logic.input_ended(input);
+            }
+        }
     }
 
     fn send(&mut self, emitted: Emitted, caps: &[Capability<EventTime>]) -> Result<()> {

@@ -4,7 +4,8 @@
 //! number of keys.
 //!
 //! Law: of the rows of a key the first by tick, then by the order, then by the whole row, is
-//! emitted at its own time. For rows that are not late that is the first by the order. A late row of a key
+//! emitted at its own time. For rows that are not late that is the first by the order. A late row
+//! of a key
 //! whose row has been emitted changes nothing; if it would have been the first, it is a late row of
 //! this operator.
 

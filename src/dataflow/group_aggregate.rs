@@ -7,8 +7,9 @@
 //! of a tick are simultaneous; the change is emitted at the tick's start, and none if the row is as
 //! before.
 //!
-//! A global aggregate (no keys) always has one row: that of an empty input (`COUNT` 0) is there from
-//! time 0 on, or the first row's tick if that is earlier: see [`GroupAggregate::with_initial_row`].
+//! A global aggregate (no keys) shows nothing before the first row, and then always one row. If the
+//! input ends and there never was a row, the row of an empty input (`COUNT` 0) is emitted at the
+//! latest time that there is: see [`GroupAggregate::with_initial_row`].
 //!
 //! Snapshots: between two calls of `advance` the state is that as of `to`; the groups that a call
 //! changed are those of its log, which is where "what changed since" is to be collected.
@@ -29,10 +30,7 @@ use crate::state::aggregate::{AggregatePlan, AggregateStates, Narrowed, StepInpu
 use crate::state::change_log::ChangeLog;
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
-use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
-
-/// Since when a global aggregate has the row of an empty input.
-const INITIAL_ROW_TIME: EventTime = 0;
+use crate::time::{BEGINNING, CLOSED, EventTime, LATEST, Resolution};
 
 /// The logic of an updating aggregation.
 pub struct GroupAggregate {
@@ -54,9 +52,10 @@ pub struct GroupAggregate {
     final_only: bool,
     /// With `final_only`: the start of the last tick that touched each group.
     last_ticks: Vec<EventTime>,
-    /// Whether the row of an empty input is still to be shown, unless input comes before it.
     initial_row: bool,
-    /// Whether a global aggregate has shown its row.
+    /// Whether there was any input.
+    ever: bool,
+    /// Whether any change was logged.
     shown: bool,
 }
 
@@ -94,6 +93,7 @@ impl GroupAggregate {
             emptied: Vec::new(),
             final_only: false,
             last_ticks: Vec::new(),
+            ever: false,
             shown: false,
         })
     }
@@ -164,6 +164,7 @@ impl GroupAggregate {
         if batch.is_empty() {
             return Ok(());
         }
+        self.ever = true;
         let (batch, ticks) = self.by_tick(batch)?;
         let columns = GroupKeys::read(self.narrowed.keys.iter().map(|&key| batch.column(key)))?;
         let columns: Vec<&Column> = columns.iter().collect();
@@ -172,7 +173,6 @@ impl GroupAggregate {
         self.grow();
         let input = self.plan.read(&batch)?;
         if self.final_only {
-            self.initial_row = false;
             return self.apply_all(&input, &ticks, &groups);
         }
         let mut start = 0;
@@ -180,7 +180,6 @@ impl GroupAggregate {
             let tick = ticks[start];
             let length = ticks[start..].iter().take_while(|&&t| t == tick).count();
             let rows = start..start + length;
-            self.show_initial_row(from, tick, out)?;
             self.apply_tick(&input, rows.clone(), &groups[rows], tick.max(from))?;
             if self.log.len() >= CHANGES_PER_BATCH_MAX {
                 self.flush(out)?;
@@ -216,7 +215,6 @@ impl GroupAggregate {
         let global = self.narrowed.keys.is_empty();
         let (counts, shown) = (&self.counts, global && self.shown);
         let exists = |group: u32| shown || counts[group as usize] > 0;
-        self.initial_row = false;
         self.log.before(&self.states, self.keys.bound(), &self.touched, exists)?;
         self.shown = true;
         self.count(input, rows.clone(), groups);
@@ -306,26 +304,13 @@ impl GroupAggregate {
         }
     }
 
-    /// Shows the row of an empty input once `to` is beyond its time.
-    fn show_initial_row(
-        &mut self,
-        from: EventTime,
-        to: EventTime,
-        out: &mut Emitted,
-    ) -> Result<()> {
-        if !self.initial_row || to <= INITIAL_ROW_TIME {
-            return Ok(());
-        }
-        self.initial_row = false;
-        self.shown = true;
-        self.keys.intern(&[], 0..1, &mut Vec::new())?;
-        self.grow();
-        self.emit_groups(&[0], vec![from.max(INITIAL_ROW_TIME)], out)
-    }
-
     fn finish(&mut self, from: EventTime, out: &mut Emitted) -> Result<()> {
-        if self.initial_row {
-            return self.show_initial_row(from, CLOSED, out);
+        if !self.ever && self.initial_row {
+            self.ever = true;
+            self.keys.intern(&[], 0..1, &mut Vec::new())?;
+            self.grow();
+            // Only the end says that there is no row: no frontier before it decides the time.
+            return self.emit_groups(&[0], vec![LATEST.max(from).min(CLOSED - 1)], out);
         }
         if !self.final_only {
             return Ok(());
@@ -371,11 +356,7 @@ impl StatefulLogic for GroupAggregate {
         if !batches.is_empty() {
             self.apply(from, batches, out)?;
         }
-        match to {
-            CLOSED => self.finish(from, out),
-            _ if self.final_only => Ok(()),
-            _ => self.show_initial_row(from, to, out),
-        }
+        if to == CLOSED { self.finish(from, out) } else { Ok(()) }
     }
 
     fn state_rows(&self) -> usize {

@@ -1,12 +1,14 @@
 //! Joins whose times bound one another: each row is kept until no partner can come any more.
 //!
 //! State: the rows of both inputs in columns, chained by key, and by the time at which they go.
-//! A row `x` is *there* from `time(x)` to `P(x)`: the last time at which a partner on time can come,
+//! A row `x` is *there* from `time(x)` to `P(x)`: the last time at which a partner on time can
+//! come,
 //! or `time(x)` if that is later. Law: the output is the pairs with equal keys whose compared times
 //! and condition hold and that are there at one time, at the greater of their two times; a row
 //! without such a partner is padded with NULLs at `P(x)`, for the kinds that do so. This depends on
 //! the rows and their times alone, never on frontiers. All rows of a step below its frontier `f`
-//! are at hand, so at `f` the rows with `P < f` are dropped, matched or not. A row of a semi or anti
+//! are at hand, so at `f` the rows with `P < f` are dropped, matched or not. A row of a semi or
+//! anti
 //! join goes with its first partner.
 //!
 //! A row that is behind the watermark, comes after its own `P` would have been, and finds no
@@ -127,7 +129,7 @@ impl IntervalJoinLogic {
         let mut touched = Vec::new();
         let mut read = [Fresh::default(), Fresh::default()];
         for (side, batch) in batches.iter().enumerate().filter(|(_, b)| !b.is_empty()) {
-            read[side] = self.readers[side].read(batch, &mut self.keys, &mut out.dead_letters)?;
+            read[side] = self.readers[side].read(batch, &mut self.keys, &mut out.dead)?;
             touched.extend_from_slice(&read[side].interned);
         }
         self.sides.iter_mut().for_each(|side| side.chains.resize(self.keys.bound()));

@@ -35,6 +35,11 @@ pub trait StatefulLogic: 'static {
         out: &mut Emitted,
     ) -> Result<()>;
 
+    /// Says that input `input` has ended and every update of it was handed over. Others go on.
+    fn input_ended(&mut self, input: usize) {
+        let _ = input;
+    }
+
     /// Rows or groups held, for metrics and for tests of bounded state.
     fn state_rows(&self) -> usize;
 
@@ -58,6 +63,10 @@ impl StatefulLogic for Box<dyn StatefulLogic> {
         out: &mut Emitted,
     ) -> Result<()> {
         self.as_mut().advance(from, to, inputs, out)
+    }
+
+    fn input_ended(&mut self, input: usize) {
+        self.as_mut().input_ended(input);
     }
 
     fn state_rows(&self) -> usize {

@@ -178,7 +178,10 @@ impl LookupJoinLogic {
         let mut held: Option<UInt32Array> = None;
         if let Some(filter) = &self.join.filter {
             let all = RecordBatch::try_new(Arc::clone(&self.wide), columns)?;
-            let holds = holding("LookupJoin", filter, &all, 0, &mut out.dead_letters)?;
+            let mut failed = Vec::new();
+            let holds = holding("LookupJoin", filter, &all, 0, &mut failed)?;
+            let times = streamed.times();
+            failed.into_iter().for_each(|(at, letter)| out.dead.push(letter, times[at]));
             columns = all.columns().to_vec();
             if holds.len() < rows.len() {
                 held = Some(holds.into_iter().map(|row| row as u32).collect());

@@ -5,18 +5,17 @@
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`changelog_normalize`]: the collection that a log of changes adds up to
-//! * [`calc`], [`expand`], [`window_assign`]: operators without state
-//! * [`interval_join`]: joins whose times bound one another; [`temporal_join`]: with a collection
-//!   as of each row's time; [`lookup_join`]: with a table that never changes
-//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
-//! * [`interval_join`]: joins whose times bound one another
-//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
+//! * [`group_aggregate`]: `GROUP BY` without a window
+//! * [`join`]: updating joins over shared arrangements
+//! * [`interval_join`]: joins whose times bound one another; [`temporal_join`]: with a collection
+//!   as of each row's time; [`lookup_join`]: with a table that never changes
+//! * [`set_operation`]: INTERSECT and EXCEPT
+//! * [`rank`], [`first_row`]: rows in order; [`ticks`]: rows of one tick
 //! * [`over`]: functions over frames; [`temporal_filter`]: filters on `NOW()`
 //! * [`match_recognize`]: patterns of rows
-//! * [`join`]: updating joins over shared arrangements
-//! * [`set_operation`]: INTERSECT and EXCEPT
+//! * [`recursive`]: names defined by one another, to their fixed point
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;

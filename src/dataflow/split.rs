@@ -398,7 +398,7 @@ impl Changes {
         Ok(compute::take(values, &places, None)?)
     }
 
-    /// The timestamps of the changes: what takes a row back may have none, and takes effect at once.
+    /// The timestamps of the changes: what takes a row back may have none, and is done at once.
     fn times(&self, ts: &ArrayRef, refused: &mut Refused) -> Result<ArrayRef> {
         let ts = self.paired(ts)?;
         let values = ts.as_primitive::<TimestampMillisecondType>();

@@ -6,7 +6,8 @@
 //! its moment may lie behind its time. Nothing below the frontier can change any more, so this
 //! depends on the rows and their times alone.
 //!
-//! An append-only right side is read as versions of its keys: of the rows of a key that have come by
+//! An append-only right side is read as versions of its keys: of the rows of a key that have come
+//! by
 //! `m` the one with the greatest time is there, the least row of those with equal times. A version
 //! that comes behind a later one of its key never is there: it is late. Replaced versions are
 //! dropped at once: every left row that is still to come has a later moment.
@@ -334,7 +335,10 @@ impl TemporalJoinLogic {
         let mut held: Vec<usize> = (0..rows.len()).collect();
         if let Some(filter) = &self.join.filter {
             let all = RecordBatch::try_new(Arc::clone(&self.wide), columns)?;
-            held = holding("TemporalJoin", filter, &all, 0, &mut out.dead_letters)?;
+            let mut failed = Vec::new();
+            held = holding("TemporalJoin", filter, &all, 0, &mut failed)?;
+            let times = updates.times();
+            failed.into_iter().for_each(|(at, letter)| out.dead.push(letter, times[at]));
             columns = all.columns().to_vec();
         }
         held.iter().for_each(|&at| matched[rows[at] as usize] = true);

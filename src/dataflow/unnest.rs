@@ -139,3 +139,83 @@ impl Part {
         Ok(UpdateBatch::new(rows, times.into(), diffs))
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use arrow::array::{Int64Array, Int64Builder, ListBuilder};
+    use arrow::datatypes::{Field, Schema};
+    use proptest::prelude::*;
+
+    use super::*;
+    use crate::state::keyed::row_text;
+
+    type Row = (i64, Option<Vec<Option<i64>>>, i64, i64);
+
+    fn batch(rows: &[Row]) -> UpdateBatch {
+        let mut lists = ListBuilder::new(Int64Builder::new());
+        rows.iter().for_each(|(_, list, _, _)| lists.append_option(list.clone()));
+        let lists = lists.finish();
+        let schema = Schema::new(vec![
+            Field::new("id", DataType::Int64, false),
+            Field::new("list", lists.data_type().clone(), true),
+        ]);
+        let ids: Int64Array = rows.iter().map(|(id, ..)| *id).collect();
+        let rows_of = RecordBatch::try_new(Arc::new(schema), vec![Arc::new(ids), Arc::new(lists)]);
+        let times: Vec<i64> = rows.iter().map(|(_, _, time, _)| *time).collect();
+        let diffs: Vec<i64> = rows.iter().map(|(_, _, _, diff)| *diff).collect();
+        UpdateBatch::new(rows_of.unwrap(), times.into(), Some(diffs.into()))
+    }
+
+    fn naive(rows: &[Row], outer: bool) -> Vec<(String, i64, i64)> {
+        let mut expected = Vec::new();
+        for (id, list, time, diff) in rows {
+            let items = list.clone().unwrap_or_default();
+            if items.is_empty() && outer {
+                expected.push((format!("{id},NULL,NULL"), *time, *diff));
+            }
+            for (place, item) in items.iter().enumerate() {
+                let item = item.map_or("NULL".to_string(), |item| item.to_string());
+                expected.push((format!("{id},{item},{}", place + 1), *time, *diff));
+            }
+        }
+        expected
+    }
+
+    proptest! {
+        /// Law: one row an element with the time and diff of its row, for any slice of a batch.
+        #[test]
+        fn elements_are_those_of_their_rows(
+            rows in prop::collection::vec(
+                (
+                    0i64..5,
+                    prop::option::of(prop::collection::vec(prop::option::of(0i64..9), 0..4)),
+                    0i64..99,
+                    prop::sample::select(vec![-1i64, 1, 3]),
+                ),
+                0..20,
+            ),
+            cut in 0usize..20,
+            outer in any::<bool>(),
+        ) {
+            let (lists, keep) = (vec![1], vec![0]);
+            let spec = Unnest { keep, lists, outer, ordinality: true, flatten: true };
+            let output: SchemaRef = Arc::new(Schema::new(vec![
+                Field::new("id", DataType::Int64, false),
+                Field::new("item", DataType::Int64, true),
+                Field::new("ORDINALITY", DataType::Int32, true),
+            ]));
+            let whole = batch(&rows);
+            let cut = cut.min(rows.len());
+            let mut seen = Vec::new();
+            for part in [whole.slice(0, cut), whole.slice(cut, rows.len() - cut)] {
+                for done in unnest(&part, &spec, &output).unwrap() {
+                    for row in 0..done.len() {
+                        let text = row_text(done.rows().columns(), row).unwrap();
+                        seen.push((text, done.times()[row], done.diff(row)));
+                    }
+                }
+            }
+            prop_assert_eq!(seen, naive(&rows, outer));
+        }
+    }
+}

@@ -21,7 +21,7 @@ use super::side::letter_of_row;
 use super::windowed::{WindowFunction, Windowed, millis_of};
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::accumulate;
-use crate::batch::hash::hash_bytes;
+use crate::batch::hash::{hash_bytes, normal};
 use crate::error::{DeadLetter, Error, Result};
 use crate::limits::BATCH_ROWS;
 use crate::plan::expr::Expression;
@@ -102,7 +102,7 @@ impl KeyTable {
 impl JoinFunction {
     fn keys(&self, rows: &UpdateBatch, window: (usize, usize), keys: &[usize]) -> Vec<ArrayRef> {
         let columns = [window.0, window.1].into_iter().chain(keys.iter().copied());
-        columns.map(|c| rows.column(c).clone()).collect()
+        columns.map(|c| normal(rows.column(c))).collect()
     }
 
     /// Pairs of matching rows (left, right), the residual condition applied.
@@ -169,10 +169,12 @@ impl JoinFunction {
             });
         }
         let pairs = RecordBatch::try_new(Arc::clone(&self.pairs), columns)?;
-        for row in holding("WindowJoin", filter, &pairs, 0, dead)? {
+        let mut failed = Vec::new();
+        for row in holding("WindowJoin", filter, &pairs, 0, &mut failed)? {
             lefts.push(l.value(row));
             rights.push(r.value(row));
         }
+        dead.extend(failed.into_iter().map(|(_, letter)| letter));
         Ok(())
     }
 
@@ -213,13 +215,13 @@ impl JoinFunction {
 }
 
 /// The rows of `pairs`, the first of which counts as `first`, for which `filter` is true. A pair
-/// that fails is no match.
+/// that fails is no match, and goes to `failed` with its place.
 pub(super) fn holding(
     operator: &str,
     filter: &Expression,
     pairs: &RecordBatch,
     first: usize,
-    dead: &mut Vec<DeadLetter>,
+    failed: &mut Vec<(usize, DeadLetter)>,
 ) -> Result<Vec<usize>> {
     let count = pairs.num_rows();
     match filter.physical().evaluate(pairs).and_then(|value| value.into_array(count)) {
@@ -232,15 +234,15 @@ pub(super) fn holding(
             let reason = reason_of(&Error::from(error));
             // The columns that the condition does not read were not gathered.
             let read: Vec<usize> = filter.columns().into_iter().collect();
-            dead.push(letter_of_row(operator, &reason, &pairs.project(&read)?));
+            failed.push((first, letter_of_row(operator, &reason, &pairs.project(&read)?)));
             Ok(Vec::new())
         }
         // Halve until the failing pairs are alone.
         Err(_) => {
             let half = count / 2;
-            let mut found = holding(operator, filter, &pairs.slice(0, half), first, dead)?;
+            let mut found = holding(operator, filter, &pairs.slice(0, half), first, failed)?;
             let rest = pairs.slice(half, count - half);
-            found.extend(holding(operator, filter, &rest, first + half, dead)?);
+            found.extend(holding(operator, filter, &rest, first + half, failed)?);
             Ok(found)
         }
     }

@@ -6,7 +6,7 @@ use crate::connectors::registry::{self, Role};
 use crate::dataflow::render;
 use crate::error::{Error, Result};
 use crate::plan::lower::{LowerOptions, lower, lower_explained};
-use crate::plan::node::{OutputTarget, StreamPlan};
+use crate::plan::node::{OutputTarget, PlanOutput, StreamPlan};
 use crate::plan::props::ChangelogMode;
 use crate::sql::bind::{BoundJob, BoundTarget, bind};
 use crate::sql::catalog::TableDef;
@@ -96,8 +96,30 @@ fn check(plan: &StreamPlan) -> Result<()> {
     for output in &plan.outputs {
         let OutputTarget::Sink(table) = &output.target else { continue };
         registry::validate(table, Role::Sink).map_err(|e| placed(e, table))?;
-        let mode = plan.node(output.node).props.mode;
+        let props = &plan.node(output.node).props;
+        let mode = props.mode;
         let takes = registry::sink_mode(table).map_err(|e| placed(e, table))?;
+        if mode != ChangelogMode::Append
+            && takes != ChangelogMode::Append
+            && registry::relies_on_key(table)
+            && !is_unique(plan, output)
+        {
+            let (name, key) = (&table.name, table.primary_key.join(", "));
+            let what = crate::plan::explain::updating_operator(plan, output.node);
+            let message = format!(
+                "sink {name} has the primary key ({key}), but the rows of the query, which {what} \
+                 updates, may share it"
+            );
+            let hint = format!(
+                "aggregate by {key}, keep one row of each with ROW_NUMBER() OVER (PARTITION BY \
+                 {key} ..) = 1, or leave the key out"
+            );
+            let error = Error::sql(message).with_hint(hint);
+            return Err(match &output.place {
+                Some(place) => error.at(place.clone()),
+                None => placed(error, table),
+            });
+        }
         if mode != ChangelogMode::Append && takes == ChangelogMode::Append {
             let what = crate::plan::explain::updating_operator(plan, output.node);
             let message =
@@ -113,6 +135,14 @@ fn check(plan: &StreamPlan) -> Result<()> {
         }
     }
     render::check(plan)
+}
+
+/// Whether no two rows of an output share its key.
+fn is_unique(plan: &StreamPlan, output: &PlanOutput) -> bool {
+    let node = plan.node(output.node);
+    let key = output.key(node);
+    let unique = node.props.unique_key.as_ref();
+    unique.is_some_and(|unique| unique.iter().all(|column| key.contains(column)))
 }
 
 fn placed(error: Error, table: &TableDef) -> Error {

@@ -76,10 +76,13 @@ fn keyed(keys: &[usize]) -> Route {
 }
 
 /// By the hash of the keys, or of the window when there are none; forward if it is so already.
+///
+/// A distribution by keys and window would do for the operator itself. But its output is said to be
+/// spread by the keys alone, and what reads it relies on that.
 fn by_keys(plan: &StreamPlan, node: &Node, keys: &[usize], window: &[usize]) -> Option<Route> {
     let below = &plan.node(node.inputs[0]).props;
-    let all: Vec<usize> = keys.iter().chain(window).copied().collect();
-    if below.is_distributed_by(&all) && below.distribution != Distribution::Single {
+    let by = if keys.is_empty() { window } else { keys };
+    if below.is_distributed_by(by) && below.distribution != Distribution::Single {
         return None;
     }
     match (keys.is_empty(), window.is_empty()) {

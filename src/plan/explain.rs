@@ -241,8 +241,8 @@ fn state(plan: &StreamPlan, node: &Node) -> Option<String> {
         Operator::Recursive(_) => super::recursion::STATE.to_string(),
         Operator::Rank(rank) => rank_state(rank, input, &keyed(&rank.partition)),
         Operator::ChangelogNormalize { keys, .. } => format!(
-            "state: the last row of each key, keyed by {}, unbounded: no predicate limits the keys; \
-             deletions take rows out",
+            "state: the last row of each key, keyed by {}, unbounded: no predicate limits the \
+             keys; deletions take rows out",
             keyed(keys)
         ),
         Operator::MatchRecognize(matched) => {

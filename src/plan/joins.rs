@@ -46,6 +46,17 @@ pub fn readers(plan: &StreamPlan, id: NodeId) -> Vec<(NodeId, usize)> {
     found
 }
 
+/// Whether an arrangement is needed no longer than until the other inputs of its joins have ended,
+/// as they do.
+fn ends_with_other(plan: &StreamPlan, id: NodeId) -> bool {
+    readers(plan, id).into_iter().all(|(reader, side)| {
+        let node = plan.node(reader);
+        let other = node.inputs.get(1 - side).map(|input| plan.node(*input));
+        let Operator::Join(join) = &node.operator else { return false };
+        keeps_times(plan, node, join) && other.is_some_and(|other| other.props.bounded)
+    })
+}
+
 pub(super) fn join_text(plan: &StreamPlan, node: &Node, join: &Join) -> String {
     let (Some(left), Some(right)) = (node.inputs.first(), node.inputs.get(1)) else {
         return format!("Join({:?})", join.kind);
@@ -71,6 +82,9 @@ pub(super) fn arrange_state(plan: &StreamPlan, node: &Node, keys: &[usize]) -> S
     };
     let bound = match node.props.bounded {
         true => "bounded by its input, which ends".to_string(),
+        false if ends_with_other(plan, NodeId(id)) => {
+            "bounded: dropped when the other input of the join has ended".to_string()
+        }
         false => format!(
             "unbounded: no predicate limits the rows of {by}; join windows, or add a condition on \
              the time columns of both sides"

@@ -7,6 +7,7 @@
 
 use crate::error::{Error, Result};
 use crate::limits::MATCH_STATES_MAX;
+use crate::sql::match_recognize::node::Variables;
 use crate::sql::match_recognize::pattern::Pattern;
 
 /// One step.
@@ -69,6 +70,27 @@ impl Program {
     /// match to know that it is the preferred one.
     pub fn has_choice(&self) -> bool {
         self.steps.iter().any(|step| matches!(step, Step::Split(..)))
+    }
+
+    /// The variables that the first row of a match may have; `None` if a match may have no row.
+    pub fn first(&self) -> Option<Variables> {
+        let mut found = 0;
+        let mut seen = vec![false; self.steps.len()];
+        let mut open = vec![0u32];
+        while let Some(at) = open.pop() {
+            if std::mem::replace(seen.get_mut(at as usize)?, true) {
+                continue;
+            }
+            match *self.steps.get(at as usize)? {
+                Step::Row { variable, .. } => found |= 1 << variable,
+                Step::Split(first, second) => open.extend([first, second]),
+                Step::Jump(to) => open.push(to),
+                Step::Mark(_) | Step::First => open.push(at + 1),
+                Step::Check { exit, .. } => open.extend([exit, at + 1]),
+                Step::Last | Step::Accept => return None,
+            }
+        }
+        Some(found)
     }
 
     /// Whether it asks for the partition's beginning.

@@ -113,7 +113,8 @@ impl MatchRecognize {
         let mut text = match self.within {
             _ if self.program.asks_last() => "unbounded: '$' waits for the end of the input".into(),
             Some(ms) => format!(
-                "bounded: an open match is dropped when the watermark passes its first row + {ms} ms"
+                "bounded: an open match is dropped when the watermark passes its first row + \
+                 {ms} ms"
             ),
             None => "unbounded: nothing limits how long a match stays open; add WITHIN \
                      INTERVAL .. behind PATTERN (..)"

@@ -9,9 +9,9 @@ use super::explain::describe;
 use super::node::{NodeId, Operator, Recursive, StreamPlan};
 
 /// What the state of a recursion is keyed by and what bounds it.
-pub(super) const STATE: &str = "state: rows of every definition keyed by its joins and groups, with \
-     the iterations in which they changed, unbounded: no predicate limits what is derived; join \
-     windows, or filter by time before the recursion";
+pub(super) const STATE: &str = "state: rows of every definition keyed by its joins and groups, \
+     with the iterations in which they changed, unbounded: no predicate limits what is derived; \
+     join windows, or filter by time before the recursion";
 
 /// The definitions of a recursion, indented below it.
 pub(super) fn write_inner(

@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectNamePart, Query,
-    Select, SelectItem, SetExpr, TableFactor, TableWithJoins, UnaryOperator, Value, VisitMut,
-    VisitorMut,
+    FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectName, ObjectNamePart,
+    Query, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -123,15 +123,26 @@ fn matched_subquery(factor: &TableFactor) -> Option<TableFactor> {
 
 /// A call of a table function other than a window's, wherever it is written; `None` for the others.
 fn lateral_call(factor: &mut TableFactor) -> Option<TableFactor> {
+    // A table as an argument is for a window function, maybe one that is misspelt.
+    let takes_table = |args: &[FunctionArg]| {
+        args.iter().any(|arg| match arg {
+            FunctionArg::Unnamed(arg) | FunctionArg::Named { arg, .. } => {
+                matches!(arg, FunctionArgExpr::Expr(Expr::Subquery(_)))
+            }
+            FunctionArg::ExprNamed { .. } => false,
+        })
+    };
     let unwrapped = |function: &Function| match &function.args {
-        FunctionArguments::List(list) if window_name(&function.name).is_none() => {
+        FunctionArguments::List(list)
+            if window_name(&function.name).is_none() && !takes_table(&list.args) =>
+        {
             Some((function.name.clone(), list.args.clone()))
         }
         _ => None,
     };
     let ((name, args), alias, with_ordinality) = match factor {
         TableFactor::Table { name, alias, args: Some(args), with_ordinality, .. }
-            if window_name(name).is_none() =>
+            if window_name(name).is_none() && !takes_table(&args.args) =>
         {
             ((name.clone(), std::mem::take(&mut args.args)), alias.take(), *with_ordinality)
         }
@@ -150,7 +161,20 @@ fn lateral_call(factor: &mut TableFactor) -> Option<TableFactor> {
         }
         _ => return None,
     };
+    let alias = alias.or_else(|| series_alias(&name));
     Some(TableFactor::Function { lateral: true, name, args, with_ordinality, alias })
+}
+
+/// The name that the library gives to the column of a series nobody names.
+fn series_alias(function: &ObjectName) -> Option<TableAlias> {
+    let name = function.to_string().to_ascii_lowercase();
+    let column = TableAliasColumnDef { name: Ident::new("value"), data_type: None };
+    matches!(name.as_str(), "generate_series" | "range").then(|| TableAlias {
+        explicit: true,
+        name: Ident::new(name),
+        columns: vec![column],
+        at: None,
+    })
 }
 
 /// What the tables of a `FROM` are called in its query.

@@ -225,7 +225,7 @@ impl ScriptParser<'_> {
         let temporary = parser.parse_keyword(Keyword::TEMPORARY);
         if parser.parse_keyword(Keyword::TABLE) {
             let if_not_exists = parse_if_not_exists(parser)?;
-            let mut table = create_table::parse(parser, &self.source)?;
+            let mut table = create_table::parse(parser, self.source)?;
             table.location = Some(self.source.span(Span { start, end: start }));
             return Ok(StatementKind::CreateTable { table: Box::new(table), if_not_exists });
         }

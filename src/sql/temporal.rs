@@ -1,7 +1,8 @@
 //! `FOR SYSTEM_TIME AS OF`: a table's contents as of each left row's time.
 //!
 //! The planner has no such join. The syntax becomes two parts that every optimiser rule leaves in
-//! place: the right side is wrapped in a [`VersionedNode`], below which no filter goes, and the time
+//! place: the right side is wrapped in a [`VersionedNode`], below which no filter goes, and the
+//! time
 //! travels in the join's condition, in a call that reads columns of both sides. The lowering takes
 //! both apart again. Owns the two parts; called by the rewriting of statements and by the planner
 //! of relations.

@@ -14,7 +14,7 @@ use super::diagnostics::{hint_for, parser_error};
 /// Types may nest this deep.
 const NESTING_MAX: usize = 64;
 
-const NAMES: [&str; 31] = [
+const NAMES: [&str; 30] = [
     "BOOLEAN",
     "TINYINT",
     "SMALLINT",
@@ -44,7 +44,6 @@ const NAMES: [&str; 31] = [
     "MAP",
     "ROW",
     "BOOL",
-    "MULTISET",
     "NULL",
 ];
 

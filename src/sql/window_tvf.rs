@@ -55,6 +55,12 @@ impl RelationPlanner for WindowFunctions {
             return super::temporal::plan_versioned(relation, context);
         }
         match relation {
+            TableFactor::Table { sample: Some(_), .. }
+            | TableFactor::Derived { sample: Some(_), .. } => {
+                let error = Error::sql("TABLESAMPLE is not supported")
+                    .with_hint("take rows by their key, such as WHERE MOD(id, 10) = 0");
+                Err(fail(error, span))
+            }
             TableFactor::TableFunction { expr, alias } => {
                 let AstExpr::Function(function) = expr else {
                     let message = "TABLE(..) takes a call of a table function";

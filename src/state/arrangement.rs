@@ -26,7 +26,7 @@ use super::pages::Pages;
 use super::rows::{Picked, RowStore};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, ErrorKind, Result};
-use crate::time::{BEGINNING, EventTime};
+use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// What an arrangement is of.
 #[derive(Clone, Debug)]
@@ -83,6 +83,8 @@ pub struct Arrangement {
     upper: EventTime,
     /// Where the readers are.
     cursors: Vec<EventTime>,
+    /// How many read no more.
+    released: usize,
 }
 
 /// A slot that stands for a row of the batch being put in.
@@ -108,6 +110,7 @@ impl Arrangement {
             last: HashTable::new(),
             upper: BEGINNING,
             cursors: vec![BEGINNING; spec.readers],
+            released: 0,
             spec,
         }
     }
@@ -394,6 +397,16 @@ impl Arrangement {
                 self.leave(&logged, number);
             }
         }
+    }
+
+    /// Says that reader `reader` will read no more. Without any reader no rows are held.
+    pub fn release(&mut self, reader: usize) {
+        self.released += 1;
+        if self.released < self.spec.readers {
+            return self.passed(reader, CLOSED);
+        }
+        let spec = self.spec.clone();
+        *self = Arrangement { released: self.released, upper: CLOSED, ..Arrangement::new(spec) };
     }
 
     /// Gives back the slot of an update that has left the log, if its row is gone.

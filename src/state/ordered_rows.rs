@@ -2,7 +2,8 @@
 //!
 //! [`RowOrder`] orders by columns as an `ORDER BY` says and then by the whole row, so that no two
 //! different rows are equal. [`OrderedRows`] is a sorted multiset of rows in blocks: an insertion
-//! or removal costs a binary search and the move of part of a block, however many rows there are. Each
+//! or removal costs a binary search and the move of part of a block, however many rows there are.
+//! Each
 //! entry carries the first eight bytes of its sort key, which decide most comparisons at hand.
 //! Called by the ranking operators.
 

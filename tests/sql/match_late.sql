@@ -1,4 +1,4 @@
--- By hand: a row behind its watermark takes no part; it is among the late rows.
+-- A row behind its watermark takes no part; it is among the late rows.
 
 CREATE TABLE events (
   id BIGINT, k STRING, v INT, ts TIMESTAMP(3),
@@ -16,4 +16,4 @@ SELECT * FROM events MATCH_RECOGNIZE (
 
 SELECT 'match' AS what, k, a, b, CAST(NULL AS BIGINT) AS late_by FROM steps
 UNION ALL
-SELECT 'late', operator, CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), late_by_ms FROM `steps$late`;
+SELECT 'late', CAST(NULL AS STRING), CAST(NULL AS BIGINT), CAST(NULL AS BIGINT), late_by_ms FROM `steps$late`;

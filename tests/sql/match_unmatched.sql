@@ -12,5 +12,5 @@ SELECT * FROM letters MATCH_RECOGNIZE (
   ALL ROWS PER MATCH WITH UNMATCHED ROWS
   AFTER MATCH SKIP PAST LAST ROW
   PATTERN (A B+)
-  DEFINE A AS A.letter = 'A', B AS B.letter = 'B', C AS C.letter = 'C'
+  DEFINE A AS A.letter = 'A', B AS B.letter = 'B'
 );

@@ -11,7 +11,7 @@ SELECT k, a, b FROM letters MATCH_RECOGNIZE (
   ORDER BY ts
   MEASURES A.id AS a, B.id AS b
   PATTERN (A B)
-  DEFINE A AS A.letter = 'A', B AS B.letter = 'B', C AS C.letter = 'C'
+  DEFINE A AS A.letter = 'A', B AS B.letter = 'B'
 );
 
 SELECT k, COUNT(*) AS n, MIN(a) AS least FROM pairs GROUP BY k;

@@ -104,11 +104,6 @@ impl Emit {
         if pairs.is_empty() {
             return Ok(());
         }
-        let mut rows = None;
-        if self.gives_pairs() || self.filter.is_some() {
-            let gathered = self.gather(sides, first, pairs, &second)?;
-            rows = self.filtered(gathered, pairs, out)?;
-        }
         let time = |&(one, two): &(u32, u32)| {
             let two = match &second {
                 Second::Kept => sides[1 - first].times[two as usize],
@@ -116,6 +111,11 @@ impl Emit {
             };
             sides[first].times[one as usize].max(two)
         };
+        let mut rows = None;
+        if self.gives_pairs() || self.filter.is_some() {
+            let gathered = self.gather(sides, first, pairs, &second)?;
+            rows = self.filtered(gathered, pairs, time, out)?;
+        }
         let times: Vec<EventTime> = pairs.iter().map(time).collect();
         self.mark(sides, first, pairs, &times, &mut second);
         pairs.clear();
@@ -235,11 +235,14 @@ impl Emit {
         &self,
         columns: Vec<ArrayRef>,
         pairs: &mut Vec<(u32, u32)>,
+        time: impl Fn(&(u32, u32)) -> EventTime,
         out: &mut Emitted,
     ) -> Result<Option<Vec<ArrayRef>>> {
         let Some(filter) = &self.filter else { return Ok(Some(columns)) };
         let rows = RecordBatch::try_new(Arc::clone(&self.wide), columns)?;
-        let held = holding("IntervalJoin", filter, &rows, 0, &mut out.dead_letters)?;
+        let mut failed = Vec::new();
+        let held = holding("IntervalJoin", filter, &rows, 0, &mut failed)?;
+        failed.into_iter().for_each(|(at, letter)| out.dead.push(letter, time(&pairs[at])));
         if held.len() == pairs.len() {
             return Ok(Some(rows.columns().to_vec()));
         }

@@ -7,8 +7,8 @@ use arrow::datatypes::{DataType, Int64Type, TimeUnit};
 
 use crate::batch::UpdateBatch;
 use crate::dataflow::calc::reason_of;
-use crate::dataflow::side::letter_of_row;
-use crate::error::{DeadLetter, Result};
+use crate::dataflow::side::{DeadLetters, letter_of_row};
+use crate::error::Result;
 use crate::plan::expr::Expression;
 use crate::plan::interval::{IntervalJoin, TimeComparison};
 use crate::state::column::Column;
@@ -76,7 +76,7 @@ impl Reader {
         &self,
         batch: &UpdateBatch,
         keys: &mut GroupKeys,
-        dead: &mut Vec<DeadLetter>,
+        dead: &mut DeadLetters,
     ) -> Result<Fresh> {
         let batch = repeated(batch)?;
         let (batch, times) = self.times(&batch, dead)?;
@@ -126,7 +126,7 @@ impl Reader {
     fn times(
         &self,
         batch: &UpdateBatch,
-        dead: &mut Vec<DeadLetter>,
+        dead: &mut DeadLetters,
     ) -> Result<(UpdateBatch, Vec<Micros>)> {
         let read = |batch: &UpdateBatch| -> Result<Vec<Micros>> {
             self.values.iter().map(|value| micros(value, batch)).collect()
@@ -136,7 +136,8 @@ impl Reader {
             Err(error) => error,
         };
         if batch.len() <= 1 {
-            dead.push(letter_of_row("IntervalJoin", &reason_of(&error), batch.rows()));
+            let letter = letter_of_row("IntervalJoin", &reason_of(&error), batch.rows());
+            batch.times().iter().take(1).for_each(|&time| dead.push(letter.clone(), time));
             let none = UpdateBatch::empty(batch.schema());
             let times = self.values.iter().map(|_| (Vec::new(), None)).collect();
             return Ok((none, times));

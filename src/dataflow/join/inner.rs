@@ -6,7 +6,8 @@
 //! there, and before they go into their own the first look up theirs in it. A pair is there from
 //! the later of its rows' times on.
 //!
-//! When the inputs have ended nothing is put in that nobody will look up.
+//! Nothing is put in that nobody will look up: once one input has ended, rows of the other are not
+//! held any more.
 
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::SchemaRef;
@@ -27,6 +28,8 @@ struct Side {
     schema: SchemaRef,
     keys: Vec<usize>,
     by_time: bool,
+    /// Whether the other side has ended: nobody will look for rows of this one.
+    released: bool,
 }
 
 /// The logic of an inner join of append-only inputs.
@@ -53,7 +56,14 @@ impl InnerJoin {
         let sides = sides.map(|(shared, reader)| {
             let spec = shared.borrow().spec().clone();
             let keys = keys.next().unwrap_or_default();
-            Side { shared, reader, schema: spec.schema, keys, by_time: spec.by_time }
+            Side {
+                shared,
+                reader,
+                schema: spec.schema,
+                keys,
+                by_time: spec.by_time,
+                released: false,
+            }
         });
         InnerJoin { sides, output, condition, nulls, passed: BEGINNING }
     }
@@ -102,7 +112,13 @@ impl InnerJoin {
             let slots = Rows::Slots(other.rows(), &found.slots);
             let (left, right) = if side == 0 { (&rows, &slots) } else { (&slots, &rows) };
             let count = found.slots.len();
-            let mask = condition.holds(left, right, count, &mut out.dead_letters)?;
+            let mut failed = Vec::new();
+            let mask = condition.holds(left, right, count, &mut failed)?;
+            let first = other.first_logged();
+            for (at, letter) in failed {
+                let time = time_of(batch, other, first, (found.rows[at], found.slots[at]));
+                out.dead.push(letter, time);
+            }
             if mask.count_set_bits() < count {
                 let mut kept = mask.iter();
                 found.rows.retain(|_| kept.next().unwrap_or(false));
@@ -126,6 +142,9 @@ impl InnerJoin {
     }
 
     fn extend(&self, side: usize, batches: &[UpdateBatch], to: EventTime) -> Result<()> {
+        if self.sides[side].released {
+            return Ok(());
+        }
         let mut arrangement = self.sides[side].shared.borrow_mut();
         for batch in batches {
             arrangement.extend(batch, to)?;
@@ -160,6 +179,18 @@ impl InnerJoin {
     }
 }
 
+/// When a pair of a row of `batch` and one of `other`, whose log begins at slot `first`, is there.
+#[inline]
+fn time_of(
+    batch: &UpdateBatch,
+    other: &Arrangement,
+    first: u32,
+    (row, slot): (u32, u32),
+) -> EventTime {
+    let time = batch.times()[row as usize];
+    if slot < first { time } else { time.max(other.time_of(slot, first)) }
+}
+
 fn times_and_diffs(
     batch: &UpdateBatch,
     other: &Arrangement,
@@ -167,12 +198,8 @@ fn times_and_diffs(
 ) -> (ScalarBuffer<i64>, Option<ScalarBuffer<i64>>) {
     let first = other.first_logged();
     let pairs = || found.rows.iter().zip(&found.slots);
-    let times: Vec<EventTime> = pairs()
-        .map(|(&row, &slot)| {
-            let time = batch.times()[row as usize];
-            if slot < first { time } else { time.max(other.time_of(slot, first)) }
-        })
-        .collect();
+    let times: Vec<EventTime> =
+        pairs().map(|(&row, &slot)| time_of(batch, other, first, (row, slot))).collect();
     let diffs = (batch.diffs().is_some() || other.has_counts()).then(|| {
         let diff = |(&row, &slot): (&u32, &u32)| batch.diff(row as usize) * other.count(slot);
         pairs().map(diff).collect::<Vec<i64>>().into()
@@ -209,11 +236,18 @@ impl StatefulLogic for InnerJoin {
         if !ended {
             self.extend(second, &new[second], to)?;
         }
-        for side in &self.sides {
+        for side in self.sides.iter().filter(|side| !side.released) {
             side.shared.borrow_mut().passed(side.reader, to);
         }
         self.passed = to;
         Ok(())
+    }
+
+    fn input_ended(&mut self, input: usize) {
+        if let Some(other) = self.sides.get_mut(1 - input.min(1)) {
+            other.released = true;
+            other.shared.borrow_mut().release(other.reader);
+        }
     }
 
     fn state_rows(&self) -> usize {

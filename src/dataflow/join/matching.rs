@@ -173,7 +173,8 @@ impl Matching {
         Ok(())
     }
 
-    /// Whether the matches of a touched row of side `side` are looked up. Where no pairs show, those
+    /// Whether the matches of a touched row of side `side` are looked up. Where no pairs show,
+    /// those
     /// of a row that was there before are known by number.
     fn is_walked(&self, side: usize, touched: &Touched) -> bool {
         let changed = touched.before != touched.now;

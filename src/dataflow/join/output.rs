@@ -142,13 +142,14 @@ impl Condition {
         Ok(Condition { name: name.to_string(), expression, schema, places })
     }
 
-    /// Which of `count` pairs fulfil it. A pair for which it fails does not.
+    /// Which of `count` pairs fulfil it. A pair for which it fails does not, and goes to `failed`
+    /// with its place.
     pub fn holds(
         &self,
         left: &Rows<'_>,
         right: &Rows<'_>,
         count: usize,
-        dead: &mut Vec<DeadLetter>,
+        failed: &mut Vec<(usize, DeadLetter)>,
     ) -> Result<BooleanBuffer> {
         let mut columns = Vec::with_capacity(self.places.len());
         for (place, field) in self.places.iter().zip(self.schema.fields()) {
@@ -161,10 +162,16 @@ impl Condition {
         let options = RecordBatchOptions::new().with_row_count(Some(count));
         let schema = Arc::clone(&self.schema);
         let pairs = RecordBatch::try_new_with_options(schema, columns, &options)?;
-        self.evaluate(&pairs, dead)
+        self.evaluate(&pairs, 0, failed)
     }
 
-    fn evaluate(&self, pairs: &RecordBatch, dead: &mut Vec<DeadLetter>) -> Result<BooleanBuffer> {
+    /// The same of `pairs`, the first of which is at `place`.
+    fn evaluate(
+        &self,
+        pairs: &RecordBatch,
+        place: usize,
+        failed: &mut Vec<(usize, DeadLetter)>,
+    ) -> Result<BooleanBuffer> {
         let count = pairs.num_rows();
         let physical = self.expression.physical();
         match physical.evaluate(pairs).and_then(|value| value.into_array(count)) {
@@ -177,14 +184,15 @@ impl Condition {
             }
             Err(error) if count <= 1 => {
                 let reason = reason_of(&Error::from(error));
-                dead.push(letter_of_row(&self.name, &reason, pairs));
+                failed.push((place, letter_of_row(&self.name, &reason, pairs)));
                 Ok(BooleanBuffer::new_unset(count))
             }
             // Halve until the failing pairs are alone.
             Err(_) => {
                 let half = count / 2;
-                let first = self.evaluate(&pairs.slice(0, half), dead)?;
-                let second = self.evaluate(&pairs.slice(half, count - half), dead)?;
+                let first = self.evaluate(&pairs.slice(0, half), place, failed)?;
+                let rest = pairs.slice(half, count - half);
+                let second = self.evaluate(&rest, place + half, failed)?;
                 Ok(first.iter().chain(second.iter()).collect())
             }
         }

@@ -14,7 +14,7 @@ use crate::dataflow::oracle::schema;
 use crate::dataflow::oracle::{Cut, Row, Seen, batch, cell_text, cuts, drive_all, rows, updates};
 use crate::plan::expr::Expression;
 use crate::plan::node::Node;
-use crate::plan::props::{Distribution, Props, WindowColumns};
+use crate::plan::props::Props;
 use crate::sql::settings::Settings;
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
@@ -101,15 +101,7 @@ fn node(operator: Operator, inputs: &[usize], schema: SchemaRef, append: bool) -
         operator,
         inputs: inputs.iter().map(|&i| NodeId(i)).collect(),
         schema,
-        props: Props {
-            mode,
-            unique_key: None,
-            window: WindowColumns::default(),
-            distribution: Distribution::Any,
-            bounded: true,
-            window_delay: 0,
-            rowtimes: Vec::new(),
-        },
+        props: Props { mode, ..Props::source(true) },
         settings: Arc::new(Settings {
             time_resolution: Resolution::new(TICK),
             ..Settings::default()
@@ -524,16 +516,44 @@ fn a_large_result_leaves_in_bounded_batches() {
 
 #[test]
 fn a_pair_whose_condition_fails_is_a_dead_letter() {
-    let mut join = join_of(&case(JoinType::Inner, true));
-    let (one, zero) = (datafusion::prelude::lit(1i64), datafusion::prelude::lit(0i64));
-    join.filter = Some(compiled((one / (col("l3") - col("r3"))).gt_eq(zero)));
-    let mut plan = plan_of(&[(case(JoinType::Inner, true), [0, 1])]);
-    plan.nodes[4].operator = Operator::Join(join);
-    let mut logic = logic_of(&plan, 4, &mut Shelf::default());
-    let left: Vec<Row> = (0..4).map(|i| plain(1, i, 5, 1)).collect();
-    let right = vec![plain(1, 2, 5, 1)];
-    let cut = Cut { frontiers: vec![10], batch_rows: 10, by_rank: false };
-    let seen = drive_all(&mut logic, &[&left, &right], &cut, true);
-    assert_eq!(seen.dead, 1);
-    assert_eq!(seen.contents().len(), 2);
+    for append in [true, false] {
+        let of = case(JoinType::Inner, append);
+        let mut join = join_of(&of);
+        let (one, zero) = (datafusion::prelude::lit(1i64), datafusion::prelude::lit(0i64));
+        join.filter = Some(compiled((one / (col("l3") - col("r3"))).gt_eq(zero)));
+        let mut plan = plan_of(&[(of, [0, 1])]);
+        plan.nodes[4].operator = Operator::Join(join);
+        let mut logic = logic_of(&plan, 4, &mut Shelf::default());
+        let left: Vec<Row> = (0..4).map(|i| plain(1, i, 5, 1)).collect();
+        let mut right = vec![plain(1, 2, 5, 1)];
+        if !append {
+            right.push(plain(1, 2, 15, -1));
+        }
+        let cut = Cut { frontiers: vec![10], batch_rows: 10, by_rank: false };
+        let seen = drive_all(&mut logic, &[&left, &right], &cut, true);
+        assert_eq!(seen.dead, 1);
+        assert_eq!(seen.contents().len(), if append { 2 } else { 0 });
+    }
+}
+
+#[test]
+fn rows_that_will_find_no_partner_are_not_held() {
+    let all = [(case(JoinType::Inner, true), [0, 1]), (case(JoinType::Inner, true), [0, 1])];
+    let plan = plan_of(&all);
+    let mut shelf = Shelf::default();
+    let mut logics = [logic_of(&plan, 4, &mut shelf), logic_of(&plan, 5, &mut shelf)];
+    let rows = |from: i64| (from..from + 50).map(|i| plain(i % 50, i, i, 1)).collect::<Vec<_>>();
+    let (old, new) = (rows(0), rows(50));
+    let mut results = Vec::new();
+    for logic in &mut logics {
+        let mut out = Emitted::default();
+        let inputs = vec![vec![batch(&old)], vec![batch(&old)]];
+        logic.advance(BEGINNING, 50, inputs, &mut out).unwrap();
+        logic.input_ended(1);
+        logic.advance(50, 100, vec![vec![batch(&new)], vec![]], &mut out).unwrap();
+        results.push(out.updates.iter().map(UpdateBatch::len).sum::<usize>());
+    }
+    assert_eq!(results, [100, 100]);
+    let held: Vec<usize> = shelf.held().map(|(_, held)| held.borrow().len()).collect();
+    assert_eq!(held, [0, 50]);
 }

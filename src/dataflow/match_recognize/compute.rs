@@ -252,7 +252,8 @@ impl Aggregate {
                 });
                 failures.extend(failed);
                 parts.push(part.0);
-                (picked.clear(), groups.clear());
+                picked.clear();
+                groups.clear();
                 first = index + 1;
             }
         }

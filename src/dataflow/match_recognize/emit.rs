@@ -137,11 +137,12 @@ impl MatchLogic {
         failures.sort();
         failures.dedup_by_key(|(row, _)| *row);
         let mut good = vec![true; batch.len()];
-        for (row, reason) in failures {
-            good[row] = false;
-            if let Some(row) = rows[row] {
+        for (at, reason) in failures {
+            good[at] = false;
+            if let Some(row) = rows[at] {
                 let reason = format!("a measure of the match from this row: {reason}");
-                out.dead_letters.push(letter_of_row(NAME, &reason, &self.rows.row(row)?));
+                let letter = letter_of_row(NAME, &reason, &self.rows.row(row)?);
+                out.dead.push(letter, batch.times()[at]);
             }
         }
         batch.filter(&BooleanArray::from(good))

@@ -158,15 +158,15 @@ impl MatchLogic {
         let stamps = read_times(batch.column(time.column))?;
         let (mut kept, mut due) = (Vec::new(), Vec::with_capacity(batch.len()));
         let (mut late, mut late_of) = (Vec::new(), Vec::new());
-        for (row, &time) in batch.times().iter().enumerate() {
+        for (row, &came) in batch.times().iter().enumerate() {
             let stamp = stamps.get(row).and_then(|ts| Some((ts, ts.checked_add(self.delay)?)));
             match stamp.filter(|(_, due)| *due < CLOSED) {
                 None => {
                     let reason = "the time to order by is NULL or out of range";
                     let row = batch.rows().slice(row, 1);
-                    out.dead_letters.push(letter_of_row(NAME, reason, &row));
+                    out.dead.push(letter_of_row(NAME, reason, &row), came);
                 }
-                Some((ts, passed)) if time > passed => {
+                Some((ts, passed)) if came > passed => {
                     late.push(row as u32);
                     late_of.push(ts);
                 }
@@ -377,7 +377,7 @@ impl MatchLogic {
                 entry.row = slot;
             }
             if partition.is_idle(&setup) && !self.matched.partition.is_empty() {
-                *partition = Partition::new();
+                partition.reset();
                 self.keys.remove(number);
                 continue;
             }

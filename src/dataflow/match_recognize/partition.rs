@@ -33,6 +33,8 @@ impl Default for Limits {
 pub struct Setup {
     /// The pattern.
     pub program: Program,
+    /// The variables that the first row of a match may have; absent if there may be none.
+    pub first: Option<Variables>,
     /// Whether searches do not depend on one another.
     pub independent: bool,
     /// Whether no condition depends on the rows before.
@@ -56,6 +58,7 @@ impl Setup {
     pub fn new(matched: &MatchRecognize, forgetful: bool) -> Self {
         Setup {
             program: matched.program.clone(),
+            first: matched.program.first(),
             independent: matched.is_independent(),
             // Where rounds without a row are possible, a place is not all that counts.
             forgetful: forgetful && matched.program.marks == 0,
@@ -151,6 +154,19 @@ impl Partition {
         Partition { high: i64::MIN, ..Partition::default() }
     }
 
+    /// Forgets everything but a little memory.
+    pub fn reset(&mut self) {
+        const FEW: usize = 8;
+        let (mut entries, mut searches) =
+            (std::mem::take(&mut self.entries), std::mem::take(&mut self.searches));
+        *self = Partition::new();
+        if entries.capacity() <= FEW && searches.capacity() <= FEW {
+            entries.clear();
+            searches.clear();
+            (self.entries, self.searches) = (entries, searches);
+        }
+    }
+
     /// Number of rows that have come.
     pub fn end(&self) -> u64 {
         self.base + self.entries.len() as u64
@@ -207,7 +223,18 @@ impl Partition {
     }
 
     fn begin(&mut self, setup: &Setup, out: &mut Results) {
-        let Some(ts) = self.entry(self.next).map(|entry| entry.ts) else { return };
+        let Some(&Entry { ts, yes, known, .. }) = self.entry(self.next) else { return };
+        // Most rows begin nothing: that is seen without a search.
+        if setup.first.is_some_and(|first| known & first == first && yes & first == 0) {
+            if !setup.independent {
+                self.high = self.high.max(ts);
+                if setup.unmatched {
+                    self.pass_unmatched(self.next + 1, self.high, out);
+                }
+            }
+            self.next += 1;
+            return;
+        }
         if self.searches.len() >= setup.limits.open {
             let oldest = self.searches.remove(0);
             self.note(oldest.start, NoteKind::TooMany, out);

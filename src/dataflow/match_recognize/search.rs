@@ -101,10 +101,14 @@ impl Path {
         }
     }
 
-    /// First place, end and run of each run.
-    pub fn runs(&self) -> impl DoubleEndedIterator<Item = (u32, Run)> {
-        let starts = std::iter::once(0).chain(self.runs.iter().map(|run| run.end));
-        starts.zip(self.runs.iter().copied()).collect::<Vec<_>>().into_iter()
+    /// The first place of run `index`.
+    fn start_of(&self, index: usize) -> u32 {
+        index.checked_sub(1).and_then(|before| self.runs.get(before)).map_or(0, |run| run.end)
+    }
+
+    /// The runs, each with its first place.
+    pub fn runs(&self) -> impl Iterator<Item = (u32, Run)> + '_ {
+        self.runs.iter().enumerate().map(|(index, run)| (self.start_of(index), *run))
     }
 
     /// The run of place `at`.
@@ -127,18 +131,9 @@ impl Path {
             }
             Some(if last { end - 1 - left as u32 } else { start + left as u32 })
         };
-        let mut place = 0;
-        if !last {
-            return self.runs.iter().find_map(|run| {
-                let start = std::mem::replace(&mut place, run.end);
-                within(start, *run)
-            });
-        }
-        (0..self.runs.len()).rev().find_map(|index| {
-            let start =
-                index.checked_sub(1).and_then(|i| self.runs.get(i)).map_or(0, |run| run.end);
-            self.runs.get(index).and_then(|run| within(start, *run))
-        })
+        let mut at = |index: usize| within(self.start_of(index), *self.runs.get(index)?);
+        let count = self.runs.len();
+        if last { (0..count).rev().find_map(&mut at) } else { (0..count).find_map(&mut at) }
     }
 }
 
@@ -204,8 +199,8 @@ pub struct Search {
     passed: Option<Box<HashSet<u64>>>,
 }
 
-/// From so many steps on a search notes where it has been.
-const YOUNG_STEPS: u64 = 512;
+/// From so many steps on a search notes where it has been; tests do so early.
+const YOUNG_STEPS: u64 = if cfg!(test) { 4 } else { 512 };
 
 impl Search {
     /// A search that begins at row `start`, which is of time `ts`.

@@ -18,6 +18,7 @@ use crate::dataflow::calc::CalcLogic;
 use crate::dataflow::logic::{Emitted, StatefulLogic};
 use crate::dataflow::side::DeadLetters;
 use crate::error::Result;
+use crate::plan::explain::explain;
 use crate::plan::lower::{LowerOptions, lower};
 use crate::plan::node::{Operator, StreamPlan};
 use crate::sql::bind::bind;
@@ -152,7 +153,8 @@ impl Seen {
             let times = late.rows.times().iter().zip(&late.window_end);
             self.late.extend(times.map(|(time, ts)| (*time, *ts)));
         }
-        self.dead.extend(out.dead_letters.iter().map(|l| format!("{}: {}", l.record, l.reason)));
+        let dead = out.dead_letters.iter().chain(out.dead.letters());
+        self.dead.extend(dead.map(|l| format!("{}: {}", l.record, l.reason)));
         self.late.sort_unstable();
         self.dead.sort_unstable();
     }
@@ -184,6 +186,39 @@ pub fn drive(job: &mut Job, rows: &[Row], frontiers: &[EventTime], size: usize) 
 
 fn run(clause: &str, rows: &[Row]) -> Seen {
     drive(&mut Job::new(clause).unwrap(), rows, &[], 100)
+}
+
+#[test]
+fn explain_says_what_bounds_the_state() {
+    let bound = |clause: &str| {
+        let clause = format!("SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY k {clause})");
+        let text = explain(&plan(&clause).unwrap());
+        let line = text.lines().find(|line| line.contains("state: ")).unwrap();
+        line.split_once("state: ").unwrap().1.to_owned()
+    };
+    let plain = "ORDER BY ts MEASURES A.x AS x PATTERN (A B)";
+    assert_eq!(
+        bound(&format!("{plain} WITHIN INTERVAL '2' SECOND DEFINE A AS TRUE")),
+        "keyed by [k], bounded: an open match is dropped when the watermark passes its first row \
+         + 2000 ms"
+    );
+    assert_eq!(
+        bound(&format!("{plain} DEFINE A AS TRUE")),
+        "keyed by [k], unbounded: nothing limits how long a match stays open; add WITHIN INTERVAL \
+         .. behind PATTERN (..)"
+    );
+    let before = format!("{plain} WITHIN INTERVAL '2' SECOND DEFINE A AS A.x > PREV(A.x, 3)");
+    assert!(bound(&before).ends_with("; keeps of each partition its last 3 rows (PREV)"));
+}
+
+#[test]
+fn a_filter_on_the_partition_goes_below_and_no_other() {
+    let clause = "SELECT * FROM t MATCH_RECOGNIZE (PARTITION BY k ORDER BY ts MEASURES A.x AS x \
+                  PATTERN (A B) DEFINE A AS TRUE) WHERE k = 1 AND x = 2";
+    let text = explain(&plan(clause).unwrap());
+    let place = |part: &str| text.find(part).unwrap_or_else(|| panic!("no {part} in {text}"));
+    assert!(place("x = 2") < place("MatchRecognize("), "{text}");
+    assert!(place("MatchRecognize(") < place("k = 1"), "{text}");
 }
 
 #[test]

@@ -250,7 +250,10 @@ impl Appending {
         let mut columns = slice.rows.columns().to_vec();
         let first = columns.len();
         columns.extend(found.columns);
-        out.dead_letters.extend(out_of_range(&self.output, &columns, first, &found.failed)?);
+        let letters = out_of_range(&self.output, &columns, first, &found.failed)?;
+        for (letter, (row, _)) in letters.into_iter().zip(&found.failed) {
+            out.dead.push(letter, slice.times[*row]);
+        }
         let rows = RecordBatch::try_new(Arc::clone(&self.output), columns)?;
         out.push(UpdateBatch::new(rows, slice.times.into(), None));
         Ok(())

@@ -98,9 +98,11 @@ impl RowClock {
             None => batch,
             Some(valid) => {
                 let lost = (0..batch.len()).filter(|&row| !valid.value(row));
-                out.dead_letters.extend(lost.map(|row| {
-                    letter_of_row("OVER", "the row-time is NULL", &batch.rows().slice(row, 1))
-                }));
+                for row in lost {
+                    let reason = "the row-time is NULL";
+                    let letter = letter_of_row("OVER", reason, &batch.rows().slice(row, 1));
+                    out.dead.push(letter, batch.times()[row]);
+                }
                 batch.filter(valid)?
             }
         };

@@ -375,7 +375,8 @@ impl Updating {
                 new.flat_map(|(at, k)| is_failed(k.1).map(move |call| (at, call))).collect()
             }
         };
-        out.dead_letters.extend(out_of_range(&self.output, &columns, first, &failed)?);
+        let letters = out_of_range(&self.output, &columns, first, &failed)?;
+        letters.into_iter().for_each(|letter| out.dead.push(letter, time));
         let diffs: Vec<i64> = kept.iter().map(|k| k.2).collect();
         let retracts = diffs.iter().any(|&d| d != 1);
         let rows = RecordBatch::try_new(Arc::clone(&self.output), columns)?;

@@ -43,7 +43,7 @@ impl<'s> Fragment<'_, 's> {
         if calls.is_empty() {
             let columns = keys.iter().map(|&c| Expression::column(schema, c)).collect();
             let keys = self.calc(rows, Calc { filter: None, columns }, schema, output)?;
-            return Ok(keys.distinct_core::<Diff>());
+            return Ok(present(keys));
         }
         match Bytewise::new(schema, keys.len(), calls, output)? {
             Some(bytewise) => self.bytewise(rows, schema, keys, bytewise),
@@ -88,7 +88,9 @@ impl<'s> Fragment<'_, 's> {
         let groups = self.with_empty_group(keyed, keys).reduce_named(
             "RecursiveAggregate",
             move |_, input: &[(&Row, Diff)], output: &mut Vec<(Row, Diff)>| {
-                output.push((calls.result(input, lone), Diff(1)));
+                if lone || rows_of(input, lone).next().is_some() {
+                    output.push((calls.result(input, lone), Diff(1)));
+                }
             },
         );
         Ok(groups.map(|(key, result)| Row::join(key.bytes(), result.bytes())))
@@ -116,6 +118,11 @@ impl<'s> Fragment<'_, 's> {
         );
         Ok(groups.map(|(key, result)| Row::join(key.bytes(), result.bytes())))
     }
+}
+
+/// Each row that is there, once. Deletions of what never was must not make a row.
+pub(super) fn present<'s>(rows: Rows<'s>) -> Rows<'s> {
+    rows.threshold_named("RecursiveDistinct", |_, count: &Diff| Diff(i64::from(count.0 > 0)))
 }
 
 /// The rows of a group that are rows, without the byte before them.

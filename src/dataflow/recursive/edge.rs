@@ -23,20 +23,22 @@ pub struct Enter {
     /// Everything goes in at once, when the input has ended.
     final_only: bool,
     held: Vec<UpdateBatch>,
-    last_tick: Option<EventTime>,
 }
+
+/// The time of everything that goes in at once: one that all workers know.
+const AT_END: EventTime = CLOSED - 1;
 
 impl Enter {
     /// For rows of `schema`; ticks are those of `resolution`.
     pub fn new(schema: SchemaRef, resolution: Resolution, final_only: bool) -> Self {
-        Enter { schema, resolution, final_only, held: Vec::new(), last_tick: None }
+        Enter { schema, resolution, final_only, held: Vec::new() }
     }
+}
 
-    fn at(&self, batch: UpdateBatch, time: impl Fn(EventTime) -> EventTime) -> UpdateBatch {
-        let (rows, times, diffs) = batch.into_parts();
-        let times: Vec<i64> = times.iter().map(|&t| time(t)).collect();
-        UpdateBatch::new(rows, times.into(), diffs)
-    }
+fn at(batch: UpdateBatch, time: impl Fn(EventTime) -> EventTime) -> UpdateBatch {
+    let (rows, times, diffs) = batch.into_parts();
+    let times: Vec<i64> = times.iter().map(|&t| time(t)).collect();
+    UpdateBatch::new(rows, times.into(), diffs)
 }
 
 impl StatefulLogic for Enter {
@@ -56,21 +58,18 @@ impl StatefulLogic for Enter {
         let resolution = self.resolution;
         if !self.final_only {
             if !batch.is_empty() {
-                let batch = self.at(batch, |time| resolution.tick_start(time).max(from));
+                let batch = at(batch, |time| resolution.tick_start(time).max(from));
                 out.push(consolidate(&batch)?);
             }
             return Ok(());
         }
-        if let Some((_, last)) = batch.time_range() {
-            let last = resolution.tick_start(last);
-            self.last_tick = Some(self.last_tick.map_or(last, |known| known.max(last)));
-            self.held.push(consolidate(&self.at(batch, |_| 0))?);
+        if !batch.is_empty() {
+            self.held.push(consolidate(&at(batch, |_| AT_END))?);
         }
         if to == CLOSED {
-            let time = self.last_tick.unwrap_or(0).max(from);
             let held = std::mem::take(&mut self.held);
             let all = consolidate(&UpdateBatch::concat(&self.schema, &held)?)?;
-            out.push(self.at(all, |_| time));
+            out.push(all);
         }
         Ok(())
     }
@@ -97,7 +96,7 @@ impl Leave {
 impl StatefulLogic for Leave {
     fn advance(
         &mut self,
-        _from: EventTime,
+        from: EventTime,
         _to: EventTime,
         inputs: Vec<Vec<UpdateBatch>>,
         out: &mut Emitted,
@@ -111,7 +110,8 @@ impl StatefulLogic for Leave {
         for start in (0..net.len()).step_by(CHANGES_PER_BATCH_MAX) {
             let part = net.slice(start, CHANGES_PER_BATCH_MAX.min(net.len() - start));
             self.rows += (0..part.len()).map(|row| part.diff(row)).sum::<i64>();
-            out.push(part);
+            // The last moment is no event time: nobody asks for that of final contents.
+            out.push(at(part, |time| if time == AT_END { from.max(0) } else { time }));
         }
         Ok(())
     }

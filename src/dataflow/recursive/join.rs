@@ -11,6 +11,7 @@ use arrow::datatypes::{DataType, Field, Schema, SchemaRef};
 use datafusion::common::JoinType;
 use differential_dataflow::VecCollection;
 
+use super::aggregate::present;
 use super::fragment::{Fragment, Rows, Time};
 use super::row::{Diff, Row, RowCodec};
 use crate::batch::UpdateBatch;
@@ -200,7 +201,7 @@ impl<'s> Fragment<'_, 's> {
     ) -> Result<(Rows<'s>, Rows<'s>)> {
         // A NULL key of the other side matches nothing, so mine may keep theirs.
         let keys = self.keyed(other.rows.clone(), &other.schema, &other.keys, null_equals_null)?;
-        let keys = keys.map(|(key, _)| key).distinct_core::<Diff>().arrange_by_self();
+        let keys = present(keys.map(|(key, _)| key)).arrange_by_self();
         let mine_by_key = self.arranged(mine, true)?;
         let matched = mine_by_key.join_core(keys, |_, row, ()| Some(row.clone()));
         let rest = mine.rows.clone().concat(matched.clone().negate());
@@ -210,7 +211,7 @@ impl<'s> Fragment<'_, 's> {
 
 /// `rows` that are among `matched`, and the others; multiplicities are those of `rows`.
 fn split<'s>(rows: Rows<'s>, matched: Rows<'s>) -> (Rows<'s>, Rows<'s>) {
-    let matched = matched.distinct_core::<Diff>();
+    let matched = present(matched);
     let yes = rows.clone().map(|row| (row, ())).semijoin(matched).map(|(row, ())| row);
     let no = rows.concat(yes.clone().negate());
     (yes, no)

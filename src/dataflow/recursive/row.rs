@@ -6,13 +6,13 @@
 use std::fmt;
 use std::hash::{Hash, Hasher};
 
-use arrow::array::{ArrayRef, AsArray, RecordBatch, RecordBatchOptions};
-use arrow::compute::kernels::arity::unary;
-use arrow::datatypes::{DataType, Float32Type, Float64Type, Schema, SchemaRef};
+use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions};
+use arrow::datatypes::{Schema, SchemaRef};
 use arrow::row::{RowConverter, RowParser, SortField};
 use differential_dataflow::difference::{Abelian, IsZero, Monoid, Multiply, Semigroup};
 use serde::{Deserialize, Deserializer, Serialize, Serializer};
 
+use crate::batch::hash::normal;
 use crate::error::{Error, Result};
 
 /// Bytes that a row holds without an allocation: three BIGINTs and a little.
@@ -212,35 +212,12 @@ impl RowCodec {
     }
 }
 
-/// Equal numbers have equal bytes: one zero, one NaN.
-fn normal(array: &ArrayRef) -> ArrayRef {
-    match array.data_type() {
-        DataType::Float64 => {
-            let values = array.as_primitive::<Float64Type>();
-            std::sync::Arc::new(unary::<_, _, Float64Type>(values, |v| match v {
-                v if v == 0.0 => 0.0,
-                v if v.is_nan() => f64::NAN,
-                v => v,
-            }))
-        }
-        DataType::Float32 => {
-            let values = array.as_primitive::<Float32Type>();
-            std::sync::Arc::new(unary::<_, _, Float32Type>(values, |v| match v {
-                v if v == 0.0 => 0.0,
-                v if v.is_nan() => f32::NAN,
-                v => v,
-            }))
-        }
-        _ => array.clone(),
-    }
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
 
     use arrow::array::{Float64Array, Int64Array, StringViewArray};
-    use arrow::datatypes::Field;
+    use arrow::datatypes::{DataType, Field};
 
     use super::*;
 

@@ -6,9 +6,11 @@ use datafusion::logical_expr::{Expr, Filter};
 
 use super::Lowerer;
 use super::temporal_filter::asks_now;
-use crate::error::Result;
+use crate::error::{Error, Result};
+use crate::plan::explain::updating_operator;
 use crate::plan::expr::{Expression, reject_subqueries};
-use crate::plan::node::{Calc, NodeId, Operator};
+use crate::plan::node::{Calc, NodeId, Operator, StreamPlan};
+use crate::plan::props::ChangelogMode;
 use crate::sql::rewrites::Rewrite;
 
 impl Lowerer<'_> {
@@ -48,20 +50,21 @@ impl Lowerer<'_> {
             return Ok(input);
         }
         if !self.makes(Rewrite::MergeCalcs) {
-            return Ok(self.add_calc(input, Calc { filter, columns }, schema));
+            return self.add_calc(input, Calc { filter, columns }, schema);
         }
         if let Operator::Calc(lower) = &below.operator {
             let above = Calc { filter: filter.clone(), columns: columns.clone() };
             let width = self.nodes[below.inputs[0].0].schema.fields().len();
             if let Some(merged) = merge(lower, &above, width)? {
                 let source = below.inputs[0];
-                return Ok(self.add_calc(source, merged, schema));
+                return self.add_calc(source, merged, schema);
             }
         }
-        Ok(self.add_calc(input, Calc { filter, columns }, schema))
+        self.add_calc(input, Calc { filter, columns }, schema)
     }
 
-    fn add_calc(&mut self, input: NodeId, calc: Calc, schema: SchemaRef) -> NodeId {
+    fn add_calc(&mut self, input: NodeId, calc: Calc, schema: SchemaRef) -> Result<NodeId> {
+        self.check_time_stays(input, &calc)?;
         let below = &self.nodes[input.0];
         let mut props = below.props.project(&calc.columns);
         if props.unique_key.is_none() && below.props.unique_key.is_some() {
@@ -69,7 +72,24 @@ impl Lowerer<'_> {
             let plain: Vec<_> = calc.columns.iter().map(|e| e.uncast(&below.schema)).collect();
             props.unique_key = below.props.project(&plain).unique_key;
         }
-        self.add(Operator::Calc(calc), vec![input], schema, props)
+        Ok(self.add(Operator::Calc(calc), vec![input], schema, props))
+    }
+
+    /// What takes a row back comes at a later time than the row did: computed from its own time it
+    /// would take back another one.
+    fn check_time_stays(&self, input: NodeId, calc: &Calc) -> Result<()> {
+        let below = &self.nodes[input.0];
+        let width = below.schema.fields().len();
+        let mut read = calc.columns.iter().chain(&calc.filter).flat_map(Expression::columns);
+        if below.props.mode == ChangelogMode::Append || !read.any(|column| column >= width) {
+            return Ok(());
+        }
+        let plan = StreamPlan { nodes: self.nodes.clone(), outputs: Vec::new() };
+        let by = updating_operator(&plan, input);
+        Err(Error::sql(format!("PROCTIME() needs rows that stay, and {by} takes rows back"))
+            .with_hint(
+                "compute it before the rows are updated, or compare a column with NOW() in WHERE",
+            ))
     }
 }
 

@@ -8,6 +8,7 @@ use datafusion::logical_expr::TableSource;
 
 use super::{Lowerer, scan_of};
 use crate::error::Result;
+use crate::plan::aggregate::AggregateFunction;
 use crate::plan::changelog::log_schema;
 use crate::plan::expr::Expression;
 use crate::plan::node::{
@@ -123,6 +124,7 @@ impl Lowerer<'_> {
         self.prune();
         self.drop_rank_numbers()?;
         self.merge_scans()?;
+        self.share_arrangements()?;
         if !self.options.changelog {
             self.mark_final_only();
         }
@@ -130,7 +132,7 @@ impl Lowerer<'_> {
     }
 
     /// Drops the nodes that fusing left without a reader.
-    fn prune(&mut self) {
+    pub(super) fn prune(&mut self) {
         let mut read = vec![false; self.nodes.len()];
         self.outputs.iter().for_each(|o| read[o.node.0] = true);
         for id in (0..self.nodes.len()).rev() {
@@ -229,6 +231,8 @@ impl Lowerer<'_> {
         let mut seen_between = vec![false; self.nodes.len()];
         // Whether the times of rows can reach what is seen, as in FIRST_VALUE.
         let mut timed = vec![false; self.nodes.len()];
+        // Whether they do reach what reads them; joins and sums of later rows only pass them on.
+        let mut asked = vec![false; self.nodes.len()];
         for output in &self.outputs {
             if !matches!(output.target, OutputTarget::Print(_)) {
                 seen_between[output.node.0] = true;
@@ -259,8 +263,12 @@ impl Lowerer<'_> {
                     | Operator::Rank(_)
                     | Operator::OverAggregate(OverAggregate { regime: OverRegime::Updating, .. })
             );
-            if timed[id] || !keeps_times {
+            let asks = asks_times(&self.nodes, id);
+            if timed[id] || !keeps_times || asks {
                 self.nodes[id].inputs.iter().for_each(|input| timed[input.0] = true);
+            }
+            if asked[id] || asks {
+                self.nodes[id].inputs.iter().for_each(|input| asked[input.0] = true);
             }
             if seen_between[id] || !passes {
                 for input in self.nodes[id].inputs.clone() {
@@ -270,10 +278,10 @@ impl Lowerer<'_> {
             let is_made = self.nodes[id].settings.rewrites.has(Rewrite::FinalOnly);
             let bounded = is_made && self.nodes[id].props.bounded;
             if let Operator::GroupAggregate { final_only, .. } = &mut self.nodes[id].operator {
-                *final_only = bounded && !seen_between[id];
+                *final_only = bounded && !seen_between[id] && !asked[id];
             }
             if let Operator::Recursive(recursive) = &mut self.nodes[id].operator {
-                recursive.final_only = bounded && !seen_between[id];
+                recursive.final_only = bounded && !seen_between[id] && !timed[id] && !asks;
             }
             if let Operator::OverAggregate(over) = &mut self.nodes[id].operator {
                 let updating = over.regime == OverRegime::Updating;
@@ -283,5 +291,26 @@ impl Lowerer<'_> {
                 rank.final_only = bounded && !seen_between[id] && !timed[id] && !rank.first_by_time;
             }
         }
+    }
+}
+
+/// Whether the contents of a node's output depend on the times of its input.
+fn asks_times(nodes: &[Node], id: usize) -> bool {
+    match &nodes[id].operator {
+        Operator::Calc(calc) => {
+            let below = nodes[id].inputs.first().map(|input| &nodes[input.0].schema);
+            let width = below.map_or(0, |schema| schema.fields().len());
+            let mut read = calc.columns.iter().chain(&calc.filter).flat_map(Expression::columns);
+            read.any(|column| column >= width)
+        }
+        Operator::GroupAggregate { calls, .. } => calls.iter().any(|call| {
+            use AggregateFunction::{FirstValue, LastValue, ListAgg, Other};
+            matches!(call.function, FirstValue | LastValue | ListAgg { .. } | Other(_))
+        }),
+        Operator::Recursive(recursive) => {
+            let inner = &recursive.inner.nodes;
+            (0..inner.len()).any(|id| asks_times(inner, id))
+        }
+        _ => false,
     }
 }

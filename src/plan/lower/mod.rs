@@ -11,6 +11,7 @@ mod rank;
 mod recursion;
 mod regular_join;
 mod set_operation;
+mod share;
 mod temporal_filter;
 mod temporal_join;
 mod top_n;
@@ -178,9 +179,6 @@ impl<'a> Lowerer<'a> {
     /// The node of one of our own logical nodes.
     fn extension(&mut self, Extension { node }: &Extension) -> Result<NodeId> {
         let any = node.as_any();
-        if let Some(recursive) = any.downcast_ref::<RecursiveNode>() {
-            return self.recursive(recursive);
-        }
         if let Some(window) = any.downcast_ref::<WindowNode>() {
             return self.window(window);
         }

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 
+use arrow::datatypes::DataType;
 use datafusion::common::{DFSchema, ScalarValue};
 use datafusion::logical_expr::{
     BinaryExpr, Expr, Operator as Op, Window, WindowFunctionDefinition,
@@ -192,10 +193,12 @@ pub(super) fn rank_bound(conjunct: &Expr, logical: &DFSchema) -> Option<(usize, 
         },
     };
     let column = logical.maybe_index_of_column(column)?;
-    let value = match value.cast_to(&arrow::datatypes::DataType::UInt64) {
-        Ok(ScalarValue::UInt64(Some(v))) => v,
-        _ => return None,
+    // Of a fraction or a text the nearest integer would be another bound.
+    let value = match value.data_type().is_integer() {
+        true => value.cast_to(&DataType::UInt64),
+        false => return None,
     };
+    let Ok(ScalarValue::UInt64(Some(value))) = value else { return None };
     Some(match op {
         Op::Eq => (column, value, value),
         Op::LtEq => (column, 1, value),
@@ -209,7 +212,7 @@ pub(super) fn rank_bound(conjunct: &Expr, logical: &DFSchema) -> Option<(usize, 
 fn column_of(expr: &Expr) -> Option<&datafusion::common::Column> {
     match expr {
         Expr::Column(c) => Some(c),
-        Expr::Cast(c) => column_of(&c.expr),
+        Expr::Cast(c) if c.field.data_type().is_integer() => column_of(&c.expr),
         _ => None,
     }
 }

@@ -15,8 +15,9 @@ use crate::error::Result;
 use crate::plan::aggregate::AggregateFunction;
 use crate::plan::explain;
 use crate::plan::expr::Expression;
-use crate::plan::node::{Node, NodeId, Operator, Rank, Recursive, StreamPlan};
+use crate::plan::node::{Join, Node, NodeId, Operator, Rank, Recursive, StreamPlan};
 use crate::plan::props::{ChangelogMode, Props};
+use crate::plan::temporal::LookupJoin;
 use crate::sql::recursion::{RecursiveNode, Variable, WorkTable};
 
 /// The column that says which name a row of a recursion of several names is of.
@@ -114,8 +115,12 @@ impl Lowerer<'_> {
                 Some(inner) => *inner,
                 None => cut.outer(*input),
             });
-            let inputs = inputs.collect();
-            places.insert(place, cut.push(Node { inputs, ..node.clone() }));
+            let inputs: Vec<NodeId> = inputs.collect();
+            let operator = match &node.operator {
+                Operator::LookupJoin(lookup) => Operator::Join(cut.as_join(lookup, &inputs)),
+                other => other.clone(),
+            };
+            places.insert(place, cut.push(Node { operator, inputs, ..node.clone() }));
         }
         let bodies = bodies.iter().map(|body| match places.get(&body.0) {
             Some(inner) => *inner,
@@ -148,6 +153,33 @@ impl Cut<'_, '_> {
     fn push(&mut self, node: Node) -> NodeId {
         self.plan.nodes.push(node);
         NodeId(self.plan.nodes.len() - 1)
+    }
+
+    /// A join with a table that never changes is a join like any other: names do change.
+    fn as_join(&self, lookup: &LookupJoin, inputs: &[NodeId]) -> Join {
+        let width = |i: usize| {
+            inputs.get(i).map_or(0, |input| self.plan.node(*input).schema.fields().len())
+        };
+        let kind = match (lookup.kind, lookup.table) {
+            (JoinType::Left, 0) => JoinType::Right,
+            (JoinType::LeftSemi, 0) => JoinType::RightSemi,
+            (JoinType::LeftAnti, 0) => JoinType::RightAnti,
+            (kind, _) => kind,
+        };
+        let (left, all) = (width(0), width(0) + width(1));
+        let columns = match kind {
+            JoinType::LeftSemi | JoinType::LeftAnti => (0..left).collect(),
+            JoinType::RightSemi | JoinType::RightAnti => (left..all).collect(),
+            _ => (0..all).collect(),
+        };
+        Join {
+            kind,
+            left_keys: lookup.left_keys.clone(),
+            right_keys: lookup.right_keys.clone(),
+            null_equals_null: lookup.null_equals_null,
+            filter: lookup.filter.clone(),
+            columns,
+        }
     }
 
     /// The leaf that stands for a node outside; an index of it is not needed inside.
@@ -200,6 +232,7 @@ fn check(node: &Node, lowerer: &Lowerer<'_>) -> Result<()> {
         | Operator::Unnest(_)
         | Operator::Arrange { .. }
         | Operator::Join(_)
+        | Operator::LookupJoin(_)
         | Operator::Rank(Rank { first_by_time: false, .. })
         | Operator::SetOperation { .. } => Ok(()),
         Operator::GroupAggregate { calls, .. } => {

@@ -239,7 +239,7 @@ impl Reader<'_, '_> {
             "first" | "last" | "prev" => {
                 let (row, target) = self.navigation(function, running)?;
                 match target {
-                    Target::Row(expr) => self.value(row, expr).map(Some),
+                    Target::Row(expr) => self.value(row, *expr).map(Some),
                     Target::Classifier => Ok(Some(self.classifier(row))),
                 }
             }
@@ -356,7 +356,7 @@ impl Reader<'_, '_> {
             return Ok((self.choice(last, of, offset, running), Target::Classifier));
         }
         let (expr, of) = self.one_row(expr)?;
-        Ok((self.choice(last, of, offset, running), Target::Row(expr)))
+        Ok((self.choice(last, of, offset, running), Target::Row(Box::new(expr))))
     }
 
     fn row_count(&self, expr: &AstExpr, function: &Function) -> Result<u64> {
@@ -446,7 +446,7 @@ impl Reader<'_, '_> {
 
 /// What a navigation takes of its row.
 enum Target {
-    Row(AstExpr),
+    Row(Box<AstExpr>),
     Classifier,
 }
 

@@ -422,9 +422,7 @@ fn limit_tokens(
         return None;
     }
     let Token::Number(digits, _) = &number.token else { return None };
-    if digits.parse::<u64>().ok().filter(|limit| *limit > 0).is_none() {
-        return None;
-    }
+    digits.parse::<u64>().ok().filter(|limit| *limit > 0)?;
     let word = |value: &str, keyword: Keyword, quote_style: Option<char>| {
         Token::Word(Word { value: value.to_string(), quote_style, keyword })
     };

@@ -4,6 +4,7 @@ mod casts;
 mod errors;
 mod nexmark;
 mod queries;
+mod recursion;
 mod statements;
 mod types;
 

@@ -184,3 +184,39 @@ impl Index {
         self.chains.allocation_size()
     }
 }
+
+/// Empties a table that is filled anew each step, at the cost of what was in it: not of what it
+/// once held, as the memory of a table that has grown must be wiped whole.
+pub fn wipe<T>(table: &mut HashTable<T>) {
+    const SMALL: usize = 1024;
+    if table.capacity() > SMALL.max(8 * table.len()) {
+        *table = HashTable::new();
+    } else {
+        table.clear();
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn a_wiped_table_keeps_memory_for_steps_of_its_size_alone() {
+        let mut table = HashTable::new();
+        let fill = |table: &mut HashTable<u64>, count: u64| {
+            (0..count).for_each(|n| {
+                drop(table.insert_unique(hash_int(n as i64), n, |n| hash_int(*n as i64)))
+            });
+        };
+        fill(&mut table, 10_000);
+        wipe(&mut table);
+        assert!(table.is_empty() && table.capacity() >= 10_000);
+        fill(&mut table, 10);
+        wipe(&mut table);
+        assert!(table.is_empty() && table.capacity() < 1024);
+        fill(&mut table, 10);
+        let held = table.capacity();
+        wipe(&mut table);
+        assert!(table.is_empty() && table.capacity() == held);
+    }
+}

@@ -2,6 +2,7 @@
 //! preserved side, and what of it is emitted.
 
 use arrow::array::RecordBatch;
+use arrow::buffer::BooleanBuffer;
 use hashbrown::HashTable;
 
 use super::super::output::{Condition, Output, Rows};
@@ -9,9 +10,10 @@ use super::side::Touched;
 use super::{PAIRS, Shows};
 use crate::batch::UpdateBatch;
 use crate::dataflow::logic::Emitted;
-use crate::error::Result;
+use crate::error::{DeadLetter, Result};
 use crate::limits::BATCH_ROWS;
 use crate::state::arrangement::Arrangement;
+use crate::state::arrangement::index::wipe;
 use crate::state::pages::Pages;
 use crate::time::EventTime;
 
@@ -160,7 +162,7 @@ impl Preserved {
                 self.matches.set(slot as usize, 0);
             }
         }
-        self.places.clear();
+        wipe(&mut self.places);
     }
 }
 
@@ -250,12 +252,18 @@ impl Settling {
         if self.pairs.is_empty() {
             return Ok(None);
         }
-        let slots = |side: usize| self.pairs.iter().map(|p| p.slots[side]).collect::<Vec<u32>>();
-        let (left, right) = (slots(0), slots(1));
-        let left = Rows::Slots(held[0].rows(), &left);
-        let right = Rows::Slots(held[1].rows(), &right);
-        let count = self.pairs.len();
-        let mask = condition.holds(&left, &right, count, &mut out.dead_letters)?;
+        let mut failed = Vec::new();
+        let mask = holding(condition, &self.pairs, held, &mut failed)?;
+        for (at, letter) in failed {
+            // A pair that goes has been said to fail when it came.
+            let pair = &self.pairs[at];
+            let tick = self.ticks.partition_point(|tick| tick.start <= at).checked_sub(1);
+            if let Some(tick) = tick.and_then(|tick| self.ticks.get(tick))
+                && (pair.diff > 0 || pair.matches.iter().any(|&m| m > 0))
+            {
+                out.dead.push(letter, tick.time);
+            }
+        }
         Ok(Some(mask.iter().collect()))
     }
 
@@ -326,6 +334,20 @@ impl Settling {
         }
         Ok(())
     }
+}
+
+/// Which of `pairs` fulfil a condition.
+fn holding(
+    condition: &Condition,
+    pairs: &[Pair],
+    held: [&Arrangement; 2],
+    failed: &mut Vec<(usize, DeadLetter)>,
+) -> Result<BooleanBuffer> {
+    let slots = |side: usize| pairs.iter().map(|p| p.slots[side]).collect::<Vec<u32>>();
+    let (left, right) = (slots(0), slots(1));
+    let left = Rows::Slots(held[0].rows(), &left);
+    let right = Rows::Slots(held[1].rows(), &right);
+    condition.holds(&left, &right, pairs.len(), failed)
 }
 
 fn chunks(count: usize) -> impl Iterator<Item = std::ops::Range<usize>> {

@@ -12,7 +12,7 @@ use super::super::Shared;
 use crate::batch::UpdateBatch;
 use crate::error::Result;
 use crate::state::arrangement::Arrangement;
-use crate::state::arrangement::index::Tag;
+use crate::state::arrangement::index::{Tag, wipe};
 use crate::time::{EventTime, Resolution};
 
 /// A row that a tick touched.
@@ -222,7 +222,7 @@ impl Side {
     pub fn finish(&mut self) {
         if self.applied == self.read {
             self.counts.clear();
-            self.places.clear();
+            wipe(&mut self.places);
             self.free.clear();
             self.events.clear();
             return;

@@ -240,9 +240,8 @@ impl Search<'_> {
                     }
                 };
             }
-            for at in self.start..next {
+            for (at, row) in self.rows.iter().enumerate().take(next).skip(self.start) {
                 if !covered[at] && self.clause.shape == Shape::Unmatched {
-                    let row = &self.rows[at];
                     seen.add(time, self.all_text(row, vec!["NULL".into(), "NULL".into()]));
                 }
             }
@@ -331,11 +330,11 @@ impl Search<'_> {
             Cond::Less(c) => row.x < *c,
             Cond::More(c) => row.x > *c,
             Cond::Rises => at > 0 && row.x > self.rows[at - 1].x,
-            Cond::NoLessThanLast => own(v).last().is_none_or(|last| row.x >= last),
+            Cond::NoLessThanLast => own(v).next_back().is_none_or(|last| row.x >= last),
             Cond::NoLessThanFirst(of) if *of == v => own(v).next().is_none_or(|f| row.x >= f),
             Cond::NoLessThanFirst(of) => own(*of).next().is_some_and(|first| row.x >= first),
             Cond::SumBelow(c) => own(v).sum::<i64>() + row.x < *c,
-            Cond::RowsUpTo(c) => path.len() as i64 + 1 <= *c,
+            Cond::RowsUpTo(c) => (path.len() as i64) < *c,
         }
     }
 

@@ -70,7 +70,7 @@ fn rows() -> impl Strategy<Value = Vec<Row>> {
 }
 
 proptest! {
-    #![proptest_config(ProptestConfig::with_cases(400))]
+    #![proptest_config(ProptestConfig::with_cases(500))]
 
     #[test]
     fn equals_the_naive_matcher_however_it_is_cut(
@@ -79,7 +79,9 @@ proptest! {
         frontiers in prop::collection::btree_set(0i64..60, 0..8),
         size in 1usize..8,
     ) {
-        prop_assume!(clause.is_valid());
+        if !clause.is_valid() {
+            return Ok(());
+        }
         let mut expected = clause.naive(&rows);
         let frontiers: Vec<i64> = frontiers.into_iter().collect();
         let mut job = Job::new(&clause.sql()).map_err(|e| {
@@ -88,7 +90,8 @@ proptest! {
         let mut seen = drive(&mut job, &rows, &frontiers, size);
         let dead = (seen.dead.len(), expected.dead.len());
         prop_assert_eq!(dead.0, dead.1, "dead letters {:?}", &seen.dead);
-        (seen.dead.clear(), expected.dead.clear());
+        seen.dead.clear();
+        expected.dead.clear();
         prop_assert_eq!(seen, expected, "{}", clause.sql());
         if job.logic.setup.rows_before == 0 {
             prop_assert_eq!(job.logic.state_rows(), 0);

@@ -3,8 +3,8 @@
 //!
 //! `envelope` knows what stands around the rows of each dialect, `rows` reads the rows themselves,
 //! `decode` walks the lines of a chunk, `encode` writes. A decoder knows neither where its lines
-//! come from nor what becomes of the changes: it gives rows with a [`ChangeKind`] each, in the order
-//! of the records. Options and metadata have Flink's names.
+//! come from nor what becomes of the changes: it gives rows with a [`ChangeKind`] each, in the
+//! order of the records. Options and metadata have Flink's names.
 //!
 //! [`ChangeKind`]: crate::batch::changes::ChangeKind
 
