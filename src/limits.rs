@@ -128,4 +128,4 @@ pub const RECURSION_MULTIPLICITY_MAX: i64 = 1 << 40;
 /// How often the types of a recursive query's columns may widen before they must be declared.
 pub const RECURSION_TYPE_ROUNDS_MAX: usize = 5;
 /// Rows of one side that a join applies before it emits and lets go of what has left.
-pub const JOIN_STEP_ROWS: usize = 2048;
+pub const JOIN_STEP_ROWS: usize = 512;

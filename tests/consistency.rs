@@ -42,7 +42,8 @@ fn write_transfers(dir: &Path) {
 
 fn script(dir: &Path) -> String {
     format!(
-        "CREATE TABLE transfers (id BIGINT, from_account INT, to_account INT, amount BIGINT,
+        "SET 'time_resolution' = '1 s';
+         CREATE TABLE transfers (id BIGINT, from_account INT, to_account INT, amount BIGINT,
            ms BIGINT, ts AS TO_TIMESTAMP_LTZ(ms, 3),
            WATERMARK FOR ts AS ts - INTERVAL '10' SECOND)
          WITH ('connector' = 'filesystem', 'format' = 'csv', 'csv.header' = 'true', 'path' = '{}');

@@ -75,6 +75,10 @@ impl Expression {
     ///
     /// Functions of the row's event time (`PROCTIME()`, `NOW()`) become the hidden time column.
     pub fn compile(expr: &Expr, logical: &DFSchema, schema: &SchemaRef) -> Result<Self> {
+        if expr.exists(|part| Ok(matches!(part, Expr::WindowFunction(_))))? {
+            return Err(Error::sql("a function OVER rows cannot stand here")
+                .with_hint("compute it in a subquery, and filter around it"));
+        }
         let (expr, logical) = replace_event_time(expr, logical)?;
         let props = ExecutionProps::new();
         let physical = datafusion::physical_expr::create_physical_expr(

@@ -10,13 +10,13 @@ use std::sync::Arc;
 use arrow::datatypes::DataType;
 use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, DFSchemaRef};
+use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::error::Result;
 use datafusion::logical_expr::expr::{Between, Cast, InList, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
-    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Union,
+    BinaryExpr, Expr, ExprSchemable, LogicalPlan, LogicalPlanBuilder, ScalarUDF, Union, lit, when,
 };
 use datafusion::optimizer::AnalyzerRule;
 use datafusion::optimizer::analyzer::resolve_grouping_function::ResolveGroupingFunction;
@@ -36,8 +36,7 @@ pub fn rules() -> Vec<Arc<dyn AnalyzerRule + Send + Sync>> {
 }
 
 /// Functions whose arguments share one type, which is the result's.
-const UNIFYING: [&str; 8] =
-    ["coalesce", "greatest", "least", "nullif", "nvl", "nvl2", "if", "make_array"];
+const UNIFYING: [&str; 6] = ["coalesce", "greatest", "least", "nvl2", "if", "make_array"];
 
 /// Numbers that meet a FLOAT or DOUBLE are computed as DOUBLE.
 #[derive(Debug)]
@@ -150,6 +149,12 @@ pub fn floats_first_in(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr
             }
             Ok(transformed(Expr::Case(case), changed))
         }
+        // The library makes a decimal and an integer a float in NVL, not so in COALESCE.
+        Expr::ScalarFunction(mut call) if call.func.name() == "nvl" => {
+            unify(&mut call.args.iter_mut().collect::<Vec<_>>(), schema)?;
+            Ok(Transformed::yes(datafusion::functions::core::coalesce().call(call.args)))
+        }
+        Expr::ScalarFunction(call) if call.func.name() == "nullif" => null_if(call, schema),
         Expr::ScalarFunction(mut call) if UNIFYING.contains(&call.func.name()) => {
             // The condition of IF is no number.
             let changed = unify(&mut call.args.iter_mut().collect::<Vec<_>>(), schema)?;
@@ -157,6 +162,21 @@ pub fn floats_first_in(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr
         }
         other => Ok(Transformed::no(other)),
     })
+}
+
+/// `NULLIF` of two types has that of its first argument; the library has one common to both.
+fn null_if(call: ScalarFunction, schema: &DFSchema) -> Result<Transformed<Expr>> {
+    let [first, second] = call.args.as_slice() else {
+        return Ok(Transformed::no(Expr::ScalarFunction(call)));
+    };
+    let (kind, other) = (first.get_type(schema)?, second.get_type(schema)?);
+    if kind == other || kind.is_null() || other.is_null() {
+        return Ok(Transformed::no(Expr::ScalarFunction(call)));
+    }
+    let (mut left, mut right) = (first.clone(), second.clone());
+    unify(&mut [&mut left, &mut right], schema)?;
+    let null = lit(ScalarValue::try_from(&kind)?);
+    Ok(Transformed::yes(when(left.eq(right), null).otherwise(first.clone())?))
 }
 
 fn transformed(expr: Expr, changed: bool) -> Transformed<Expr> {

@@ -290,6 +290,11 @@ pub fn plan_error(
         return result.at(place(Some(shown)));
     }
     if let Some(name) = quoted_after(&message, "invalid function '") {
+        if known.functions.iter().any(|known| known.as_str().eq_ignore_ascii_case(name)) {
+            return Error::sql(format!("function '{name}' needs a window"))
+                .with_hint(format!("write {name}(..) OVER (..)"))
+                .at(place(Some(name)));
+        }
         let mut result = Error::sql(format!("function '{name}' not found"));
         result.hint = nearest(name, &known.functions).map(|near| format!("did you mean '{near}'?"));
         return result.at(place(Some(name)));

@@ -10,7 +10,7 @@ use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectName, ObjectNamePart,
     Query, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
-    TableWithJoins, UnaryOperator, Value, VisitMut, VisitorMut,
+    TableWithJoins, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 use datafusion::sql::sqlparser::parser::Parser;
 
@@ -254,6 +254,13 @@ fn rewritten(expr: &mut Expr) -> Option<Expr> {
             Expr::Tuple(items) => row_in(items, subquery, *negated),
             _ => None,
         },
+        Expr::Like { pattern, escape_char, .. } => {
+            if let Some(plain) = escaped_by_backslash(pattern, escape_char.as_ref()) {
+                **pattern = string(&plain);
+                *escape_char = None;
+            }
+            None
+        }
         Expr::Floor { expr, field: CeilFloorKind::DateTimeField(unit) } => floor(expr, unit),
         Expr::Ceil { expr, field: CeilFloorKind::DateTimeField(unit) } => ceil(expr, unit),
         Expr::Interval(interval) if interval.last_field.is_some() => {
@@ -277,6 +284,37 @@ fn rewritten(expr: &mut Expr) -> Option<Expr> {
         },
         _ => None,
     }
+}
+
+/// The constant pattern of `LIKE .. ESCAPE` with the library's own escape character, a backslash;
+/// `None` if it has that one, or if the escape stands before anything but a wildcard or itself.
+fn escaped_by_backslash(pattern: &Expr, escape: Option<&ValueWithSpan>) -> Option<String> {
+    let text = |value: &ValueWithSpan| match &value.value {
+        Value::SingleQuotedString(text) => Some(text.clone()),
+        _ => None,
+    };
+    let escape = text(escape?)?;
+    let mut escape = escape.chars();
+    let (Some(escape), None) = (escape.next(), escape.next()) else { return None };
+    let Expr::Value(pattern) = pattern else { return None };
+    if escape == '\\' {
+        return None;
+    }
+    let mut plain = String::new();
+    let pattern = text(pattern)?;
+    let mut chars = pattern.chars();
+    while let Some(c) = chars.next() {
+        match c {
+            '\\' => plain.push_str("\\\\"),
+            c if c == escape => match chars.next()? {
+                wild @ ('%' | '_') => plain.extend(['\\', wild]),
+                own if own == escape => plain.push(own),
+                _ => return None,
+            },
+            other => plain.push(other),
+        }
+    }
+    Some(plain)
 }
 
 /// `(a, b) [NOT] IN (query)`: whether there is a row, or none, that equals; to `NOT IN` a pair that

@@ -220,11 +220,10 @@ impl Generator<'_, '_, '_> {
     fn top(&mut self, depth: usize) -> Node {
         let from = self.below(depth);
         let width = from.types.len();
-        let number =
-            self.tape.one(&[Number::RowNumber, Number::Rank, Number::RowNumber, Number::DenseRank]);
+        let number = self.tape.one(&[Number::Row, Number::Rank, Number::Row, Number::DenseRank]);
         let partition = self.partition(width);
         let mut order = self.total_order(width, &partition);
-        if number != Number::RowNumber {
+        if number != Number::Row {
             order.truncate(1 + self.tape.pick(2));
         }
         let first = self.tape.one(&[1, 1, 1, 2]);
@@ -267,7 +266,7 @@ impl Generator<'_, '_, '_> {
                 2 => (OverCall::Lead { at, by: 1 + self.tape.pick(2) }, data_type),
                 3 => (OverCall::First { at, before }, data_type),
                 4 => (OverCall::Last { at, before }, data_type),
-                5 => (OverCall::Number(Number::RowNumber), Type::Int),
+                5 => (OverCall::Number(Number::Row), Type::Int),
                 _ => {
                     let function = match self.tape.pick(5) {
                         0 | 1 if data_type.is_exact_number() => Function::Sum,

@@ -480,7 +480,7 @@ fn numbers(rows: &[&Row], number: Number, order: &[Order]) -> Vec<i64> {
             dense += 1;
         }
         numbers.push(match number {
-            Number::RowNumber => at as i64 + 1,
+            Number::Row => at as i64 + 1,
             Number::Rank => rank,
             Number::DenseRank => dense,
         });

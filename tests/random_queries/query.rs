@@ -150,7 +150,7 @@ pub struct Order {
 
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub enum Number {
-    RowNumber,
+    Row,
     Rank,
     DenseRank,
 }
@@ -468,7 +468,7 @@ fn name_of(function: Function) -> &'static str {
 
 fn word_of(number: Number) -> &'static str {
     match number {
-        Number::RowNumber => "ROW_NUMBER",
+        Number::Row => "ROW_NUMBER",
         Number::Rank => "RANK",
         Number::DenseRank => "DENSE_RANK",
     }

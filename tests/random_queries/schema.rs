@@ -168,10 +168,10 @@ impl Table {
             Kind::Keyed | Kind::Changes => "changelog-json",
         };
         let path = dir.join(format!("{}.jsonl", self.name));
-        let _ = write!(
+        let _ = writeln!(
             sql,
             "{watermark}{key}) WITH ('connector' = 'filesystem', 'path' = '{}', 'format' = \
-             '{format}');\n",
+             '{format}');",
             path.display()
         );
         sql

@@ -205,7 +205,7 @@ mod tests {
         let mut table = HashTable::new();
         let fill = |table: &mut HashTable<u64>, count: u64| {
             (0..count).for_each(|n| {
-                drop(table.insert_unique(hash_int(n as i64), n, |n| hash_int(*n as i64)))
+                table.insert_unique(hash_int(n as i64), n, |n| hash_int(*n as i64));
             });
         };
         fill(&mut table, 10_000);
