@@ -6,8 +6,8 @@
 //! Everything is made from tapes of choices (`random_queries/value.rs`), which proptest draws and
 //! shrinks; `random_queries/oracle.rs` evaluates the queries' trees and shares nothing with the
 //! engine. The seed is fixed. `FLOODMARK_RANDOM_QUERIES=5000` runs so many cases,
-//! `FLOODMARK_RANDOM_SEED=7` others, `CASE=12` one of them. What has been found is kept as scripts in `tests/sql` (their
-//! names begin with `random_`).
+//! `FLOODMARK_RANDOM_SEED=7` others, `CASE=12` one of them. What has been found is kept as scripts
+//! in `tests/sql` (their names begin with `random_`).
 
 mod common;
 #[path = "random_queries/engine.rs"]

@@ -178,7 +178,7 @@ impl Job {
         let mut all = Vec::new();
         let stop = AtomicBool::new(false);
         let topology = Topology::alone(workers);
-        batch_run::run(
+        let (_, metrics) = batch_run::run(
             &self.definition,
             &topology,
             None,
@@ -192,6 +192,7 @@ impl Job {
             },
         )
         .map_err(said)?;
+        without_dead_letters(&metrics)?;
         Ok(all)
     }
 }
