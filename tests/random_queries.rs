@@ -6,9 +6,10 @@
 //! Everything is made from tapes of choices (`random_queries/value.rs`), which proptest draws and
 //! shrinks; `random_queries/oracle.rs` evaluates the queries' trees and shares nothing with the
 //! engine. The seed is fixed. `FLOODMARK_RANDOM_QUERIES=5000` runs so many cases,
-//! `FLOODMARK_RANDOM_SEED=7` others. What has been found is kept as scripts in `tests/sql` (their
-//! names begin with `random_`).
+//! `FLOODMARK_RANDOM_SEED=7` others, `CASE=12` one of them. What has been found is kept as scripts
+//! in `tests/sql` (their names begin with `random_`).
 
+mod common;
 #[path = "random_queries/engine.rs"]
 mod engine;
 #[path = "random_queries/generate.rs"]
@@ -22,22 +23,28 @@ mod schema;
 #[path = "random_queries/value.rs"]
 mod value;
 
+use std::cell::RefCell;
 use std::fmt::Write as _;
 use std::path::{Path, PathBuf};
+use std::sync::atomic::{AtomicU32, Ordering};
 
-use engine::{Changes, Job};
+use common::in_parallel;
+use engine::{Changes, Job, Timing};
 use floodmark::sql::rewrites::Rewrite;
 use generate::Generator;
-use oracle::{Oracle, TooLarge};
+use oracle::{Begun, Oracle, TooLarge};
 use proptest::collection::vec;
 use proptest::prelude::*;
-use proptest::test_runner::{Config, RngAlgorithm, TestError, TestRng, TestRunner};
+use proptest::strategy::ValueTree;
+use proptest::test_runner::{Config, RngAlgorithm, TestRng, TestRunner};
 use query::{Node, Printer};
 use schema::{TICK, TICKS, Table};
 use value::{BASE, Row, Tape, Type};
 
 /// Cases where nothing else is asked for.
 const CASES: u32 = 24;
+/// How often a failing case is tried to be made smaller.
+const SHRINK_STEPS: u32 = 300;
 /// How deep queries are nested.
 const DEPTH: usize = 4;
 const WHOLE: usize = 1_000_000;
@@ -132,17 +139,20 @@ impl Case {
         script
     }
 
-    /// The answers of the queries over the contents at `time`, each sorted.
-    fn answers(&self, time: i64) -> Result<Vec<Vec<Row>>, TooLarge> {
+    /// The answers of the queries over the contents at `time`, each sorted; none where the engine
+    /// may show something else.
+    fn answers(&self, time: i64, begun: &RefCell<Begun>) -> Result<Vec<Answer>, TooLarge> {
         let tables = self.tables.iter().map(|table| table.contents(time)).collect();
-        let mut oracle = Oracle::new(tables);
+        let mut oracle = Oracle::new(tables, begun);
         for definition in &self.definitions {
             oracle.define(&definition.node)?;
         }
         let sorted = |node: &Node| {
-            let mut rows = oracle.rows(node)?.to_vec();
+            let (rows, unbegun) = oracle.answer(node)?;
+            let mut rows = rows.to_vec();
             rows.sort();
-            Ok(rows)
+            // In the end every aggregate has a row.
+            Ok((!unbegun || time == i64::MAX).then_some(rows))
         };
         self.queries.iter().map(sorted).collect()
     }
@@ -162,27 +172,30 @@ fn borders() -> Vec<i64> {
     (1..=TICKS).map(|tick| BASE + tick * TICK).chain([i64::MAX]).collect()
 }
 
+type Answer = Option<Vec<Row>>;
+
 struct Expected {
     /// At each border the rows of each query.
-    answers: Vec<(i64, Vec<Vec<Row>>)>,
+    answers: Vec<(i64, Vec<Answer>)>,
 }
 
 impl Expected {
     fn new(case: &Case) -> Result<Self, TooLarge> {
         // The last one is the largest most often.
-        case.answers(i64::MAX)?;
-        let answer = |time| Ok((time, case.answers(time)?));
+        case.answers(i64::MAX, &RefCell::default())?;
+        let begun = RefCell::default();
+        let answer = |time| Ok((time, case.answers(time, &begun)?));
         Ok(Expected { answers: borders().into_iter().map(answer).collect::<Result<_, _>>()? })
     }
 
-    fn check(&self, found: &[Changes], waits: bool) -> Result<(), String> {
+    fn check(&self, found: &[Changes], timings: &[Timing]) -> Result<(), String> {
         for (time, answers) in &self.answers {
-            if waits && *time != i64::MAX {
-                continue;
-            }
             for (query, (changes, answer)) in found.iter().zip(answers).enumerate() {
+                if timings[query] != Timing::Exact && *time != i64::MAX {
+                    continue;
+                }
                 let contents = changes.contents(*time)?;
-                if contents != *answer {
+                if answer.as_ref().is_some_and(|answer| contents != *answer) {
                     let second = time.saturating_sub(BASE) / 1000;
                     return Err(format!(
                         "q{query} before second {second}: {contents:?}, not {answer:?}"
@@ -196,7 +209,7 @@ impl Expected {
     fn check_finals(&self, found: &[Vec<Row>]) -> Result<(), String> {
         let Some((_, answers)) = self.answers.last() else { return Ok(()) };
         for (query, (contents, answer)) in found.iter().zip(answers).enumerate() {
-            if contents != answer {
+            if answer.as_ref() != Some(contents) {
                 return Err(format!("q{query} in the end: {contents:?}, not {answer:?}"));
             }
         }
@@ -204,92 +217,154 @@ impl Expected {
     }
 }
 
-/// Whether the case was run: it is not if it makes too many rows.
-fn check(choices: &Choices, dir: &Path) -> Result<bool, String> {
+/// What went wrong, and in which way of running the queries.
+struct Failure {
+    way: String,
+    text: String,
+}
+
+/// Whether the case was run: it is not if it makes too many rows. With `only` in that way alone.
+fn check(choices: &Choices, dir: &Path, only: Option<&str>) -> Result<bool, Failure> {
     let case = Case::new(choices, dir);
     let Ok(expected) = Expected::new(&case) else { return Ok(false) };
     case.tables.iter().for_each(|table| table.write(dir));
     let script = case.script();
-    let failed = |what: String, problem: String| format!("{what}: {problem}\n{}", case.text());
-    checked(&script, &expected).map_err(|(what, problem)| failed(what, problem))?;
+    let run = Run { script: &script, expected: &expected, only };
+    run.check().map_err(|Failure { way, text }| {
+        let text = format!("{way}: {text}\n{}", case.text());
+        Failure { way, text }
+    })?;
     Ok(true)
 }
 
-fn checked(script: &str, expected: &Expected) -> Result<(), (String, String)> {
-    let at = |what: &str| {
-        let what = what.to_owned();
-        move |problem: String| (what, problem)
-    };
-    let job = |rewrites: &str, split_bytes: usize| {
-        Job::new(script, rewrites, split_bytes)
-            .map_err(|error| (format!("rewrites {rewrites}"), error.to_string()))
-    };
-    let all = job("all", WHOLE)?;
-    let engine = |error: floodmark::error::Error| error.to_string();
-    let changes = all.changes(1).map_err(engine).map_err(at("1 worker"))?;
-    let waits = all.waits().map_err(engine).map_err(at("the plan"))?;
-    expected.check(&changes, waits).map_err(at("1 worker"))?;
-    for (workers, split_bytes) in [(2, 64), (4, 300)] {
-        let what = format!("{workers} workers, splits of {split_bytes} bytes");
-        let others =
-            job("all", split_bytes)?.changes(workers).map_err(engine).map_err(at(&what))?;
-        if changes.iter().zip(&others).any(|(one, other)| one.bytes != other.bytes) {
-            return Err((what, format!("{others:?}, not the bytes of {changes:?}")));
-        }
-    }
-    let finals = all.finals(2).map_err(engine).map_err(at("final contents"))?;
-    expected.check_finals(&finals).map_err(at("final contents"))?;
-    let mut tried: Vec<[String; 2]> = vec![plans(&all).map_err(at("the plan"))?];
-    let without = Rewrite::ALL.iter().map(|rewrite| format!("all, -{}", rewrite.name()));
-    for rewrites in without.chain(["none".to_owned()]) {
-        let other = job(&rewrites, WHOLE)?;
-        let plans = plans(&other).map_err(at(&rewrites))?;
-        if !tried.iter().any(|tried| tried[0] == plans[0]) {
-            let changes = other.changes(2).map_err(engine).map_err(at(&rewrites))?;
-            let waits = other.waits().map_err(engine).map_err(at(&rewrites))?;
-            expected.check(&changes, waits).map_err(at(&rewrites))?;
-        }
-        if !tried.iter().any(|tried| tried[1] == plans[1]) && tried[0][0] == plans[0] {
-            let finals = other.finals(2).map_err(engine).map_err(at(&rewrites))?;
-            expected.check_finals(&finals).map_err(at(&rewrites))?;
-        }
-        tried.push(plans);
-    }
-    Ok(())
+struct Run<'a> {
+    script: &'a str,
+    expected: &'a Expected,
+    only: Option<&'a str>,
 }
 
-/// The plans for changes and for final contents.
-fn plans(job: &Job) -> Result<[String; 2], String> {
-    let plan = |changelog| job.plan(changelog).map_err(|error| error.to_string());
-    Ok([plan(true)?, plan(false)?])
+impl Run<'_> {
+    /// `work`, unless the queries are to be run in another way alone.
+    fn way(&self, way: &str, work: impl FnOnce() -> Result<(), String>) -> Result<(), Failure> {
+        if self.only.is_some_and(|only| only != way) {
+            return Ok(());
+        }
+        work().map_err(|text| Failure { way: way.to_owned(), text })
+    }
+
+    fn job(&self, rewrites: &str, split_bytes: usize) -> Result<Job, String> {
+        Job::new(self.script, rewrites, split_bytes)
+    }
+
+    fn check(&self) -> Result<(), Failure> {
+        self.way("1 worker", || {
+            let job = self.job("all", WHOLE)?;
+            self.expected.check(&job.changes(1)?, &job.timings()?)
+        })?;
+        for (workers, split_bytes) in [(2, 64), (4, 300)] {
+            let way = format!("{workers} workers, splits of {split_bytes} bytes");
+            self.way(&way, || self.check_workers(workers, split_bytes))?;
+        }
+        self.way("final contents", || {
+            self.expected.check_finals(&self.job("all", WHOLE)?.finals(2)?)
+        })?;
+        let mut tried: Vec<[String; 2]> = Vec::new();
+        if self.only.is_none() {
+            self.way("the plan", || Ok(tried.push(self.job("all", WHOLE)?.plans()?)))?;
+        }
+        let without = Rewrite::ALL.iter().map(|rewrite| format!("all, -{}", rewrite.name()));
+        for rewrites in without.chain(["none".to_owned()]) {
+            self.way(&rewrites, || self.check_rewrites(&rewrites, &mut tried))?;
+        }
+        Ok(())
+    }
+
+    fn check_workers(&self, workers: usize, split_bytes: usize) -> Result<(), String> {
+        let one = self.job("all", WHOLE)?;
+        let (changes, timings) = (one.changes(1)?, one.timings()?);
+        let others = self.job("all", split_bytes)?.changes(workers)?;
+        self.expected.check(&others, &timings)?;
+        for (query, (one, other)) in changes.iter().zip(&others).enumerate() {
+            if timings[query] != Timing::Clock && one.bytes != other.bytes {
+                let (one, other) = (one.text(), other.text());
+                return Err(format!("q{query} changes:\n{other}not, as on one:\n{one}"));
+            }
+        }
+        Ok(())
+    }
+
+    /// Another plan gives the same answer; a plan that was run before need not run again.
+    fn check_rewrites(&self, rewrites: &str, tried: &mut Vec<[String; 2]>) -> Result<(), String> {
+        let job = self.job(rewrites, WHOLE)?;
+        let plans = job.plans()?;
+        let is_new = [0, 1].map(|kind| tried.iter().all(|tried| tried[kind] != plans[kind]));
+        if is_new[0] {
+            self.expected.check(&job.changes(2)?, &job.timings()?)?;
+        }
+        if is_new[1] && (!is_new[0] || rewrites == "none") {
+            self.expected.check_finals(&job.finals(2)?)?;
+        }
+        tried.push(plans);
+        Ok(())
+    }
 }
 
 fn number(name: &str) -> Option<u32> {
     std::env::var(name).ok().and_then(|text| text.parse().ok())
 }
 
+/// A case and, if it fails, the least one like it that fails too.
+fn check_case(seed: u32, index: u32, ran: &AtomicU32) -> Result<(), String> {
+    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("random_{seed}_{index}"));
+    std::fs::create_dir_all(&dir).expect("a folder for the tables");
+    let mut bytes = [0; 32];
+    bytes[..4].copy_from_slice(&seed.to_le_bytes());
+    bytes[4..8].copy_from_slice(&index.to_le_bytes());
+    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
+    let mut runner = TestRunner::new_with_rng(Config::default(), rng);
+    let mut tree = choices().new_tree(&mut runner).expect("choices");
+    let mut failure = match check(&tree.current(), &dir, None) {
+        Ok(was_run) => {
+            ran.fetch_add(u32::from(was_run), Ordering::Relaxed);
+            std::fs::remove_dir_all(&dir).expect("the tables can be removed");
+            return Ok(());
+        }
+        Err(failure) => failure,
+    };
+    let steps = number("FLOODMARK_RANDOM_SHRINK").unwrap_or(SHRINK_STEPS);
+    let mut is_shrinking = tree.simplify();
+    for _ in 0..steps {
+        if !is_shrinking {
+            break;
+        }
+        is_shrinking = match check(&tree.current(), &dir, Some(&failure.way)) {
+            Err(less) => {
+                failure = less;
+                tree.simplify()
+            }
+            Ok(_) => tree.complicate(),
+        };
+    }
+    Err(format!("case {index} of seed {seed}: {}", failure.text))
+}
+
 #[test]
 fn random_queries_have_the_answers_of_a_plain_evaluation() {
     let cases = number("FLOODMARK_RANDOM_QUERIES").unwrap_or(CASES);
     let seed = number("FLOODMARK_RANDOM_SEED").unwrap_or(1);
-    let dir = Path::new(env!("CARGO_TARGET_TMPDIR")).join(format!("random_queries_{seed}"));
-    std::fs::create_dir_all(&dir).expect("a folder for the tables");
-    let config =
-        Config { cases, max_shrink_iters: 600, failure_persistence: None, ..Config::default() };
-    let mut bytes = [0; 32];
-    bytes[..4].copy_from_slice(&seed.to_le_bytes());
-    let rng = TestRng::from_seed(RngAlgorithm::ChaCha, &bytes);
-    let run = std::cell::Cell::new(0u32);
-    let outcome = TestRunner::new_with_rng(config, rng).run(&choices(), |choices| {
-        match check(&choices, &dir) {
-            Ok(ran) => run.set(run.get() + u32::from(ran)),
-            Err(problem) => return Err(TestCaseError::fail(problem)),
+    let ran = AtomicU32::new(0);
+    let indexes: Vec<u32> = match number("CASE") {
+        Some(case) => vec![case],
+        None => (0..cases).collect(),
+    };
+    in_parallel(&indexes, |&index| {
+        let checked = check_case(seed, index, &ran);
+        if let (Err(failure), true) = (&checked, cases > CASES) {
+            // A long run says at once what it finds.
+            eprintln!("{failure}");
         }
-        Ok(())
+        checked
     });
-    match outcome {
-        Ok(()) => assert!(run.get() * 2 > cases, "only {} of {cases} cases ran", run.get()),
-        Err(TestError::Fail(reason, _)) => panic!("{}", reason.message()),
-        Err(TestError::Abort(reason)) => panic!("{}", reason.message()),
-    }
+    let ran = ran.into_inner() as usize;
+    assert!(ran * 2 > indexes.len(), "only {ran} of {} cases ran", indexes.len());
 }

@@ -288,11 +288,15 @@ impl TimedSplit {
                 time
             }
             _ if self.changes.is_some() => {
+                let is_paired = |i: usize| self.changes.as_ref().is_some_and(|c| c.is_paired(i));
                 let mut frontier = start;
                 for (i, time) in times.iter_mut().enumerate() {
                     let ts = *time;
                     *time = ts.max(frontier);
-                    frontier = frontier.max(self.bound_at(i, ts));
+                    // Both halves of an update have one time.
+                    if !is_paired(i) {
+                        frontier = frontier.max(self.bound_at(i, ts));
+                    }
                 }
                 frontier
             }

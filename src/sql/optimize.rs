@@ -54,13 +54,15 @@ fn rules(rewrites: Rewrites) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
     let all: [(Option<Rewrite>, Rule); 18] = [
         (None, Arc::new(RewriteSetComparison::new())),
         (Some(Rewrite::OptimizeUnions), Arc::new(OptimizeUnions::new())),
-        (Some(Rewrite::SimplifyExpressions), Arc::new(SimplifyExpressions::new())),
+        // Some functions are evaluated in their simplified form alone.
+        (None, Arc::new(SimplifyExpressions::new())),
         (Some(Rewrite::DistinctAsGroups), Arc::new(ReplaceDistinctWithAggregate::new())),
         (None, Arc::new(DecorrelatePredicateSubquery::new())),
         (None, Arc::new(ScalarSubqueryToJoin::new())),
         (None, Arc::new(DecorrelateLateralJoin::new())),
         (None, Arc::new(ExtractEquijoinPredicate::new())),
-        (Some(Rewrite::DuplicatedKeys), Arc::new(EliminateDuplicatedExpr::new())),
+        // The columns of a grouping are those of its distinct keys.
+        (None, Arc::new(EliminateDuplicatedExpr::new())),
         (Some(Rewrite::ConstantFilters), Arc::new(EliminateFilter::new())),
         (Some(Rewrite::CrossJoins), Arc::new(EliminateCrossJoin::new())),
         (Some(Rewrite::TrivialLimits), Arc::new(EliminateLimit::new())),

@@ -11,12 +11,8 @@ use crate::error::{Error, Result};
 pub enum Rewrite {
     /// Unions of unions become one.
     OptimizeUnions,
-    /// Constant parts of expressions are computed, conditions simplified.
-    SimplifyExpressions,
     /// `DISTINCT` becomes a grouping.
     DistinctAsGroups,
-    /// A sort or group key that is there twice is dropped.
-    DuplicatedKeys,
     /// Conditions that are always or never true are dropped.
     ConstantFilters,
     /// Products with equal columns become joins by them.
@@ -59,11 +55,9 @@ pub enum Rewrite {
 
 impl Rewrite {
     /// All of them.
-    pub const ALL: [Rewrite; 23] = [
+    pub const ALL: [Rewrite; 21] = [
         Rewrite::OptimizeUnions,
-        Rewrite::SimplifyExpressions,
         Rewrite::DistinctAsGroups,
-        Rewrite::DuplicatedKeys,
         Rewrite::ConstantFilters,
         Rewrite::CrossJoins,
         Rewrite::TrivialLimits,
@@ -89,9 +83,7 @@ impl Rewrite {
     pub fn name(self) -> &'static str {
         match self {
             Rewrite::OptimizeUnions => "optimize-unions",
-            Rewrite::SimplifyExpressions => "simplify-expressions",
             Rewrite::DistinctAsGroups => "distinct-as-groups",
-            Rewrite::DuplicatedKeys => "duplicated-keys",
             Rewrite::ConstantFilters => "constant-filters",
             Rewrite::CrossJoins => "cross-joins",
             Rewrite::TrivialLimits => "trivial-limits",

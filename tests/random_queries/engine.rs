@@ -13,11 +13,12 @@ use datafusion::common::JoinType;
 use floodmark::batch::UpdateBatch;
 use floodmark::cluster::Topology;
 use floodmark::connectors::SinkWriter;
-use floodmark::error::Result;
+use floodmark::dataflow::metrics::JobMetrics;
+use floodmark::error::{Error, Result as EngineResult};
 use floodmark::formats::csv;
 use floodmark::job::batch_run;
 use floodmark::job::definition::{Definition, PlanFor};
-use floodmark::plan::node::Operator;
+use floodmark::plan::node::{Node, Operator, StreamPlan};
 
 use crate::value::{Float, ONE, Row, Value};
 
@@ -31,8 +32,12 @@ pub struct Changes {
 }
 
 impl Changes {
+    pub fn text(&self) -> String {
+        String::from_utf8_lossy(&self.bytes).into_owned()
+    }
+
     /// The rows as of `time`; a row that is there less than once is an error.
-    pub fn contents(&self, time: i64) -> std::result::Result<Vec<Row>, String> {
+    pub fn contents(&self, time: i64) -> Result<Vec<Row>, String> {
         let mut counts: BTreeMap<&Row, i64> = BTreeMap::new();
         for (_, row, diff) in self.rows.iter().filter(|(at, ..)| *at < time) {
             *counts.entry(row).or_default() += diff;
@@ -49,7 +54,7 @@ impl Changes {
 struct Writer(Arc<Mutex<Changes>>);
 
 impl SinkWriter for Writer {
-    fn write(&mut self, batch: &UpdateBatch) -> Result<()> {
+    fn write(&mut self, batch: &UpdateBatch) -> EngineResult<()> {
         let mut changes = self.0.lock().expect("no writer panics");
         let rows = rows_of(batch.rows());
         for (at, row) in rows.into_iter().enumerate() {
@@ -61,13 +66,24 @@ impl SinkWriter for Writer {
         Ok(())
     }
 
-    fn commit(&mut self, _frontier: i64) -> Result<()> {
+    fn commit(&mut self, _frontier: i64) -> EngineResult<()> {
         Ok(())
     }
 
-    fn finish(&mut self, _complete: bool) -> Result<()> {
+    fn finish(&mut self, _complete: bool) -> EngineResult<()> {
         Ok(())
     }
+}
+
+/// What the times of a query's changes say.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum Timing {
+    /// At each border its rows are the answer over the contents there.
+    Exact,
+    /// Rows wait for partners that can still come: the answer is one in the end.
+    Late,
+    /// They are those of the clock, at which rows without a row-time were read.
+    Clock,
 }
 
 /// A script with settings.
@@ -75,40 +91,72 @@ pub struct Job {
     definition: Definition,
 }
 
+fn said(error: Error) -> String {
+    error.to_string()
+}
+
+/// No row of these tables and queries can fail.
+fn without_dead_letters(metrics: &JobMetrics) -> Result<(), String> {
+    match metrics.dead_letters_kept().first() {
+        None => Ok(()),
+        Some(letter) => Err(format!("a dead letter: {letter:?}")),
+    }
+}
+
 impl Job {
-    pub fn new(script: &str, rewrites: &str, split_bytes: usize) -> Result<Self> {
+    pub fn new(script: &str, rewrites: &str, split_bytes: usize) -> Result<Self, String> {
         let settings = [
             ("time_resolution".to_owned(), "1 s".to_owned()),
             ("plan.rewrites".to_owned(), rewrites.to_owned()),
             ("source.split_bytes".to_owned(), split_bytes.to_string()),
         ];
-        let definition = Definition::new(&[("queries".into(), script.to_owned())], &settings)?;
+        let definition =
+            Definition::new(&[("queries".into(), script.to_owned())], &settings).map_err(said)?;
         Ok(Job { definition })
     }
 
-    /// What would run, as text that is equal for equal plans.
-    pub fn plan(&self, changelog: bool) -> Result<String> {
-        let plan = self.definition.plan(PlanFor { changelog, side_views: false })?;
-        let mut text = String::new();
-        for node in &plan.nodes {
-            text.push_str(&format!("{:?} {:?}\n", node.operator, node.inputs));
-        }
-        Ok(text)
+    fn planned(&self, changelog: bool) -> Result<Arc<StreamPlan>, String> {
+        self.definition.plan(PlanFor { changelog, side_views: false }).map_err(said)
     }
 
-    /// Whether rows wait for partners that can still come: then the answer is one at the end.
-    pub fn waits(&self) -> Result<bool> {
-        let plan = self.definition.plan(PlanFor { changelog: true, side_views: false })?;
-        Ok(plan.nodes.iter().any(|node| match &node.operator {
-            Operator::IntervalJoin(join) => {
-                !matches!(join.kind, JoinType::Inner | JoinType::LeftSemi | JoinType::RightSemi)
+    /// What would run for changes and for final contents, as texts that are equal for equal plans.
+    pub fn plans(&self) -> Result<[String; 2], String> {
+        let text = |changelog| -> Result<String, String> {
+            let plan = self.planned(changelog)?;
+            let node = |node: &Node| format!("{:?} {:?}\n", node.operator, node.inputs);
+            Ok(plan.nodes.iter().map(node).collect())
+        };
+        Ok([text(true)?, text(false)?])
+    }
+
+    /// When the rows of each query have the times of the contents that they are computed from.
+    pub fn timings(&self) -> Result<Vec<Timing>, String> {
+        let plan = self.planned(true)?;
+        let mut timings: Vec<Timing> = Vec::with_capacity(plan.nodes.len());
+        for node in &plan.nodes {
+            let mut inputs = node.inputs.clone();
+            let mut own = Timing::Exact;
+            match &node.operator {
+                Operator::Scan(scan) if scan.watermark.is_none() => own = Timing::Clock,
+                Operator::LookupJoin(join) => {
+                    inputs.remove(join.table);
+                }
+                Operator::IntervalJoin(join) => {
+                    let at_once = [JoinType::Inner, JoinType::LeftSemi, JoinType::RightSemi];
+                    if !at_once.contains(&join.kind) {
+                        own = Timing::Late;
+                    }
+                }
+                _ => {}
             }
-            _ => false,
-        }))
+            let below = inputs.iter().map(|input| timings[input.0]);
+            timings.push(below.chain([own]).max().unwrap_or(own));
+        }
+        Ok(plan.outputs.iter().map(|output| timings[output.node.0]).collect())
     }
 
     /// The changes of each query.
-    pub fn changes(&self, workers: usize) -> Result<Vec<Changes>> {
+    pub fn changes(&self, workers: usize) -> Result<Vec<Changes>, String> {
         let all: Mutex<Vec<Arc<Mutex<Changes>>>> = Mutex::default();
         let print = |_: &SchemaRef, _: Option<&[usize]>| -> Box<dyn SinkWriter> {
             let changes = Arc::new(Mutex::new(Changes::default()));
@@ -117,17 +165,20 @@ impl Job {
         };
         let stop = AtomicBool::new(false);
         let topology = Topology::alone(workers);
-        batch_run::run(&self.definition, &topology, Some(&print), &stop, |_| {}, |_| Ok(()))?;
+        let (_, metrics) =
+            batch_run::run(&self.definition, &topology, Some(&print), &stop, |_| {}, |_| Ok(()))
+                .map_err(said)?;
+        without_dead_letters(&metrics)?;
         let all = all.into_inner().expect("no writer panics");
         Ok(all.iter().map(|changes| changes.lock().expect("no writer panics").clone()).collect())
     }
 
     /// The final rows of each query, sorted.
-    pub fn finals(&self, workers: usize) -> Result<Vec<Vec<Row>>> {
+    pub fn finals(&self, workers: usize) -> Result<Vec<Vec<Row>>, String> {
         let mut all = Vec::new();
         let stop = AtomicBool::new(false);
         let topology = Topology::alone(workers);
-        batch_run::run(
+        let (_, metrics) = batch_run::run(
             &self.definition,
             &topology,
             None,
@@ -139,7 +190,9 @@ impl Job {
                 all.push(rows);
                 Ok(())
             },
-        )?;
+        )
+        .map_err(said)?;
+        without_dead_letters(&metrics)?;
         Ok(all)
     }
 }

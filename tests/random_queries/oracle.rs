@@ -22,36 +22,66 @@ type Answer<T> = Result<T, TooLarge>;
 /// Expressions evaluated for one answer at most.
 const STEPS_MAX: usize = 150_000;
 
+/// The aggregates without `GROUP BY` that had input at some border.
+pub type Begun = BTreeSet<*const Node>;
+
 /// Contents, and what has been computed of them.
-pub struct Oracle {
+pub struct Oracle<'b> {
     sources: Vec<Rows>,
+    /// By source whether it is computed of an aggregate that has not begun.
+    unbegun_sources: Vec<bool>,
     steps: Cell<usize>,
-    known: RefCell<BTreeMap<*const Node, Rows>>,
+    known: RefCell<BTreeMap<*const Node, (Rows, bool)>>,
+    begun: &'b RefCell<Begun>,
+    /// Whether the rows at hand are computed of an aggregate that has not begun.
+    unbegun: Cell<bool>,
 }
 
-impl Oracle {
-    pub fn new(tables: Vec<Vec<Row>>) -> Self {
-        let sources = tables.into_iter().map(Rc::new).collect();
-        Oracle { sources, steps: Cell::new(0), known: RefCell::default() }
+impl<'b> Oracle<'b> {
+    pub fn new(tables: Vec<Vec<Row>>, begun: &'b RefCell<Begun>) -> Self {
+        Oracle {
+            unbegun_sources: vec![false; tables.len()],
+            sources: tables.into_iter().map(Rc::new).collect(),
+            steps: Cell::new(0),
+            known: RefCell::default(),
+            begun,
+            unbegun: Cell::new(false),
+        }
     }
 
     /// The next source is what a query gives.
     pub fn define(&mut self, node: &Node) -> Answer<()> {
-        let rows = self.rows(node)?;
+        let (rows, unbegun) = self.answer(node)?;
         self.sources.push(rows);
+        self.unbegun_sources.push(unbegun);
         Ok(())
     }
 
+    /// The rows of a query, and whether the engine may show others: an aggregate without `GROUP BY`
+    /// shows no row before its first input, other than in a batch.
+    pub fn answer(&self, node: &Node) -> Answer<(Rows, bool)> {
+        self.unbegun.set(false);
+        let rows = self.rows(node)?;
+        Ok((rows, self.unbegun.get()))
+    }
+
     /// The rows of a query, in any order.
-    pub fn rows(&self, node: &Node) -> Answer<Rows> {
-        if let Some(rows) = self.known.borrow().get(&std::ptr::from_ref(node)) {
+    fn rows(&self, node: &Node) -> Answer<Rows> {
+        if let Some((rows, unbegun)) = self.known.borrow().get(&std::ptr::from_ref(node)) {
+            self.unbegun.set(self.unbegun.get() || *unbegun);
             return Ok(Rc::clone(rows));
         }
+        let around = self.unbegun.replace(false);
         let rows = match &node.kind {
-            Kind::Scan { source } => Rc::clone(&self.sources[*source]),
+            Kind::Scan { source } => {
+                self.unbegun.set(self.unbegun_sources[*source]);
+                Rc::clone(&self.sources[*source])
+            }
             _ => Rc::new(self.computed(node)?),
         };
-        self.known.borrow_mut().insert(node, Rc::clone(&rows));
+        let unbegun = self.unbegun.get();
+        self.known.borrow_mut().insert(node, (Rc::clone(&rows), unbegun));
+        self.unbegun.set(around || unbegun);
         Ok(rows)
     }
 
@@ -72,7 +102,7 @@ impl Oracle {
                 }
                 Ok(found)
             }
-            Kind::Group { .. } => self.group(&node.kind),
+            Kind::Group { .. } => self.group(node),
             Kind::Join { .. } => self.join(&node.kind),
             Kind::Set { kind, left, right } => {
                 Ok(set(*kind, &self.rows(left)?, &self.rows(right)?))
@@ -120,8 +150,8 @@ impl Oracle {
         columns.iter().map(|column| self.value(column, scopes)).collect()
     }
 
-    fn group(&self, kind: &Kind) -> Answer<Vec<Row>> {
-        let Kind::Group { from, filter, keys, aggregates, having } = kind else {
+    fn group(&self, node: &Node) -> Answer<Vec<Row>> {
+        let Kind::Group { from, filter, keys, aggregates, having } = &node.kind else {
             return Ok(vec![]);
         };
         let rows = self.rows(from)?;
@@ -132,6 +162,14 @@ impl Oracle {
         for row in rows.iter() {
             if self.holds(filter.as_ref(), &[row])? {
                 groups.entry(self.row(keys, &[row])?).or_default().push(row);
+            }
+        }
+        if keys.is_empty() {
+            let has_input = groups.values().any(|members| !members.is_empty());
+            if has_input {
+                self.begun.borrow_mut().insert(node);
+            } else if !self.begun.borrow().contains(&std::ptr::from_ref(node)) {
+                self.unbegun.set(true);
             }
         }
         let mut found = Vec::new();

@@ -94,8 +94,8 @@ impl Table {
     fn fill(&mut self, tape: &mut Tape<'_>) {
         let mut now = BASE;
         let mut rows: Vec<Row> = Vec::new();
-        // An update takes effect at the time of the row after it, a deletion at once: never before
-        // what stands before it.
+        // The watermark in front of a record, and 1 ms: an update takes effect at the time of the row
+        // after it, a deletion at once, and neither behind the watermark.
         let mut reached = BASE;
         for _ in 0..3 + tape.pick(12) {
             now = (now + tape.one(&[1000, 0, 300, 1000, 700])).min(BASE + TICKS * TICK - 1);
@@ -119,11 +119,12 @@ impl Table {
                         row[0] = rows[known][0].clone();
                     }
                     let before = known.map(|known| rows.remove(known));
-                    reached = if stays { reached.max(now) } else { reached };
+                    let time = if stays { reached.max(now) } else { reached };
                     if stays {
                         rows.push(row.clone());
+                        reached = reached.max(now + 1);
                     }
-                    (reached, before, stays.then_some(row))
+                    (time, before, stays.then_some(row))
                 }
             };
             self.changes.push(Change { time, before, after });

@@ -25,7 +25,7 @@ fn logic(partition: &[usize], number: bool) -> FirstRow {
     };
     let mut fields: Vec<_> = schema().fields().iter().cloned().collect();
     if number {
-        fields.push(Arc::new(Field::new("n", DataType::UInt64, false)));
+        fields.push(Arc::new(Field::new("n", DataType::Int64, false)));
     }
     let output = Arc::new(arrow::datatypes::Schema::new(fields));
     FirstRow::new(schema(), &rank, output, Resolution::new(TICK)).unwrap()

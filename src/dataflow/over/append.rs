@@ -13,7 +13,7 @@
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array, UInt64Array};
+use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 
@@ -503,7 +503,7 @@ impl Ranks {
             OverFunction::DenseRank => &self.dense,
             _ => return Err(Error::internal("a function of rows to come by row-time")),
         };
-        Ok(Arc::new(UInt64Array::from(numbers.clone())))
+        Ok(Arc::new(Int64Array::from_iter_values(numbers.iter().map(|&n| n as i64))))
     }
 }
 

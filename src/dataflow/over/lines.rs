@@ -7,7 +7,7 @@ use std::ops::Range;
 use std::sync::Arc;
 
 use arrow::array::{
-    Array, ArrayRef, BooleanArray, Float64Array, RecordBatch, UInt32Array, UInt64Array,
+    Array, ArrayRef, BooleanArray, Float64Array, Int64Array, RecordBatch, UInt32Array,
 };
 use arrow::compute::kernels::zip::zip;
 use arrow::compute::{cast, take};
@@ -223,19 +223,20 @@ fn placed(
             Ok(Arc::new(Float64Array::from(shares)))
         }
         _ => {
-            let mut numbers = vec![0u64; results];
+            let mut numbers = vec![0i64; results];
             for line in lines {
                 let total = line.before + line.rows.len() as u64;
                 each_place(line, sheet, |result, place| {
-                    numbers[result] = match function {
+                    let number = match function {
                         F::Rank => place.first,
                         F::DenseRank => place.distinct,
                         F::Ntile(parts) => ntile(place.number - 1, total, *parts) + 1,
                         _ => place.number,
                     };
+                    numbers[result] = number as i64;
                 });
             }
-            Ok(Arc::new(UInt64Array::from(numbers)))
+            Ok(Arc::new(Int64Array::from(numbers)))
         }
     }
 }

@@ -208,12 +208,12 @@ fn calls_over(frame: OverFrame, other: OverFrame, chosen: u16, back: i64) -> Vec
         (F::Nth { column: X, place: 2 }, frame, int.clone()),
         (F::Shift { column: X, back, default: Some(0) }, frame, int.clone()),
         (F::Shift { column: 0, back: back.abs(), default: None }, frame, int.clone()),
-        (F::RowNumber, frame, DataType::UInt64),
-        (F::Rank, frame, DataType::UInt64),
-        (F::DenseRank, frame, DataType::UInt64),
+        (F::RowNumber, frame, DataType::Int64),
+        (F::Rank, frame, DataType::Int64),
+        (F::DenseRank, frame, DataType::Int64),
         (F::PercentRank, frame, double.clone()),
         (F::CumeDist, frame, double),
-        (F::Ntile(3), frame, DataType::UInt64),
+        (F::Ntile(3), frame, DataType::Int64),
     ];
     let sum = list.iter().find(|call| matches!(&call.0, F::Aggregate(c) if c.function == A::Sum));
     more.extend(sum.map(|sum| (sum.0.clone(), other, int)));

@@ -16,7 +16,7 @@ const TICK: i64 = 10;
 fn output(number: bool) -> SchemaRef {
     let mut fields: Vec<_> = schema().fields().iter().cloned().collect();
     if number {
-        fields.push(Arc::new(Field::new("n", DataType::UInt64, false)));
+        fields.push(Arc::new(Field::new("n", DataType::Int64, false)));
     }
     Arc::new(Schema::new(fields))
 }

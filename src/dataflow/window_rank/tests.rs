@@ -15,7 +15,7 @@ const SPAN: i64 = 90;
 
 fn logic(rank: &WindowRank, lateness: i64, append_only: bool) -> WindowRankLogic {
     let mut fields: Vec<_> = schema().fields().iter().cloned().collect();
-    fields.push(Arc::new(Field::new("rank", DataType::UInt64, false)));
+    fields.push(Arc::new(Field::new("rank", DataType::Int64, false)));
     let output = Arc::new(Schema::new(fields));
     WindowRankLogic::ranked(schema(), rank.clone(), output, lateness, append_only)
 }

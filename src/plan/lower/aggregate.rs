@@ -435,7 +435,9 @@ pub(super) fn function_of(call: &Call) -> Result<(AggregateFunction, &[Expr])> {
     let name = call.func.name().to_ascii_lowercase();
     let variance = |sample, root| F::Variance { sample, root };
     Ok(match (name.as_str(), args) {
-        ("count", [Expr::Literal(v, _)]) if !v.is_null() => (F::Count, &[]),
+        ("count", [Expr::Literal(v, _)]) if !v.is_null() && !call.params.distinct => {
+            (F::Count, &[])
+        }
         ("count", [] | [_]) => (F::Count, args),
         ("sum", [_]) => (F::Sum, args),
         ("min", [_]) => (F::Min, args),

@@ -272,7 +272,7 @@ impl Lowerer<'_> {
         }
         let schema = self.schema(input);
         let mut definitions = all_columns(&schema);
-        let number = ScalarValue::UInt64(Some(1));
+        let number = ScalarValue::Int64(Some(1));
         definitions.push(Expression::literal(number));
         let columns = match calc {
             Some(calc) => {

@@ -30,6 +30,7 @@ mod pattern;
 mod pattern_parse;
 mod planner;
 mod quantile;
+mod ranks;
 mod refused;
 mod regex;
 mod regex_field;
@@ -54,6 +55,7 @@ pub fn register(mut builder: SessionStateBuilder) -> SessionStateBuilder {
     builder.expr_planners().get_or_insert_default().insert(0, forms);
     builder.scalar_functions().get_or_insert_default().extend(functions);
     builder.aggregate_functions().get_or_insert_default().extend(aggregate_functions());
+    builder.window_functions().get_or_insert_default().extend(ranks::functions());
     builder
 }
 
