@@ -167,8 +167,8 @@ fn errors_have_a_place() {
 
 #[test]
 fn memory_is_bounded() {
-    let query = "WITH d AS (SELECT * FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), (9)) \
-        AS t (x)) SELECT COUNT(*) AS n FROM (SELECT DISTINCT repeat(CAST(a.x + 10 * b.x + \
+    let query = "WITH d AS (SELECT * FROM (VALUES (0), (1), (2), (3), (4), (5), (6), (7), (8), \
+        (9)) AS t (x)) SELECT COUNT(*) AS n FROM (SELECT DISTINCT repeat(CAST(a.x + 10 * b.x + \
         100 * c.x + 1000 * e.x + 10000 * f.x AS STRING), 2500) AS s FROM d a, d b, d c, d e, d f)";
     let error = ask(query).expect_err("a limit");
     assert_eq!(error.kind, ErrorKind::Limit, "{error}");

@@ -94,7 +94,8 @@ impl Table {
     fn fill(&mut self, tape: &mut Tape<'_>) {
         let mut now = BASE;
         let mut rows: Vec<Row> = Vec::new();
-        // The watermark in front of a record, and 1 ms: an update takes effect at the time of the row
+        // The watermark in front of a record, and 1 ms: an update takes effect at the time of the
+        // row
         // after it, a deletion at once, and neither behind the watermark.
         let mut reached = BASE;
         for _ in 0..3 + tape.pick(12) {
