@@ -270,7 +270,10 @@ impl Run<'_> {
         })?;
         let mut tried: Vec<[String; 2]> = Vec::new();
         if self.only.is_none() {
-            self.way("the plan", || Ok(tried.push(self.job("all", WHOLE)?.plans()?)))?;
+            self.way("the plan", || {
+                tried.push(self.job("all", WHOLE)?.plans()?);
+                Ok(())
+            })?;
         }
         let without = Rewrite::ALL.iter().map(|rewrite| format!("all, -{}", rewrite.name()));
         for rewrites in without.chain(["none".to_owned()]) {
