@@ -4,10 +4,10 @@
 //! matched when the frontier has passed their time (and the input's delay); a row whose time lies
 //! behind that when it comes is late, which its own two times decide.
 //!
-//! * [`search`]: the search for the match that begins at one row
-//! * [`partition`]: the rows and searches of a partition
-//! * [`slice`]: the order of rows; [`rows`]: where they are kept
-//! * [`compute`]: conditions and measures
+//! * `search`: the search for the match that begins at one row
+//! * `partition`: the rows and searches of a partition
+//! * `slice`: the order of rows; `rows`: where they are kept
+//! * `compute`: conditions and measures
 //!
 //! Law: a match is emitted at the time at which it became certain: that of the latest row that had
 //! to be looked at, or the last before the match's `WITHIN` ran out, whichever was needed; at the

@@ -1,11 +1,11 @@
 //! OVER: functions over frames of ordered partitions, in three regimes.
 //!
-//! * [`append::Appending`]: by row-time over input that only grows; exact and append-only.
-//! * [`update::Updating`]: any order, any input; net changes tick by tick.
-//! * [`windowed::WindowedOver`]: within windows; results when a window closes.
+//! * `append::Appending`: by row-time over input that only grows; exact and append-only.
+//! * `update::Updating`: any order, any input; net changes tick by tick.
+//! * `windowed::WindowedOver`: within windows; results when a window closes.
 //!
-//! The three share [`program`] (calls to frames and aggregates), [`moves`] (aggregates over sliding
-//! frames, many partitions at a time) and, but for the first, [`lines`] (rows of a partition).
+//! The three share `program` (calls to frames and aggregates), `moves` (aggregates over sliding
+//! frames, many partitions at a time) and, but for the first, `lines` (rows of a partition).
 
 mod append;
 mod held;

@@ -12,7 +12,7 @@
 //! `limit` times, if that is asked for. It depends on the contents of the inputs alone.
 //!
 //! Snapshots: the state is in the traces of the inner operators; the way in and the way out
-//! ([`edge`]) are as of the frontier.
+//! (`edge`) are as of the frontier.
 
 mod aggregate;
 mod edge;

@@ -1,7 +1,7 @@
 //! The pattern of a MATCH_RECOGNIZE clause: its syntax tree, text and grammar.
 //!
 //! Owns `PATTERN (..) [WITHIN interval] [SUBSET ..]`; knows nothing of rows or conditions. Read by
-//! [`super::lift`] out of a script's tokens and again by [`super::plan`] out of its own text.
+//! `super::lift` out of a script's tokens and again by `super::plan` out of its own text.
 
 use std::fmt;
 
