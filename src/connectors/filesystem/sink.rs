@@ -380,6 +380,8 @@ impl SinkWriter for FilesystemSink {
         self.close_before(frontier)?;
         match self.durable {
             None => self.publish(),
+            // Whether the end is one of the input or of the job alone, `finish` says.
+            Some(_) if frontier == CLOSED => Ok(()),
             Some(_) if self.closed.len() >= limits::SINK_PARTS_CLOSED_MAX => self.save(frontier),
             Some(_) => Ok(()),
         }
