@@ -167,6 +167,20 @@ pub trait Source: Send + Sync {
     fn failure(&self) -> Option<crate::error::Error>;
 }
 
+/// What a sink is part of; by default a job without snapshots.
+#[derive(Clone, Debug, Default)]
+pub struct SinkMode {
+    /// Whether the job has snapshots, so that what a sink has written must survive a crash.
+    pub durable: bool,
+    /// The name of the job.
+    pub job: String,
+    /// Which run of the job: the same when it goes on after a crash or a stop, another when it is
+    /// started from the beginning, that its output is told from that of older runs.
+    pub run: String,
+    /// Told of each step between which a crash leaves different things behind.
+    pub steps: filesystem::steps::Steps,
+}
+
 /// The writing side of a connector. Called from one I/O thread of its own, in order of closed time.
 pub trait SinkWriter: Send {
     /// Writes closed updates, ordered by [`crate::batch::consolidate::order_changes`] for the key
@@ -177,12 +191,22 @@ pub trait SinkWriter: Send {
     /// says.
     fn commit(&mut self, frontier: EventTime) -> Result<()>;
 
-    /// Makes everything below `frontier` survive a crash, together with `frontier` itself.
+    /// The input has ended or the job stops: `complete` says whether all of it was written.
+    fn finish(&mut self, complete: bool) -> Result<()>;
+
+    /// Makes everything below `frontier` survive a crash, together with `frontier` itself. All
+    /// updates below it have been written, and none at or after it.
     fn checkpoint(&mut self, frontier: EventTime) -> Result<()> {
         let _ = frontier;
         Ok(())
     }
 
-    /// The input has ended or the job stops: `complete` says whether all of it was written.
-    fn finish(&mut self, complete: bool) -> Result<()>;
+    /// Goes on from what an earlier run made durable; the frontier below which everything is in
+    /// the sink already: [`BEGINNING`](crate::time::BEGINNING) if nothing is,
+    /// [`CLOSED`](crate::time::CLOSED) if it was finished. Called once, before the first write, and
+    /// only for jobs with snapshots. `restored` is the frontier that the job's state was restored
+    /// to, `BEGINNING` for a new run; a sink without a memory of its own goes on from there.
+    fn recover(&mut self, restored: EventTime) -> Result<EventTime> {
+        Ok(restored)
+    }
 }

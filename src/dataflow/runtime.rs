@@ -9,10 +9,10 @@ use arrow::datatypes::SchemaRef;
 use super::collect::Collected;
 use super::flow::Alignment;
 use super::metrics::{JobMetrics, lock};
-use super::sink::SinkHandle;
+use super::sink::{Resume, SinkHandle};
 use super::snapshots::Snapshots;
 use super::source::SharedSource;
-use crate::connectors::{SinkWriter, Source, SourceSpec, registry};
+use crate::connectors::{SinkMode, SinkWriter, Source, SourceSpec, registry};
 use crate::error::{DeadLetter, Result};
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::serve::ServedView;
@@ -232,7 +232,8 @@ fn open(
     let node = plan.node(output.node);
     let key = node.props.unique_key.as_deref();
     let start = |name: &str, writer| {
-        SinkHandle::start(name, writer, Arc::clone(metrics), index).map(OutputRuntime::Sink)
+        let handle = SinkHandle::start(name, writer, Arc::clone(metrics), index, Resume::default());
+        handle.map(OutputRuntime::Sink)
     };
     match &output.target {
         OutputTarget::View { retain_history, .. } => {
@@ -244,7 +245,8 @@ fn open(
             if registry::discards(table) || place.process > 0 {
                 return Ok(OutputRuntime::Discard);
             }
-            start(&table.name, registry::create_sink(table, &output.key(node))?)
+            let mode = SinkMode::default();
+            start(&table.name, registry::create_sink(table, &output.key(node), &mode)?)
         }
         OutputTarget::Print(_) => match print {
             _ if place.process > 0 => Ok(OutputRuntime::Discard),
