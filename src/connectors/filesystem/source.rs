@@ -12,13 +12,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use arrow::array::RecordBatch;
+
 use super::columns::{FileFacts, RowLayout};
 use super::listing::Listing;
 use super::reader::{Content, Encoding, FileInfo, FileReader, NextPiece, Piece};
 use crate::connectors::options::Options;
 use crate::connectors::{Decoded, NextSplit, PartitionInfo, RowOffsets, Source, SourceSpec, Split};
 use crate::error::{DeadLetter, Error, ErrorKind, Result};
-use crate::formats::{self, FormatSpec};
+use crate::formats::{self, Chunk, ChunkPool, FormatSpec};
 use crate::limits;
 use crate::plan::props::ChangelogMode;
 
@@ -39,6 +41,8 @@ struct Shared {
     process: usize,
     processes: usize,
     is_changelog: bool,
+    /// Memory of the text that workers read themselves.
+    chunks: Arc<ChunkPool>,
     state: Mutex<State>,
     /// A reader waits here for work.
     work: Condvar,
@@ -140,6 +144,7 @@ impl FilesystemSource {
             process: spec.process,
             processes: spec.processes.max(1),
             is_changelog: super::changelog_mode(&spec.table) != ChangelogMode::Append,
+            chunks: Arc::default(),
             state: Mutex::default(),
             work: Condvar::new(),
             pause: Condvar::new(),
@@ -211,14 +216,21 @@ impl Source for FilesystemSource {
     fn next_split(&self, partition: usize) -> NextSplit {
         let mut state = self.shared.lock();
         let mut is_awaited = false;
-        if let Some(reader) = state.check_out_cached(partition, self.shared.split_bytes) {
+        if let Some(mut reader) =
+            state.check_out_cached(partition, &self.shared.encoding, self.shared.split_bytes)
+        {
             drop(state);
-            let next = self.shared.read(reader);
-            state = self.shared.lock();
+            let bytes = self.shared.split_bytes;
+            let next = match reader.next_cached(bytes) {
+                Some(next) => Ok(next),
+                None => reader.next(bytes),
+            };
             match next {
-                Ok((reader, next)) => is_awaited = state.check_in(partition, reader, next),
+                Ok(next) => {
+                    state = self.shared.lock();
+                    is_awaited = state.check_in(partition, reader, next);
+                }
                 Err(error) => {
-                    drop(state);
                     self.shared.fail(error);
                     return NextSplit::Pending;
                 }
@@ -396,7 +408,12 @@ impl State {
 
     /// Takes the reader of partition `index` for a worker that is about to ask for a split, if
     /// there is none ready and the next piece is in the page cache.
-    fn check_out_cached(&mut self, index: usize, bytes: usize) -> Option<Box<FileReader>> {
+    fn check_out_cached(
+        &mut self,
+        index: usize,
+        encoding: &Encoding,
+        bytes: usize,
+    ) -> Option<Box<FileReader>> {
         if self.failure.is_some() {
             return None;
         }
@@ -409,17 +426,7 @@ impl State {
         if !partition.is_cached {
             return None;
         }
-        partition.queued = Queued::No;
-        match std::mem::replace(&mut partition.place, Place::Busy) {
-            Place::Parked(reader, key) => {
-                self.handles.remove(&key);
-                Some(reader)
-            }
-            place @ (Place::Start | Place::Busy | Place::End) => {
-                partition.place = place;
-                None
-            }
-        }
+        self.check_out(index, encoding)
     }
 
     /// Takes a piece back from whoever read it; whether the workers must be woken.
@@ -459,11 +466,6 @@ impl State {
 impl Shared {
     fn lock(&self) -> MutexGuard<'_, State> {
         self.state.lock().unwrap_or_else(PoisonError::into_inner)
-    }
-
-    fn read(&self, mut reader: Box<FileReader>) -> Result<(Box<FileReader>, NextPiece)> {
-        let next = reader.next(self.split_bytes)?;
-        Ok((reader, next))
     }
 
     fn wake_workers(&self) {
@@ -525,19 +527,35 @@ impl Shared {
         Ok(FileInfo { path: path.clone(), name: path.to_string_lossy().into_owned(), values })
     }
 
+    fn decode_text(
+        &self,
+        text: Chunk,
+        partition: &str,
+        first: bool,
+        decoded: &mut Decoded,
+    ) -> Result<RecordBatch> {
+        let Encoding::Text(decoder) = &self.encoding else {
+            return Err(Error::internal("text came to a source of columns"));
+        };
+        decoded.bytes = text.len();
+        let records = decoder.decode(text, partition, decoded.offset, first)?;
+        decoded.dead_letters = records.dead_letters;
+        decoded.row_offsets = RowOffsets::Behind(records.starts);
+        decoded.kinds = records.kinds;
+        Ok(records.rows)
+    }
+
     fn decode(&self, piece: Piece, first: bool) -> Result<Decoded> {
         let Piece { file, offset, content } = piece;
         let mut decoded = Decoded { offset, ..Decoded::default() };
         let rows = match content {
             Content::Text(text) if text.is_empty() => return Ok(decoded),
             Content::Text(text) => {
-                decoded.bytes = text.len();
-                let Encoding::Text(decoder) = &self.encoding else { return Ok(decoded) };
-                let records = decoder.decode(text, &file.name, offset, first)?;
-                decoded.dead_letters = records.dead_letters;
-                decoded.row_offsets = RowOffsets::Behind(records.starts);
-                decoded.kinds = records.kinds;
-                records.rows
+                self.decode_text(text.into(), &file.name, first, &mut decoded)?
+            }
+            Content::Range(range) => {
+                let text = range.read(&file, &self.chunks)?;
+                self.decode_text(text, &file.name, first, &mut decoded)?
             }
             Content::Rows(rows) => {
                 decoded.bytes = rows.get_array_memory_size();
