@@ -17,3 +17,4 @@ pub mod ordered_rows;
 pub mod pages;
 pub mod row_pool;
 pub mod rows;
+pub mod table;
