@@ -4,6 +4,12 @@
 pub const CUBE_KEYS_MAX: usize = 8;
 /// Bytes of a text file that one split (one unit of decoding) holds.
 pub const SPLIT_BYTES: usize = 1 << 20;
+/// Chunks of text without content that one source keeps for the next.
+pub const CHUNKS_FREE_MAX: usize = 16;
+/// Rows of input that an operator keeps for the next snapshot before it hands them over.
+pub const SNAPSHOT_LOG_ROWS_MAX: usize = 1 << 16;
+/// Messages that wait for the writer of snapshots.
+pub const SNAPSHOT_MESSAGES_MAX: usize = 256;
 /// Bytes of the first split of a file, read to learn its earliest time.
 pub const SPLIT_BYTES_FIRST: usize = 64 << 10;
 /// Splits that a reader may have read ahead and no worker has taken, per source.

@@ -63,6 +63,8 @@ pub struct Decoded {
     pub kinds: Option<Vec<ChangeKind>>,
     /// The offset of the split's first record in its partition.
     pub offset: i64,
+    /// The offset behind the split's last record, where reading can go on; `None` if it cannot.
+    pub end: Option<i64>,
     /// Where the rows are, for a stage that refuses one of them.
     pub row_offsets: RowOffsets,
     /// Records that could not be decoded, each with the number of rows before it in the split.
@@ -101,6 +103,19 @@ pub struct PartitionInfo {
     pub name: String,
 }
 
+/// From where a partition is to be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionPosition {
+    /// Its name.
+    pub name: String,
+    /// The offset of the first record to read.
+    pub offset: i64,
+    /// `f_p` there.
+    pub floor: EventTime,
+    /// Whether there is nothing left to read.
+    pub ended: bool,
+}
+
 /// The reading side of a connector, shared by all workers of a process.
 ///
 /// Partitions are numbered from 0 and may be added while running (new files). All methods are
@@ -113,6 +128,10 @@ pub trait Source: Send + Sync {
     /// Starts reading; `wake` is to be called (from any thread) whenever a `Pending` may have
     /// become work.
     fn start(&self, wake: Arc<dyn Fn() + Send + Sync>) -> Result<()>;
+
+    /// Goes on from `positions`: partitions by name, each at the offset of its next record. Called
+    /// once, before [`Source::start`]; partitions that are not named are read from their start.
+    fn resume(&self, positions: &[PartitionPosition]) -> Result<()>;
 
     /// The partitions so far. A partition is listed before its first split is handed out.
     fn partitions(&self) -> Vec<PartitionInfo>;
@@ -157,6 +176,12 @@ pub trait SinkWriter: Send {
     /// Everything below `frontier` has been written: make it visible as the connector's policy
     /// says.
     fn commit(&mut self, frontier: EventTime) -> Result<()>;
+
+    /// Makes everything below `frontier` survive a crash, together with `frontier` itself.
+    fn checkpoint(&mut self, frontier: EventTime) -> Result<()> {
+        let _ = frontier;
+        Ok(())
+    }
 
     /// The input has ended or the job stops: `complete` says whether all of it was written.
     fn finish(&mut self, complete: bool) -> Result<()>;

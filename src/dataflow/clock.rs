@@ -7,6 +7,8 @@
 
 use std::collections::BTreeMap;
 
+use super::marks::Marks;
+use crate::connectors::PartitionPosition;
 use crate::time::{BEGINNING, CLOSED, EventTime, LATEST};
 
 /// The times of one partition.
@@ -24,6 +26,10 @@ pub struct PartitionClock {
     last: Option<u64>,
     /// Splits handed out.
     handed: u64,
+    /// For snapshots.
+    marks: Marks,
+    /// Where reading began.
+    origin: i64,
     /// Stopped holding the frontier for lack of data.
     idle: bool,
     /// Wall time since when it has had nothing to read, in ms.
@@ -40,8 +46,41 @@ impl PartitionClock {
             starts: BTreeMap::from([(0, floor)]),
             last: None,
             handed: 0,
+            marks: Marks::default(),
+            origin: 0,
             idle: false,
             pending_ms: None,
+        }
+    }
+
+    /// A partition that goes on from a position.
+    pub fn resumed(position: &PartitionPosition) -> Self {
+        let mut clock = PartitionClock::new(position.floor);
+        clock.origin = position.offset;
+        if position.ended {
+            // As if its last split had been read.
+            clock.hand_out(0, true, BEGINNING);
+            clock.publish(0, position.floor);
+            clock.take_start(0);
+        }
+        clock
+    }
+
+    /// For snapshots: where its splits lie.
+    pub fn marks(&mut self) -> &mut Marks {
+        &mut self.marks
+    }
+
+    /// From where to read again for a snapshot at `frontier`: offset, `f_p` there, and whether
+    /// nothing is left.
+    pub fn position(&self, frontier: EventTime) -> (i64, EventTime, bool) {
+        match self.marks.position(frontier) {
+            Some(found) => (found.offset, found.floor, found.is_behind_all && self.is_done()),
+            None if self.is_done() => (self.origin, self.frontier, true),
+            None => {
+                let start = self.starts.get(&0).copied().unwrap_or(self.frontier);
+                (self.origin, start, false)
+            }
         }
     }
 
@@ -150,12 +189,23 @@ impl SourceClock {
         }
     }
 
+    /// The source goes on at `frontier`; its first partitions, from `positions`.
+    pub fn resume(&mut self, frontier: EventTime, positions: &[PartitionPosition]) {
+        self.frontier = frontier;
+        self.partitions = positions.iter().map(PartitionClock::resumed).collect();
+    }
+
     /// There are `count` partitions now; new ones begin at the frontier.
     pub fn grow(&mut self, count: usize) {
         let floor = self.frontier;
         if self.partitions.len() < count {
             self.partitions.resize_with(count, || PartitionClock::new(floor));
         }
+    }
+
+    /// What has been let pass.
+    pub fn passed(&self) -> EventTime {
+        self.frontier
     }
 
     /// The partitions.

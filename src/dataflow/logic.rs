@@ -8,7 +8,8 @@ use arrow::datatypes::SchemaRef;
 
 use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
-use crate::error::{DeadLetter, Result};
+use crate::error::{DeadLetter, Error, Result};
+use crate::state::saved::{Recovery, SavedTable};
 use crate::time::EventTime;
 
 /// A stateful operator without its plumbing.
@@ -43,6 +44,31 @@ pub trait StatefulLogic: 'static {
     /// Rows or groups held, for metrics and for tests of bounded state.
     fn state_rows(&self) -> usize;
 
+    /// How the state as of the frontier comes back after a restart; asked at each snapshot.
+    fn recovery(&self) -> Recovery {
+        Recovery::Log
+    }
+
+    /// The state as tables, for [`Recovery::Tables`]: all of it if `whole`, or else if it can be
+    /// told what has changed since the last call. Says whether it is all.
+    fn save(&mut self, whole: bool) -> Result<(bool, Vec<SavedTable>)> {
+        let _ = whole;
+        Err(Error::internal("an operator without tables was asked for them"))
+    }
+
+    /// Takes back what `save` gave, the oldest tables first, and is then as of `to`. The rows are
+    /// those of this worker.
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        let (_, _) = (tables, to);
+        Err(Error::internal("an operator without tables was given some"))
+    }
+
+    /// Whether its state is that of what reads it: then after a restart it emits again all that its
+    /// state comes back from, below the frontier, and whoever is as of the frontier ignores that.
+    fn replays(&self) -> bool {
+        false
+    }
+
     /// An input that is handed over whole, whatever its times, with the first `advance`: until it
     /// has ended nothing is applied, and its frontier counts for nothing.
     fn whole_input(&self) -> Option<usize> {
@@ -71,6 +97,22 @@ impl StatefulLogic for Box<dyn StatefulLogic> {
 
     fn state_rows(&self) -> usize {
         self.as_ref().state_rows()
+    }
+
+    fn recovery(&self) -> Recovery {
+        self.as_ref().recovery()
+    }
+
+    fn replays(&self) -> bool {
+        self.as_ref().replays()
+    }
+
+    fn save(&mut self, whole: bool) -> Result<(bool, Vec<SavedTable>)> {
+        self.as_mut().save(whole)
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        self.as_mut().load(tables, to)
     }
 
     fn whole_input(&self) -> Option<usize> {

@@ -18,12 +18,13 @@ use timely::dataflow::operators::{Concatenate, Probe as _};
 use timely::dataflow::{Scope, Stream};
 
 use super::calc::CalcLogic;
-use super::driver::{SideWants, stateful};
+use super::driver::{Identity, SideWants, stateful};
 use super::flow::{Budget, upstream};
 use super::logic::StatefulLogic;
 use super::outputs::output;
 use super::runtime::JobRuntime;
 use super::side::{DeadLetters, SideStreams, send_dead, side_port};
+use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
 use crate::plan::exchange::routes;
@@ -193,16 +194,28 @@ impl<'s> Renderer<'s, '_> {
                     .map(|n| self.streams[n.0].clone())
                     .zip(routes(self.plan, node))
                     .collect();
-                let name = format!("{kind}#{}", id.0);
-                stateful(self.scope, &name, inputs, logic, wants, Arc::clone(self.runtime))
+                stateful(
+                    self.scope,
+                    identity(id, kind),
+                    inputs,
+                    logic,
+                    wants,
+                    Arc::clone(self.runtime),
+                )
             }
             Operator::Arrange { .. } => plain(self.arrange(id, node)),
             Operator::Join(join) => {
                 let logic = super::join::build(self.plan, id, join, &mut self.shelf)?;
                 let streams = node.inputs.iter().map(|n| (self.streams[n.0].clone(), None));
                 let inputs = streams.collect();
-                let name = format!("Join#{}", id.0);
-                stateful(self.scope, &name, inputs, logic, wants, Arc::clone(self.runtime))
+                stateful(
+                    self.scope,
+                    identity(id, "Join"),
+                    inputs,
+                    logic,
+                    wants,
+                    Arc::clone(self.runtime),
+                )
             }
         })
     }
@@ -335,6 +348,10 @@ impl<'s> Renderer<'s, '_> {
         });
         stream
     }
+}
+
+fn identity(id: NodeId, kind: &str) -> Identity {
+    Identity { name: format!("{kind}#{}", id.0), place: Some(StatePlace::Node(id)) }
 }
 
 /// The logic of a stateful operator and its name; `None` for the others.

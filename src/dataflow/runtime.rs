@@ -10,6 +10,7 @@ use super::collect::Collected;
 use super::flow::Alignment;
 use super::metrics::{JobMetrics, lock};
 use super::sink::SinkHandle;
+use super::snapshots::Snapshots;
 use super::source::SharedSource;
 use crate::connectors::{SinkWriter, Source, SourceSpec, registry};
 use crate::error::{DeadLetter, Result};
@@ -67,6 +68,7 @@ pub struct JobRuntime {
     stopping: AtomicBool,
     built: Mutex<usize>,
     workers_here: usize,
+    snapshots: Option<Arc<Snapshots>>,
 }
 
 impl JobRuntime {
@@ -124,12 +126,30 @@ impl JobRuntime {
             stopping: AtomicBool::new(false),
             built: Mutex::new(0),
             workers_here: place.workers,
+            snapshots: None,
         })
     }
 
     /// The shared source of a scan.
     pub fn source(&self, node: NodeId) -> Option<&Arc<SharedSource>> {
         self.sources.get(&node)
+    }
+
+    /// Takes snapshots, and starts from one if there is one. To be called before the dataflow is
+    /// built.
+    pub fn with_snapshots(mut self, snapshots: Arc<Snapshots>) -> Result<Self> {
+        let restored = snapshots.restored().cloned();
+        for (index, source) in self.sources.values().enumerate() {
+            let positions = restored.as_ref().and_then(|r| r.sources.get(&index));
+            source.keep(Arc::clone(&snapshots), positions.map(Vec::as_slice))?;
+        }
+        self.snapshots = Some(snapshots);
+        Ok(self)
+    }
+
+    /// The job's snapshots, if it takes any.
+    pub fn snapshots(&self) -> Option<&Arc<Snapshots>> {
+        self.snapshots.as_ref()
     }
 
     /// The sources in the order of the plan.

@@ -73,6 +73,11 @@ impl DeadLetters {
         self.times.push(time);
     }
 
+    /// The greatest time of a letter.
+    pub fn latest(&self) -> Option<EventTime> {
+        self.times.iter().max().copied()
+    }
+
     /// Adds all of `others`.
     pub fn append(&mut self, others: DeadLetters) {
         self.letters.extend(others.letters);

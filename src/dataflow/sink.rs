@@ -18,6 +18,8 @@ pub enum SinkMessage {
     Write(UpdateBatch),
     /// Everything below this time has been written.
     Commit(EventTime),
+    /// Everything below this time has to survive a crash.
+    Checkpoint(EventTime),
     /// The end; whether everything was written.
     Finish(bool),
 }
@@ -90,6 +92,7 @@ fn run(
                 writer.write(&batch)?;
             }
             SinkMessage::Commit(frontier) => writer.commit(frontier)?,
+            SinkMessage::Checkpoint(frontier) => writer.checkpoint(frontier)?,
             SinkMessage::Finish(complete) => return writer.finish(complete),
         }
     }

@@ -8,8 +8,8 @@
 //! the other workers when a split that it waits for is through, and by a timer only while time
 //! itself can change something.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use timely::container::NoopBuilder;
@@ -24,14 +24,15 @@ use super::flow::{Alignment, Budget, MayRead};
 use super::metrics::lock;
 use super::runtime::JobRuntime;
 use super::side::{DeadLetters, SideStreams, send_dead};
+use super::snapshots::{Handed, Snapshots};
 use super::split::{Origin, TimedSplit};
 use crate::batch::UpdateBatch;
-use crate::connectors::{NextSplit, Source, Split};
+use crate::connectors::{NextSplit, PartitionPosition, Source, Split};
 use crate::error::{Error, Result};
 use crate::plan::node::Scan;
 use crate::sql::settings::Settings;
 use crate::telemetry::clock::{monotonic, wall_ms};
-use crate::time::{CLOSED, EventTime, Resolution};
+use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
 /// How long a source that must wait for others sleeps at first; it doubles while it waits.
 const NAP: Duration = Duration::from_millis(1);
@@ -52,6 +53,14 @@ pub struct SharedSource {
     clock: Mutex<SourceClock>,
     sleepers: Arc<Mutex<Vec<Sleeper>>>,
     alignment: Arc<Alignment>,
+    keeping: OnceLock<Keeping>,
+}
+
+/// The snapshots of a source.
+struct Keeping {
+    snapshots: Arc<Snapshots>,
+    /// The frontier of the last one that it has given its positions for.
+    saved: AtomicI64,
 }
 
 /// The operator of one worker, as others see it.
@@ -90,7 +99,53 @@ impl SharedSource {
             clock: Mutex::new(SourceClock::new(wall_ms())),
             sleepers: Arc::default(),
             alignment,
+            keeping: OnceLock::new(),
         }
+    }
+
+    /// Takes part in snapshots, and goes on from `positions`. To be called once, before
+    /// [`SharedSource::start`].
+    pub fn keep(
+        &self,
+        snapshots: Arc<Snapshots>,
+        positions: Option<&[PartitionPosition]>,
+    ) -> Result<()> {
+        let restored = snapshots.restored().map_or(BEGINNING, |restored| restored.frontier);
+        if let Some(positions) = positions {
+            self.source.resume(positions)?;
+            let names = self.partitions();
+            let of = |name: &String| positions.iter().find(|p| p.name == *name);
+            let known: Vec<_> = names.iter().map_while(of).cloned().collect();
+            self.clock().resume(restored, &known);
+        }
+        let keeping = Keeping { snapshots, saved: AtomicI64::new(restored) };
+        self.keeping
+            .set(keeping)
+            .map_err(|_| Error::internal("a source was told twice of its snapshots"))
+    }
+
+    /// Tells the snapshots that `frontier` is about to pass, and what they want to know of it.
+    fn release(&self, frontier: EventTime) {
+        let Some(Keeping { snapshots, saved }) = self.keeping.get() else { return };
+        snapshots.release(self.index, frontier);
+        let before = saved.load(Ordering::Acquire);
+        let Some(wanted) = snapshots.wanted(before).filter(|&w| w <= frontier) else { return };
+        // Of several workers one answers.
+        let order = (Ordering::AcqRel, Ordering::Acquire);
+        if saved.compare_exchange(before, wanted, order.0, order.1).is_err() {
+            return;
+        }
+        let names = self.partitions();
+        let clock = self.clock();
+        let partitions = clock.partitions().iter().zip(names);
+        let positions = partitions
+            .map(|(partition, name)| {
+                let (offset, floor, ended) = partition.position(wanted);
+                PartitionPosition { name, offset, floor, ended }
+            })
+            .collect();
+        drop(clock);
+        snapshots.hand(Handed::Source { index: self.index, frontier: wanted, positions });
     }
 
     /// Starts reading; the workers' operators have been built.
@@ -253,10 +308,18 @@ impl Reader {
         }
         self.shared.doze(self.slot);
         let mut again = self.read(held_back)?;
+        let keeps = self.shared.keeping.get().is_some();
         let (starts, frontier) = {
             let mut clock = self.shared.clock();
             let frontier = self.shared.refresh(&mut clock, wall_ms());
-            let start = |h: &Held| clock.partition(h.partition).take_start(h.sequence);
+            let start = |held: &Held| {
+                let partition = clock.partition(held.partition);
+                let start = partition.take_start(held.sequence);
+                if let (true, Some(start)) = (keeps, start) {
+                    partition.marks().started(held.sequence, start);
+                }
+                start
+            };
             (self.held.iter().map(start).collect::<Vec<_>>(), frontier)
         };
         // Behind this frontier nothing can lie that is held or was claimed by this worker: such a
@@ -302,6 +365,10 @@ impl Reader {
         let shared = &self.shared;
         let (partition, sequence) = (split.partition, split.sequence);
         let decoded = shared.source.decode(split)?;
+        if shared.keeping.get().is_some() {
+            let mut clock = shared.clock();
+            clock.partition(partition).marks().decoded(sequence, decoded.offset, decoded.end);
+        }
         let metrics = &self.runtime.metrics.sources[shared.index];
         metrics.bytes.fetch_add(decoded.bytes as u64, Ordering::Relaxed);
         let split = TimedSplit::new(decoded, &shared.scan, self.origin(partition), wall_ms())?;
@@ -322,6 +389,13 @@ impl Reader {
             split.refuse_future(start, skew, self.origin(partition))?;
         }
         let (batch, dead, frontier) = split.assign(start)?;
+        if shared.keeping.get().is_some() {
+            let rows = batch.time_range().map_or(BEGINNING, |(_, latest)| latest);
+            let latest = dead.latest().map_or(rows, |letters| rows.max(letters));
+            let mut clock = shared.clock();
+            let passed = clock.passed();
+            clock.partition(partition).marks().settled(sequence, latest, frontier, passed);
+        }
         let publishes = shared.max_future_skew.is_some();
         if publishes {
             shared.clock().partition(partition).publish(sequence, frontier);
@@ -410,6 +484,7 @@ fn advance(
     let shared = &reader.shared;
     reader.runtime.metrics.sources[shared.index].frontier.fetch_max(frontier, Ordering::Relaxed);
     if frontier == CLOSED && reader.held.is_empty() {
+        shared.release(CLOSED);
         *cap = None;
         *dead_cap = None;
         return true;
@@ -418,6 +493,9 @@ fn advance(
         return false;
     }
     let tick = shared.resolution.tick_start(frontier);
+    if cap.as_ref().is_some_and(|own| tick > *own.time()) {
+        shared.release(tick);
+    }
     for own in [cap, dead_cap].into_iter().flatten() {
         if tick > *own.time() {
             own.downgrade(&tick);

@@ -9,6 +9,7 @@ use std::sync::Arc;
 use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::buffer::Buffer;
 use arrow::datatypes::SchemaRef;
+use bytes::Bytes;
 use indexmap::IndexMap;
 
 use crate::batch::changes::ChangeKind;
@@ -16,6 +17,7 @@ use crate::error::{DeadLetter, Error, Result};
 use crate::limits;
 
 mod cells;
+mod chunk;
 mod column;
 mod compression;
 pub mod csv;
@@ -29,6 +31,7 @@ mod temporal;
 #[cfg(test)]
 mod tests;
 
+pub use chunk::{Chunk, ChunkPool};
 pub use compression::{Compression, open_reader};
 pub use json::changelog::metadata_keys;
 pub use options::{FORMATS, is_changelog, known_options, validate_options};
@@ -75,7 +78,7 @@ pub trait TextDecoder: Send + Sync {
     /// the file (byte order mark, CSV header).
     fn decode(
         &self,
-        chunk: Vec<u8>,
+        chunk: Chunk,
         partition: &str,
         offset: i64,
         first: bool,
@@ -90,6 +93,12 @@ pub trait RecordCutter: Send {
     /// The end (exclusive) of the last whole record in `bytes`, which begin at a record border:
     /// where the previous call's end was, or the start of the file. `None` if no record ends here.
     fn cut(&mut self, bytes: &[u8]) -> Option<usize>;
+
+    /// Whether every line end is the end of a record, so that a border is seen without the bytes
+    /// before it.
+    fn is_by_line(&self) -> bool {
+        false
+    }
 }
 
 /// Writes rows as text.
@@ -178,11 +187,11 @@ impl Origin<'_> {
 fn finished(
     columns: Vec<column::Column>,
     rows: usize,
-    chunk: Vec<u8>,
+    chunk: Chunk,
     side: Vec<u8>,
     schema: &SchemaRef,
 ) -> Result<RecordBatch> {
-    let blocks = [Buffer::from_vec(chunk), Buffer::from_vec(side)];
+    let blocks = [Buffer::from(Bytes::from_owner(chunk)), Buffer::from_vec(side)];
     let finish = |column: column::Column| column.finish(&blocks);
     let columns = columns.into_iter().map(finish).collect::<Result<Vec<_>>>()?;
     let count = RecordBatchOptions::new().with_row_count(Some(rows));

@@ -1,7 +1,7 @@
 //! The connector `filesystem`: files in directories, read as partitions, written as parts.
 //!
 //! * [`listing`]: from `path` to files
-//! * `reader`: one file in pieces of whole records
+//! * `reader`: one file in pieces of whole records; `range`: a piece that a worker reads itself
 //! * [`source`]: the source, its reader threads and queues
 //! * [`columns`]: metadata and partition columns
 //! * [`sink`]: the sink, its rolling rules; [`part`]: one part file
@@ -31,6 +31,7 @@
 pub mod columns;
 pub mod listing;
 pub mod part;
+mod range;
 mod reader;
 pub mod sink;
 pub mod source;

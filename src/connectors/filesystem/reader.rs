@@ -12,6 +12,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use datafusion::common::ScalarValue;
 
+use super::range::{self, Range};
 use crate::error::{Error, Result};
 use crate::formats::{self, Compression, FormatSpec, ParquetReader, RecordCutter, TextDecoder};
 use crate::limits;
@@ -43,6 +44,8 @@ pub struct Piece {
 pub enum Content {
     /// Whole records as text.
     Text(Vec<u8>),
+    /// Whole records as text that is still in the file.
+    Range(Range),
     /// Rows that the reader thread has decoded.
     Rows(RecordBatch),
     /// The beginning of a record that is longer than the limit; the rest has been skipped.
@@ -80,14 +83,16 @@ pub struct NextPiece {
 }
 
 impl FileReader {
-    /// A reader at the start of `file`, which is not opened yet.
-    pub fn new(file: Arc<FileInfo>, encoding: &Encoding) -> Self {
+    /// A reader at `offset` of `file`, which is not opened yet.
+    pub fn new(file: Arc<FileInfo>, encoding: &Encoding, offset: i64) -> Self {
         let inner = match encoding {
             Encoding::Text(decoder) => {
-                Inner::Text(TextReader::new(decoder, Compression::from_path(&file.path)))
+                let mut text = TextReader::new(decoder, Compression::from_path(&file.path));
+                text.position = u64::try_from(offset).unwrap_or(0);
+                Inner::Text(text)
             }
             Encoding::Parquet(spec) => {
-                Inner::Parquet { spec: Arc::clone(spec), reader: None, row: 0 }
+                Inner::Parquet { spec: Arc::clone(spec), reader: None, row: offset }
             }
         };
         FileReader { file, sequence: 0, inner }
@@ -103,6 +108,17 @@ impl FileReader {
         let sequence = self.sequence;
         self.sequence += 1;
         Ok(NextPiece { piece, sequence, is_last })
+    }
+
+    /// The next piece of about `bytes` bytes if it lies in the page cache and need not be looked
+    /// through to find where it ends.
+    pub fn next_cached(&mut self, bytes: usize) -> Option<NextPiece> {
+        let Inner::Text(text) = &mut self.inner else { return None };
+        let (offset, range) = text.next_range(bytes)?;
+        let piece = Piece { file: Arc::clone(&self.file), offset, content: Content::Range(range) };
+        let sequence = self.sequence;
+        self.sequence += 1;
+        Some(NextPiece { piece, sequence, is_last: false })
     }
 
     /// The number of the next piece.
@@ -122,7 +138,7 @@ impl FileReader {
     pub fn is_cached(&self, bytes: usize) -> bool {
         match &self.inner {
             Inner::Text(text) => match &text.input {
-                Some(Input::File(file)) => is_cached(file, text.position, bytes),
+                Some(Input::File(file)) => range::is_cached(file, text.position, bytes),
                 Some(Input::Stream(_)) | None => false,
             },
             Inner::Parquet { .. } => false,
@@ -163,40 +179,19 @@ fn next_rows(
 /// An open file.
 enum Input {
     /// As it lies on disk.
-    File(File),
+    File(Arc<File>),
     /// Decompressed.
     Stream(Box<dyn Read + Send>),
 }
 
-impl Read for Input {
-    fn read(&mut self, buffer: &mut [u8]) -> std::io::Result<usize> {
+impl Input {
+    /// Appends up to `count` bytes to `buffer`, fewer only at the end.
+    fn read(&mut self, count: u64, buffer: &mut Vec<u8>) -> std::io::Result<usize> {
         match self {
-            Input::File(file) => file.read(buffer),
-            Input::Stream(stream) => stream.read(buffer),
+            Input::File(file) => file.as_ref().take(count).read_to_end(buffer),
+            Input::Stream(stream) => stream.take(count).read_to_end(buffer),
         }
     }
-}
-
-/// Asks the kernel for a byte at each end and in between, and not to wait for any: pages between
-/// two that are cached nearly always are too, and if not, the wait is that for one piece.
-#[cfg(target_os = "linux")]
-fn is_cached(file: &File, position: u64, bytes: usize) -> bool {
-    use rustix::io::{ReadWriteFlags, preadv2};
-    use std::io::IoSliceMut;
-
-    let last = u64::try_from(bytes.saturating_sub(1)).unwrap_or(u64::MAX);
-    [0, last / 2, last].into_iter().all(|ahead| {
-        let mut byte = [0];
-        let mut buffers = [IoSliceMut::new(&mut byte)];
-        let at = position.saturating_add(ahead);
-        preadv2(file, &mut buffers, at, ReadWriteFlags::NOWAIT).is_ok()
-    })
-}
-
-/// Elsewhere there is no way to ask: reader threads read.
-#[cfg(not(target_os = "linux"))]
-fn is_cached(_: &File, _: u64, _: usize) -> bool {
-    false
 }
 
 /// The place in a stream of text.
@@ -262,6 +257,22 @@ impl TextReader {
         }
     }
 
+    /// Whole records that end in the next `bytes` bytes, found without reading them.
+    fn next_range(&mut self, bytes: usize) -> Option<(i64, Range)> {
+        let Some(Input::File(file)) = &self.input else { return None };
+        let offset = self.offset(self.tail.len());
+        let start = u64::try_from(offset).ok()?;
+        let bytes = bytes.min(self.record_bytes_max);
+        if self.is_skipping || !range::is_cached(file, start, bytes) {
+            return None;
+        }
+        let range = Range::find(file, start, bytes, self.cutter.as_mut())?;
+        file.as_ref().seek(SeekFrom::Start(range.end())).ok()?;
+        self.tail.clear();
+        self.position = range.end();
+        Some((offset, range))
+    }
+
     /// Skips what is left of a record that was too long; whether the file ended in it.
     fn skip_line(&mut self, path: &Path, bytes: usize) -> Result<bool> {
         let count = bytes.min(self.record_bytes_max).max(1);
@@ -294,7 +305,7 @@ impl TextReader {
             None => self.input.insert(open(path, self.compression, self.position)?),
         };
         let wanted = u64::try_from(count).unwrap_or(u64::MAX);
-        let got = input.by_ref().take(wanted).read_to_end(buffer).map_err(|error| {
+        let got = input.read(wanted, buffer).map_err(|error| {
             Error::io(format!("cannot read '{}' at byte {}", path.display(), self.position), &error)
         })?;
         self.position += u64::try_from(got).unwrap_or(u64::MAX);
@@ -307,16 +318,24 @@ fn open(path: &Path, compression: Compression, position: u64) -> Result<Input> {
     let failed = |error| Error::io(format!("cannot read '{}'", path.display()), &error);
     if compression == Compression::None {
         let mut file = File::open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() < position {
+            return Err(became_shorter(path));
+        }
         file.seek(SeekFrom::Start(position)).map_err(failed)?;
-        return Ok(Input::File(file));
+        return Ok(Input::File(Arc::new(file)));
     }
     let mut reader = formats::open_reader(path, compression)?;
     let mut skipped = reader.by_ref().take(position);
     let count = std::io::copy(&mut skipped, &mut std::io::sink()).map_err(failed)?;
     if count < position {
-        return Err(Error::config(format!("'{}' became shorter while read", path.display())));
+        return Err(became_shorter(path));
     }
     Ok(Input::Stream(reader))
+}
+
+fn became_shorter(path: &Path) -> Error {
+    Error::config(format!("'{}' is shorter than what was read of it", path.display()))
+        .with_hint("files of a source must not change; add new ones instead")
 }
 
 #[cfg(test)]
@@ -333,7 +352,7 @@ mod tests {
     }
 
     impl TextDecoder for Lines {
-        fn decode(&self, _: Vec<u8>, _: &str, _: i64, _: bool) -> Result<DecodedRecords> {
+        fn decode(&self, _: formats::Chunk, _: &str, _: i64, _: bool) -> Result<DecodedRecords> {
             Err(Error::internal("not asked for here"))
         }
 
@@ -357,7 +376,7 @@ mod tests {
             found.push(match content {
                 Content::Text(text) => (offset, text, false),
                 Content::Oversized(text) => (offset, text, true),
-                Content::Rows(_) => unreachable!(),
+                Content::Range(_) | Content::Rows(_) => unreachable!(),
             });
             if is_last {
                 return found;

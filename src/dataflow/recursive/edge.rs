@@ -14,6 +14,7 @@ use crate::batch::consolidate::consolidate;
 use crate::dataflow::logic::{Emitted, StatefulLogic};
 use crate::error::{DeadLetter, Result};
 use crate::limits::{CHANGES_PER_BATCH_MAX, WINDOW_ROWS_UNREAD_MAX};
+use crate::state::saved::Recovery;
 use crate::time::{CLOSED, EventTime, Resolution};
 
 /// The way in.
@@ -72,6 +73,14 @@ impl StatefulLogic for Enter {
             out.push(all);
         }
         Ok(())
+    }
+
+    fn recovery(&self) -> Recovery {
+        Recovery::Contents
+    }
+
+    fn replays(&self) -> bool {
+        true
     }
 
     fn state_rows(&self) -> usize {

@@ -11,8 +11,8 @@
 //! computed again and again over one another's last contents until nothing changes; or after
 //! `limit` times, if that is asked for. It depends on the contents of the inputs alone.
 //!
-//! Snapshots: the state is in the traces of the inner operators; the way in and the way out
-//! (`edge`) are as of the frontier.
+//! Snapshots: the state is in the traces of the inner operators, and follows from the contents of
+//! the inputs: a snapshot holds those, and after a restart they come in again.
 
 mod aggregate;
 mod edge;
@@ -39,9 +39,10 @@ use timely::dataflow::operators::generic::Operator as _;
 use timely::dataflow::{Scope, Stream};
 use timely::order::Product;
 
-use super::driver::{SideWants, stateful};
+use super::driver::{Identity, SideWants, stateful};
 use super::runtime::JobRuntime;
 use super::side::SideStreams;
+use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
 use crate::limits::RECURSION_MULTIPLICITY_MAX;
@@ -77,7 +78,8 @@ pub fn render<'s>(
         let logic = edge::Enter::new(schema, resolution, recursive.final_only);
         let name = format!("{name}.Enter{i}");
         let inputs = vec![(stream, None)];
-        stateful(scope, &name, inputs, logic, SideWants::default(), Arc::clone(runtime)).0
+        let identity = Identity { name, place: Some(StatePlace::Edge(id, i)) };
+        stateful(scope, identity, inputs, logic, SideWants::default(), Arc::clone(runtime)).0
     });
     let entered: Vec<_> = entered.collect();
     let schemas: Vec<SchemaRef> =
@@ -101,7 +103,8 @@ pub fn render<'s>(
     }
     let all = scope.concatenate(decoded);
     let logic = edge::Leave::new(Arc::clone(&node.schema), Rc::clone(&shared.dead));
-    Ok(stateful(scope, &name, vec![(all, None)], logic, wants, Arc::clone(runtime)))
+    let identity = Identity { name, place: None };
+    Ok(stateful(scope, identity, vec![(all, None)], logic, wants, Arc::clone(runtime)))
 }
 
 /// The names at their fixed points.

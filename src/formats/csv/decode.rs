@@ -14,7 +14,7 @@ use crate::formats::json;
 use crate::formats::scalar::{append_text, shorten};
 use crate::formats::temporal::TimestampStyle;
 use crate::formats::{
-    BYTE_ORDER_MARK, DecodedRecords, FormatSpec, Origin, RecordCutter, TextDecoder,
+    BYTE_ORDER_MARK, Chunk, DecodedRecords, FormatSpec, Origin, RecordCutter, TextDecoder,
     check_chunk_size, finished,
 };
 
@@ -341,7 +341,7 @@ fn split_on<'a>(text: &'a [u8], delimiter: &[u8]) -> Vec<&'a [u8]> {
 impl TextDecoder for CsvDecoder {
     fn decode(
         &self,
-        chunk: Vec<u8>,
+        chunk: Chunk,
         partition: &str,
         offset: i64,
         first: bool,

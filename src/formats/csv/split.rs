@@ -182,6 +182,10 @@ impl CsvCutter {
 }
 
 impl RecordCutter for CsvCutter {
+    fn is_by_line(&self) -> bool {
+        self.splitter.quote.is_none() && self.splitter.escape.is_none()
+    }
+
     fn cut(&mut self, bytes: &[u8]) -> Option<usize> {
         let splitter = &self.splitter;
         let whole_lines = memrchr(b'\n', bytes).map(|at| at + 1);

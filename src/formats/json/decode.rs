@@ -12,7 +12,7 @@ use memchr::{memchr, memrchr};
 use super::super::column::Column;
 use super::super::temporal::TimestampStyle;
 use super::super::{
-    BYTE_ORDER_MARK, DecodedRecords, FormatSpec, Origin, RecordCutter, TextDecoder,
+    BYTE_ORDER_MARK, Chunk, DecodedRecords, FormatSpec, Origin, RecordCutter, TextDecoder,
     check_chunk_size, finished,
 };
 use super::JsonOptions;
@@ -155,7 +155,7 @@ pub(super) fn append_copied(
 impl TextDecoder for JsonDecoder {
     fn decode(
         &self,
-        chunk: Vec<u8>,
+        chunk: Chunk,
         partition: &str,
         offset: i64,
         first: bool,
@@ -178,5 +178,9 @@ pub(super) struct LineCutter;
 impl RecordCutter for LineCutter {
     fn cut(&mut self, bytes: &[u8]) -> Option<usize> {
         memrchr(b'\n', bytes).map(|at| at + 1)
+    }
+
+    fn is_by_line(&self) -> bool {
+        true
     }
 }

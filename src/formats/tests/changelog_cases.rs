@@ -29,7 +29,7 @@ fn joined(text: &str) -> String {
 fn changes(spec: FormatSpec, text: &str) -> Vec<String> {
     let decoder = text_decoder(spec).unwrap();
     let text = joined(text);
-    let decoded = decoder.decode(text.into_bytes(), "p", 0, true).unwrap();
+    let decoded = decoder.decode(text.into_bytes().into(), "p", 0, true).unwrap();
     let kinds = decoded.kinds.unwrap();
     assert_eq!(kinds.len(), decoded.rows.num_rows());
     let lines = shown(&decoded.rows);
@@ -227,7 +227,7 @@ fn changes_are_written_as_flink_writes_them() {
 "#;
     let stored = schema(&[("id", DataType::Int64), ("name", DataType::Utf8View)]);
     let decoder = text_decoder(spec("changelog-json", &[], &stored, &all(&stored))).unwrap();
-    let decoded = decoder.decode(rows.as_bytes().to_vec(), "p", 0, true).unwrap();
+    let decoded = decoder.decode(rows.as_bytes().to_vec().into(), "p", 0, true).unwrap();
     let (kinds, rows) = (decoded.kinds.unwrap(), decoded.rows);
     let written = |format: &str| {
         let mut encoder = text_encoder(format, &options(&[]), Arc::clone(&stored)).unwrap();

@@ -145,7 +145,7 @@ fn results_have_one_form() {
                 \"tz\":\"2020-01-01 12:00:00Z\",\"d\":76,\
                 \"m\":-0.05,\"l\":[1,2],\"b\":\"AAE=\"}\n{\"na,me\":\"\"}";
     let decoder = text_decoder(spec("json", &[], &given, &all(&given))).unwrap();
-    let rows = decoder.decode(text.as_bytes().to_vec(), "p", 0, true).unwrap().rows;
+    let rows = decoder.decode(text.as_bytes().to_vec().into(), "p", 0, true).unwrap().rows;
     let mut out = csv::header(&given).into_bytes();
     csv::write_rows(&rows, &mut out).unwrap();
     let expected = "id,\"na,me\",t0,t3,t6,tz,d,m,l,b\n\

@@ -185,7 +185,7 @@ fn rows_without_columns_are_counted() {
     let stored = schema(&[("a", DataType::Int64)]);
     let decoder = text_decoder(spec("json", &[], &stored, &[])).unwrap();
     let text = b"{\"a\":1}\n{\"a\":x}\n{\"a\":2}\n".to_vec();
-    let decoded = decoder.decode(text, "p", 100, false).unwrap();
+    let decoded = decoder.decode(text.into(), "p", 100, false).unwrap();
     assert_eq!(decoded.rows.num_rows(), 2);
     assert_eq!(decoded.starts, [0, 16]);
     let (before, letter) = &decoded.dead_letters[0];
@@ -201,7 +201,7 @@ fn a_dead_letter_keeps_a_bounded_part_of_its_record() {
     let mut text = b"{\"a\":\"".to_vec();
     text.extend("é".repeat(limits::DEAD_LETTER_RECORD_BYTES_MAX).bytes());
     text.extend(b"\xFF\xFF\"}");
-    let decoded = decoder.decode(text, "p", 0, true).unwrap();
+    let decoded = decoder.decode(text.into(), "p", 0, true).unwrap();
     let kept = decoded.dead_letters[0].1.record.len();
     assert!((1000..=limits::DEAD_LETTER_RECORD_BYTES_MAX).contains(&kept), "{kept}");
 }
@@ -220,7 +220,7 @@ fn encoding_follows_its_options() {
     let given = schema(&[("a", DataType::Int64), ("t", millis())]);
     let decoder = text_decoder(spec("json", &[], &given, &all(&given))).unwrap();
     let text = b"{\"t\":\"2020-01-01 00:00:00\"}".to_vec();
-    let rows = decoder.decode(text, "p", 0, true).unwrap().rows;
+    let rows = decoder.decode(text.into(), "p", 0, true).unwrap().rows;
     let set = options(&[
         ("json.timestamp-format.standard", "ISO-8601"),
         ("json.encode.ignore-null-fields", "true"),

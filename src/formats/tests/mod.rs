@@ -74,7 +74,7 @@ fn shown(rows: &RecordBatch) -> String {
 
 /// Decodes `text` in one piece; rows as JSON lines, dead letters as `offset: reason`.
 fn decode(spec: FormatSpec, text: &[u8]) -> (String, Vec<String>) {
-    let decoded = text_decoder(spec).unwrap().decode(text.to_vec(), "p", 0, true).unwrap();
+    let decoded = text_decoder(spec).unwrap().decode(text.to_vec().into(), "p", 0, true).unwrap();
     let letters = decoded.dead_letters.iter().map(|(_, l)| format!("{}: {}", l.offset, l.reason));
     (shown(&decoded.rows), letters.collect())
 }
@@ -95,7 +95,7 @@ fn decode_in_pieces(spec: FormatSpec, text: &[u8], step: usize) -> DecodedRecord
             None => continue,
         };
         let chunk = text[from..end].to_vec();
-        let decoded = decoder.decode(chunk, "p", from as i64, from == 0).unwrap();
+        let decoded = decoder.decode(chunk.into(), "p", from as i64, from == 0).unwrap();
         assert_eq!(decoded.starts.len(), decoded.rows.num_rows());
         starts.extend(decoded.starts.iter().map(|at| from as u32 + at));
         dead_letters.extend(decoded.dead_letters.into_iter().map(|(n, l)| (before + n, l)));
@@ -163,7 +163,7 @@ fn a_table_lines_up() {
     let given = schema(&[("id", DataType::Int64), ("name", DataType::Utf8View)]);
     let decoder = text_decoder(spec("json", &[], &given, &all(&given))).unwrap();
     let text = b"{\"id\":1,\"name\":\"x\\ty\"}\n{\"id\":100}\n".to_vec();
-    let rows = decoder.decode(text, "p", 0, true).unwrap().rows;
+    let rows = decoder.decode(text.into(), "p", 0, true).unwrap().rows;
     let table = table::format(&given, &[rows]).unwrap();
     let expected = "\
 +-----+------+

@@ -4,7 +4,7 @@ use super::*;
 
 fn written(folder: &tempfile::TempDir, text: &str, stored: &SchemaRef) -> std::path::PathBuf {
     let decoder = text_decoder(spec("json", &[], stored, &all(stored))).unwrap();
-    let rows = decoder.decode(text.as_bytes().to_vec(), "p", 0, true).unwrap().rows;
+    let rows = decoder.decode(text.as_bytes().to_vec().into(), "p", 0, true).unwrap().rows;
     let path = folder.path().join("x.parquet");
     let file = std::fs::File::create(&path).unwrap();
     let set = options(&[("parquet.compression", "ZSTD")]);

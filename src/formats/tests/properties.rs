@@ -124,7 +124,7 @@ fn decode_line_by_line(spec: &FormatSpec, text: &[u8]) -> (String, Vec<(i64, Str
     let (mut rows, mut letters, mut offset) = (String::new(), Vec::new(), 0);
     for line in text.split_inclusive(|b| *b == b'\n') {
         let decoder = text_decoder(spec.clone()).unwrap();
-        let decoded = decoder.decode(line.to_vec(), "p", offset, offset == 0).unwrap();
+        let decoded = decoder.decode(line.to_vec().into(), "p", offset, offset == 0).unwrap();
         let (more, others) = compared(&decoded, offset);
         rows.push_str(&more);
         letters.extend(others);
@@ -172,7 +172,7 @@ proptest! {
         // A second pass follows the plans of the first.
         let decoder = text_decoder(spec).unwrap();
         for _ in 0..2 {
-            let decoded = decoder.decode(text.clone(), "p", 0, true).unwrap();
+            let decoded = decoder.decode(text.clone().into(), "p", 0, true).unwrap();
             prop_assert_eq!(&compared(&decoded, 0).0, &rows);
             prop_assert_eq!(&compared(&decoded, 0).1, &letters);
         }
@@ -187,7 +187,7 @@ proptest! {
         let stored = schema(&[("text", DataType::Utf8View), ("row", DataType::Utf8View)]);
         let decoder = text_decoder(spec("json", &[], &stored, &["row", "text"])).unwrap();
         for line in text.split(|b| *b == b'\n') {
-            let decoded = decoder.decode(line.to_vec(), "p", 0, false).unwrap();
+            let decoded = decoder.decode(line.to_vec().into(), "p", 0, false).unwrap();
             // Numbers beyond a double are no error of syntax.
             let peer = match serde_json::from_slice::<Value>(line) {
                 Err(e) if e.to_string().contains("number out of range") => continue,
@@ -220,7 +220,7 @@ proptest! {
         let lines: String = records.iter().map(|r| line(r, 1, false) + "\n").collect();
         let stored = every_type();
         let decoder = text_decoder(spec("json", &[], &stored, &all(&stored))).unwrap();
-        let decoded = decoder.decode(lines.into_bytes(), "p", 0, true).unwrap();
+        let decoded = decoder.decode(lines.into_bytes().into(), "p", 0, true).unwrap();
         prop_assert_eq!(&decoded.dead_letters, &vec![]);
         let rows = decoded.rows;
         prop_assert_eq!(rows.num_rows(), records.len());
@@ -240,7 +240,7 @@ proptest! {
             encoder.begin(&mut out).unwrap();
             encoder.encode(&rows, &mut out).unwrap();
             let decoder = text_decoder(spec(format, &given, &stored, &all(&stored))).unwrap();
-            let back = decoder.decode(out.clone(), "p", 0, true).unwrap();
+            let back = decoder.decode(out.clone().into(), "p", 0, true).unwrap();
             prop_assert_eq!(&back.dead_letters, &vec![], "{}", String::from_utf8_lossy(&out));
             prop_assert_eq!(shown(&back.rows), shown(&rows));
             let pieces = decode_in_pieces(spec(format, &given, &stored, &all(&stored)), &out, 50);
@@ -265,7 +265,7 @@ proptest! {
         let spec = spec("csv", &given, &stored, &["b", "a"]);
         // A quote that is never closed is given up at its line's end: where that is, is known only
         // once the whole file has been seen. All else must not depend on cuts.
-        let whole = text_decoder(spec.clone()).unwrap().decode(text.clone(), "p", 0, true).unwrap();
+        let whole = text_decoder(spec.clone()).unwrap().decode(text.clone().into(), "p", 0, true).unwrap();
         let unclosed = |l: &DeadLetter| l.reason.contains("not closed");
         if !whole.dead_letters.iter().map(|(_, l)| l).any(unclosed) {
             let pieces = decode_in_pieces(spec, &text, step);
@@ -287,7 +287,7 @@ proptest! {
             let decoder = text_decoder(spec(format, &[], &stored, &all(&stored))).unwrap();
             for text in [&bytes, &likely] {
                 decoder.cutter().cut(text);
-                let decoded = decoder.decode(text.clone(), "p", 0, first).unwrap();
+                let decoded = decoder.decode(text.clone().into(), "p", 0, first).unwrap();
                 shown(&decoded.rows);
             }
         }

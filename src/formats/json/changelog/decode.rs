@@ -7,7 +7,7 @@ use memchr::memchr;
 
 use super::super::super::column::{Column, type_name};
 use super::super::super::{
-    BYTE_ORDER_MARK, DecodedRecords, FormatSpec, Origin, RecordCutter, TextDecoder,
+    BYTE_ORDER_MARK, Chunk, DecodedRecords, FormatSpec, Origin, RecordCutter, TextDecoder,
     check_chunk_size, finished,
 };
 use super::super::decode::{LineCutter, reason};
@@ -120,7 +120,7 @@ impl ChangelogDecoder {
 impl TextDecoder for ChangelogDecoder {
     fn decode(
         &self,
-        chunk: Vec<u8>,
+        chunk: Chunk,
         partition: &str,
         offset: i64,
         first: bool,
