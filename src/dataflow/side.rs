@@ -59,29 +59,44 @@ pub fn side_port<'s>(
 pub struct DeadLetters {
     letters: Vec<DeadLetter>,
     times: Vec<EventTime>,
+    /// The multiplicities of the rows that failed.
+    diffs: Vec<i64>,
 }
 
 impl DeadLetters {
     /// All at one time.
     pub fn at(letters: Vec<DeadLetter>, time: EventTime) -> Self {
-        DeadLetters { times: vec![time; letters.len()], letters }
+        let count = letters.len();
+        DeadLetters { letters, times: vec![time; count], diffs: vec![1; count] }
     }
 
     /// Adds a letter.
     pub fn push(&mut self, letter: DeadLetter, time: EventTime) {
+        self.push_change(letter, time, 1);
+    }
+
+    /// Adds the letter of a row of multiplicity `diff`.
+    pub fn push_change(&mut self, letter: DeadLetter, time: EventTime, diff: i64) {
         self.letters.push(letter);
         self.times.push(time);
+        self.diffs.push(diff);
     }
 
     /// Adds all of `others`.
     pub fn append(&mut self, others: DeadLetters) {
         self.letters.extend(others.letters);
         self.times.extend(others.times);
+        self.diffs.extend(others.diffs);
     }
 
     /// The letters and their times.
     pub fn iter(&self) -> impl Iterator<Item = (&DeadLetter, EventTime)> {
         self.letters.iter().zip(self.times.iter().copied())
+    }
+
+    /// The letters and the multiplicities of their rows.
+    pub fn changes(self) -> impl Iterator<Item = (DeadLetter, i64)> {
+        self.letters.into_iter().zip(self.diffs)
     }
 
     /// The letters without their times.
@@ -104,7 +119,7 @@ pub fn send_dead(
 
 /// Dead letters as rows of `floodmark.dead_letters`.
 fn dead_letter_batch(dead: DeadLetters) -> Option<UpdateBatch> {
-    let DeadLetters { letters, times } = dead;
+    let DeadLetters { letters, times, .. } = dead;
     if letters.is_empty() {
         return None;
     }
