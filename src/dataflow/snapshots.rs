@@ -144,6 +144,8 @@ pub struct RunOf {
     pub steps: Steps,
     /// What it has decided before it was interrupted.
     pub decided: Decided,
+    /// Whether it had come to its end: it is computed again, and its sinks are whole.
+    pub is_over: bool,
 }
 
 /// The snapshots of one job in this process.
@@ -260,6 +262,15 @@ impl Snapshots {
     pub fn sink_mode(&self) -> SinkMode {
         let RunOf { job, run, steps, .. } = self.run.clone();
         SinkMode { durable: true, job, run: run.to_string(), steps }
+    }
+
+    /// The frontier below which sinks have been given everything.
+    pub fn sinks_reached(&self) -> EventTime {
+        match &self.restored {
+            _ if self.run.is_over => CLOSED,
+            Some(restored) => restored.frontier,
+            None => BEGINNING,
+        }
     }
 
     /// Notes what source `source` has decided about `partition`.

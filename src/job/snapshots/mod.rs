@@ -49,6 +49,9 @@ pub struct SnapshotSpec {
     pub settings: BTreeMap<String, String>,
     /// Workers of the run.
     pub workers: usize,
+    /// Whether a job that has come to its end is run anew; otherwise it is computed again, and its
+    /// sinks are left as they are.
+    pub anew: bool,
 }
 
 /// The snapshots of one running job.
@@ -108,7 +111,7 @@ pub fn open_store(dir: &Path) -> Result<Arc<Store>> {
 
 /// Starts the snapshots of `plan`'s job, from its last complete one if there is one.
 ///
-/// A job whose last run came to its end begins anew. One whose plan has changed since is refused:
+/// A job whose last run came to its end is computed again, without writing to its sinks. One whose plan has changed since is refused:
 /// its state would mean something else.
 pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let latest = spec.store.latest(&spec.job)?;
@@ -116,6 +119,8 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let fingerprint = fingerprint(plan);
     let was_complete = latest.manifest.as_ref().is_some_and(|m| m.complete);
     let ended = latest.manifest.as_ref().filter(|m| m.complete).map(|m| m.run);
+    let is_same = latest.manifest.as_ref().is_some_and(|m| m.plan == fingerprint);
+    let is_over = was_complete && is_same && !spec.anew;
     let manifest = latest.manifest.filter(|manifest| !manifest.complete);
     if let Some(manifest) = &manifest
         && manifest.plan != fingerprint
@@ -132,6 +137,7 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let run = match (&manifest, ended, begun) {
         (Some(manifest), _, _) => manifest.run,
         // One that stopped before its first snapshot is gone on with, from its beginning.
+        (None, Some(ended), _) if is_over => ended,
         (None, Some(ended), Some(begun)) => begun.max(ended + 1),
         (None, Some(ended), None) => ended + 1,
         (None, None, begun) => begun.unwrap_or(0),
@@ -147,18 +153,26 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     }])?;
     journal.sync()?;
     let from = manifest.as_ref().map(|m| m.id);
-    let snapshots = begin(spec, plan, fingerprint, run, manifest.as_ref(), restored)?;
+    let of = Begun { fingerprint, run, is_over };
+    let snapshots = begin(spec, plan, of, manifest.as_ref(), restored)?;
     Ok(Beginning { snapshots, from, skipped, was_complete })
+}
+
+/// What is known of a run when it begins.
+struct Begun {
+    fingerprint: String,
+    run: u64,
+    is_over: bool,
 }
 
 fn begin(
     spec: SnapshotSpec,
     plan: &Arc<StreamPlan>,
-    fingerprint: String,
-    run: u64,
+    of: Begun,
     manifest: Option<&Manifest>,
     restored: Option<Restored>,
 ) -> Result<Arc<JobSnapshots>> {
+    let Begun { fingerprint, run, is_over } = of;
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
     let journal = spec.store.journal(&spec.job, run)?;
     let notes = Arc::new(journal::Notes::new(journal, plan));
@@ -171,7 +185,7 @@ fn begin(
         }
         failpoint::reach(step)
     });
-    let of = RunOf { job: spec.job.clone(), run, steps, decided };
+    let of = RunOf { job: spec.job.clone(), run, steps, decided, is_over };
     let snapshots = Snapshots::new(of, plan, sender, restored.map(Arc::new), notes);
     let snapshots = Arc::new(snapshots);
     let shared = Arc::new(Shared {
