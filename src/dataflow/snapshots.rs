@@ -291,6 +291,11 @@ impl Snapshots {
         self.restored.as_ref()
     }
 
+    /// Whether the run had come to its end before: it is computed again, for its views alone.
+    pub fn is_ended(&self) -> bool {
+        self.restored.as_ref().is_some_and(|restored| restored.frontier == CLOSED)
+    }
+
     /// What a part of the state starts from: the frontier, and its tables.
     pub fn restored_state(&self, place: StatePlace) -> Option<(EventTime, &[WrittenTable])> {
         let restored = self.restored.as_ref()?;

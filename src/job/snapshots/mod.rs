@@ -32,6 +32,7 @@ use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
 use crate::telemetry::clock::wall_ms;
+use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// How long a job that is told to stop waits for its last snapshot.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -52,6 +53,9 @@ pub struct SnapshotSpec {
     /// Whether a job that has come to its end is run anew; otherwise it is computed again, and its
     /// sinks are left as they are.
     pub anew: bool,
+    /// Whether a run that has come to its end is the last one, as in a service: it is computed
+    /// again for its views, and its sinks are left as they are. Otherwise the job begins anew.
+    pub is_resident: bool,
 }
 
 /// The snapshots of one running job.
@@ -76,6 +80,40 @@ struct Asked {
     /// Requests answered, and how the last one was.
     answered: u64,
     last: Option<Result<u64>>,
+    /// What has become of them so far.
+    progress: SnapshotProgress,
+}
+
+/// What has become of a job's snapshots so far.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotProgress {
+    /// How many this run has taken.
+    pub taken: u64,
+    /// The last one there is, if it is known to be whole.
+    pub last: Option<LastSnapshot>,
+    /// Why there are no more.
+    pub stopped: Option<Error>,
+}
+
+/// The last snapshot of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastSnapshot {
+    /// Its number.
+    pub id: u64,
+    /// Its frontier.
+    pub frontier: EventTime,
+    /// Wall time of its commit.
+    pub created_ms: i64,
+    /// Bytes of all that it names.
+    pub bytes: u64,
+}
+
+impl From<&Manifest> for LastSnapshot {
+    fn from(manifest: &Manifest) -> Self {
+        let bytes = manifest.bytes();
+        let Manifest { id, frontier, created_ms, .. } = *manifest;
+        LastSnapshot { id, frontier, created_ms, bytes }
+    }
 }
 
 impl Shared {
@@ -90,6 +128,8 @@ pub struct Beginning {
     pub snapshots: Arc<JobSnapshots>,
     /// The number of the snapshot that it starts from.
     pub from: Option<u64>,
+    /// The frontier of that snapshot.
+    pub frontier: EventTime,
     /// What was found damaged on the way.
     pub skipped: Vec<String>,
     /// Whether the run before had come to its end.
@@ -117,6 +157,13 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let latest = spec.store.latest(&spec.job)?;
     let skipped = latest.skipped.iter().map(ToString::to_string).collect();
     let fingerprint = fingerprint(plan);
+    if spec.is_resident
+        && let Some(manifest) = latest.manifest.as_ref().filter(|manifest| manifest.complete)
+    {
+        let (from, frontier) = (Some(manifest.id), manifest.frontier);
+        let snapshots = again(&spec, plan, manifest);
+        return Ok(Beginning { snapshots, from, frontier, skipped, was_complete: true });
+    }
     let was_complete = latest.manifest.as_ref().is_some_and(|m| m.complete);
     let ended = latest.manifest.as_ref().filter(|m| m.complete).map(|m| m.run);
     let is_same = latest.manifest.as_ref().is_some_and(|m| m.plan == fingerprint);
@@ -140,7 +187,8 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         (None, Some(ended), _) if is_over => ended,
         (None, Some(ended), Some(begun)) => begun.max(ended + 1),
         (None, Some(ended), None) => ended + 1,
-        (None, None, begun) => begun.unwrap_or(0),
+        (None, None, Some(begun)) => begun,
+        (None, None, None) => spec.store.first_run(&spec.job)?,
     };
     let journal = spec.store.journal(&spec.job, run)?;
     journal.append(&[JournalEntry::Started {
@@ -156,6 +204,25 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let of = Begun { fingerprint, run, is_over };
     let snapshots = begin(spec, plan, of, manifest.as_ref(), restored)?;
     Ok(Beginning { snapshots, from, skipped, was_complete })
+    let frontier = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
+    let snapshots = begin(spec, plan, fingerprint, run, manifest.as_ref(), restored)?;
+    Ok(Beginning { snapshots, from, frontier, skipped, was_complete })
+}
+
+/// A run that has come to its end and is computed again: it takes no snapshots, the last one says
+/// that it has ended.
+fn again(spec: &SnapshotSpec, plan: &Arc<StreamPlan>, manifest: &Manifest) -> Arc<JobSnapshots> {
+    let (sender, _) = sync_channel(1);
+    let of = RunOf { job: spec.job.clone(), run: manifest.run, steps: Steps::new(failpoint::reach) };
+    let restored = Restored { frontier: CLOSED, ..Restored::default() };
+    let snapshots = Arc::new(Snapshots::new(of, plan, sender, Some(Arc::new(restored))));
+    let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
+    let shared = Arc::new(Shared {
+        state: Mutex::new(Asked { progress, ..Asked::default() }),
+        changed: Condvar::new(),
+        is_over: AtomicBool::new(true),
+    });
+    Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() })
 }
 
 /// What is known of a run when it begins.
@@ -188,8 +255,13 @@ fn begin(
     let of = RunOf { job: spec.job.clone(), run, steps, decided, is_over };
     let snapshots = Snapshots::new(of, plan, sender, restored.map(Arc::new), notes);
     let snapshots = Arc::new(snapshots);
+    let steps = Steps::new(failpoint::reach);
+    let of = RunOf { job: spec.job.clone(), run, steps };
+    let snapshots = Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new)));
+    let progress =
+        SnapshotProgress { last: manifest.map(LastSnapshot::from), ..Default::default() };
     let shared = Arc::new(Shared {
-        state: Mutex::default(),
+        state: Mutex::new(Asked { progress, ..Asked::default() }),
         changed: Condvar::new(),
         is_over: AtomicBool::new(false),
     });
@@ -213,6 +285,10 @@ impl JobSnapshots {
     /// Takes a snapshot now and waits for it at most `patience`; its number. An error if there is
     /// nothing to snapshot, or it could not be taken.
     pub fn create(&self, patience: Duration) -> Result<u64> {
+        if self.shared.is_over.load(Ordering::Acquire) {
+            let message = "the job has ended and takes no snapshots any more";
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         let mut asked = self.shared.lock();
         asked.asked += 1;
         let own = asked.asked;
@@ -237,6 +313,11 @@ impl JobSnapshots {
         if let Err(error) = self.create(STOP_PATIENCE) {
             tracing::info!("no snapshot at the end: {error}");
         }
+    }
+
+    /// What has become of the snapshots so far.
+    pub fn progress(&self) -> SnapshotProgress {
+        self.shared.lock().progress.clone()
     }
 
     /// Ends the snapshots; `complete`: the job has come to its end.
