@@ -144,8 +144,6 @@ pub struct RunOf {
     pub steps: Steps,
     /// What it has decided before it was interrupted.
     pub decided: Decided,
-    /// Whether it had come to its end: it is computed again, and its sinks are whole.
-    pub is_over: bool,
 }
 
 /// The snapshots of one job in this process.
@@ -266,11 +264,7 @@ impl Snapshots {
 
     /// The frontier below which sinks have been given everything.
     pub fn sinks_reached(&self) -> EventTime {
-        match &self.restored {
-            _ if self.run.is_over => CLOSED,
-            Some(restored) => restored.frontier,
-            None => BEGINNING,
-        }
+        self.restored.as_ref().map_or(BEGINNING, |restored| restored.frontier)
     }
 
     /// Notes what source `source` has decided about `partition`.

@@ -25,6 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
+use crate::dataflow::decisions::Unnoted;
 use crate::dataflow::snapshots::{Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
@@ -53,9 +54,6 @@ pub struct SnapshotSpec {
     /// Whether a job that has come to its end is run anew; otherwise it is computed again, and its
     /// sinks are left as they are.
     pub anew: bool,
-    /// Whether a run that has come to its end is the last one, as in a service: it is computed
-    /// again for its views, and its sinks are left as they are. Otherwise the job begins anew.
-    pub is_resident: bool,
 }
 
 /// The snapshots of one running job.
@@ -157,17 +155,13 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let latest = spec.store.latest(&spec.job)?;
     let skipped = latest.skipped.iter().map(ToString::to_string).collect();
     let fingerprint = fingerprint(plan);
-    if spec.is_resident
-        && let Some(manifest) = latest.manifest.as_ref().filter(|manifest| manifest.complete)
-    {
+    let ended = latest.manifest.as_ref().filter(|manifest| manifest.complete);
+    if let Some(manifest) = ended.filter(|m| m.plan == fingerprint && !spec.anew) {
         let (from, frontier) = (Some(manifest.id), manifest.frontier);
         let snapshots = again(&spec, plan, manifest);
         return Ok(Beginning { snapshots, from, frontier, skipped, was_complete: true });
     }
-    let was_complete = latest.manifest.as_ref().is_some_and(|m| m.complete);
-    let ended = latest.manifest.as_ref().filter(|m| m.complete).map(|m| m.run);
-    let is_same = latest.manifest.as_ref().is_some_and(|m| m.plan == fingerprint);
-    let is_over = was_complete && is_same && !spec.anew;
+    let ended = ended.map(|manifest| manifest.run);
     let manifest = latest.manifest.filter(|manifest| !manifest.complete);
     if let Some(manifest) = &manifest
         && manifest.plan != fingerprint
@@ -184,7 +178,6 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let run = match (&manifest, ended, begun) {
         (Some(manifest), _, _) => manifest.run,
         // One that stopped before its first snapshot is gone on with, from its beginning.
-        (None, Some(ended), _) if is_over => ended,
         (None, Some(ended), Some(begun)) => begun.max(ended + 1),
         (None, Some(ended), None) => ended + 1,
         (None, None, Some(begun)) => begun,
@@ -201,21 +194,20 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     }])?;
     journal.sync()?;
     let from = manifest.as_ref().map(|m| m.id);
-    let of = Begun { fingerprint, run, is_over };
-    let snapshots = begin(spec, plan, of, manifest.as_ref(), restored)?;
-    Ok(Beginning { snapshots, from, skipped, was_complete })
     let frontier = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
     let snapshots = begin(spec, plan, fingerprint, run, manifest.as_ref(), restored)?;
-    Ok(Beginning { snapshots, from, frontier, skipped, was_complete })
+    Ok(Beginning { snapshots, from, frontier, skipped, was_complete: ended.is_some() })
 }
 
 /// A run that has come to its end and is computed again: it takes no snapshots, the last one says
 /// that it has ended.
 fn again(spec: &SnapshotSpec, plan: &Arc<StreamPlan>, manifest: &Manifest) -> Arc<JobSnapshots> {
     let (sender, _) = sync_channel(1);
-    let of = RunOf { job: spec.job.clone(), run: manifest.run, steps: Steps::new(failpoint::reach) };
-    let restored = Restored { frontier: CLOSED, ..Restored::default() };
-    let snapshots = Arc::new(Snapshots::new(of, plan, sender, Some(Arc::new(restored))));
+    let steps = Steps::new(failpoint::reach);
+    let of = RunOf { job: spec.job.clone(), run: manifest.run, steps, decided: BTreeMap::new() };
+    let restored = Arc::new(Restored { frontier: CLOSED, ..Restored::default() });
+    let snapshots = Snapshots::new(of, plan, sender, Some(restored), Arc::new(Unnoted));
+    let snapshots = Arc::new(snapshots);
     let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
     let shared = Arc::new(Shared {
         state: Mutex::new(Asked { progress, ..Asked::default() }),
@@ -225,21 +217,14 @@ fn again(spec: &SnapshotSpec, plan: &Arc<StreamPlan>, manifest: &Manifest) -> Ar
     Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() })
 }
 
-/// What is known of a run when it begins.
-struct Begun {
-    fingerprint: String,
-    run: u64,
-    is_over: bool,
-}
-
 fn begin(
     spec: SnapshotSpec,
     plan: &Arc<StreamPlan>,
-    of: Begun,
+    fingerprint: String,
+    run: u64,
     manifest: Option<&Manifest>,
     restored: Option<Restored>,
 ) -> Result<Arc<JobSnapshots>> {
-    let Begun { fingerprint, run, is_over } = of;
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
     let journal = spec.store.journal(&spec.job, run)?;
     let notes = Arc::new(journal::Notes::new(journal, plan));
@@ -252,12 +237,9 @@ fn begin(
         }
         failpoint::reach(step)
     });
-    let of = RunOf { job: spec.job.clone(), run, steps, decided, is_over };
+    let of = RunOf { job: spec.job.clone(), run, steps, decided };
     let snapshots = Snapshots::new(of, plan, sender, restored.map(Arc::new), notes);
     let snapshots = Arc::new(snapshots);
-    let steps = Steps::new(failpoint::reach);
-    let of = RunOf { job: spec.job.clone(), run, steps };
-    let snapshots = Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new)));
     let progress =
         SnapshotProgress { last: manifest.map(LastSnapshot::from), ..Default::default() };
     let shared = Arc::new(Shared {
