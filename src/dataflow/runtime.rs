@@ -254,6 +254,9 @@ impl Opening<'_> {
         print: Option<PrintChanges<'_>>,
     ) -> Result<OutputRuntime> {
         let node = self.plan.node(output.node);
+        if self.snapshots.is_some_and(|s| s.digesting().alone) {
+            return Ok(OutputRuntime::Discard);
+        }
         match &output.target {
             OutputTarget::View { retain_history, .. } => {
                 let schema = Arc::clone(&node.schema);

@@ -10,11 +10,13 @@
 //! The dataflow never waits for a disk: what is handed over goes through a bounded channel. A
 //! snapshot that cannot be written is reported and given up; the one before stays whole.
 
-mod journal;
-mod load;
+pub mod journal;
+pub mod load;
 mod pending;
 mod states;
 mod writer;
+
+pub use writer::output_name;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -191,6 +193,8 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         settings: spec.settings.clone(),
         workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
         from: manifest.as_ref().map(|m| m.id),
+        frontier: manifest.as_ref().map(|m| m.frontier),
+        plan: fingerprint.clone(),
     }])?;
     journal.sync()?;
     let from = manifest.as_ref().map(|m| m.id);
@@ -204,7 +208,7 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
 fn again(spec: &SnapshotSpec, plan: &Arc<StreamPlan>, manifest: &Manifest) -> Arc<JobSnapshots> {
     let (sender, _) = sync_channel(1);
     let steps = Steps::new(failpoint::reach);
-    let of = RunOf { job: spec.job.clone(), run: manifest.run, steps, decided: BTreeMap::new() };
+    let of = RunOf { job: spec.job.clone(), run: manifest.run, steps, ..RunOf::default() };
     let restored = Arc::new(Restored { frontier: CLOSED, ..Restored::default() });
     let snapshots = Snapshots::new(of, plan, sender, Some(restored), Arc::new(Unnoted));
     let snapshots = Arc::new(snapshots);
@@ -237,7 +241,7 @@ fn begin(
         }
         failpoint::reach(step)
     });
-    let of = RunOf { job: spec.job.clone(), run, steps, decided };
+    let of = RunOf { job: spec.job.clone(), run, steps, decided, ..RunOf::default() };
     let snapshots = Snapshots::new(of, plan, sender, restored.map(Arc::new), notes);
     let snapshots = Arc::new(snapshots);
     let progress =
