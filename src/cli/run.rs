@@ -128,6 +128,7 @@ fn keep(
         sql: sql.join("\n"),
         settings: arguments.settings.iter().cloned().collect(),
         workers: topology.workers,
+        is_resident: false,
     }))
 }
 

@@ -4,11 +4,13 @@
 //! * `writer`: the thread that asks for snapshots, writes what the operators hand over and commits
 //! * `pending`: what a snapshot in progress still waits for
 //! * `states`: the tables of each part of the state, and when they are summed up
+//! * `journal`: what the run has decided, from and to the store
 //! * `load`: from a manifest to what the operators take back
 //!
 //! The dataflow never waits for a disk: what is handed over goes through a bounded channel. A
 //! snapshot that cannot be written is reported and given up; the one before stays whole.
 
+mod journal;
 mod load;
 mod pending;
 mod states;
@@ -17,13 +19,13 @@ mod writer;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::connectors::filesystem::steps::Steps;
-use crate::dataflow::snapshots::{Restored, RunOf, Snapshots};
+use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
+use crate::dataflow::snapshots::{Handed, Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::explain::explain;
@@ -156,7 +158,7 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         && let Some(manifest) = latest.manifest.as_ref().filter(|manifest| manifest.complete)
     {
         let (from, frontier) = (Some(manifest.id), manifest.frontier);
-        let snapshots = again(&spec, plan, manifest);
+        let snapshots = again(&spec, plan, manifest)?;
         return Ok(Beginning { snapshots, from, frontier, skipped, was_complete: true });
     }
     let was_complete = latest.manifest.as_ref().is_some_and(|m| m.complete);
@@ -200,18 +202,44 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
 
 /// A run that has come to its end and is computed again: it takes no snapshots, the last one says
 /// that it has ended.
-fn again(spec: &SnapshotSpec, plan: &Arc<StreamPlan>, manifest: &Manifest) -> Arc<JobSnapshots> {
+fn again(
+    spec: &SnapshotSpec,
+    plan: &Arc<StreamPlan>,
+    manifest: &Manifest,
+) -> Result<Arc<JobSnapshots>> {
     let (sender, _) = sync_channel(1);
-    let of = RunOf { job: spec.job.clone(), run: manifest.run, steps: Steps::new(failpoint::reach) };
     let restored = Restored { frontier: CLOSED, ..Restored::default() };
-    let snapshots = Arc::new(Snapshots::new(of, plan, sender, Some(Arc::new(restored))));
+    let snapshots = inside(spec, plan, manifest.run, Some(restored), sender)?;
     let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
     let shared = Arc::new(Shared {
         state: Mutex::new(Asked { progress, ..Asked::default() }),
         changed: Condvar::new(),
         is_over: AtomicBool::new(true),
     });
-    Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() })
+    Ok(Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() }))
+}
+
+/// The snapshots of run `run` inside the dataflow.
+fn inside(
+    spec: &SnapshotSpec,
+    plan: &Arc<StreamPlan>,
+    run: u64,
+    restored: Option<Restored>,
+    sender: SyncSender<Handed>,
+) -> Result<Arc<Snapshots>> {
+    let journal = spec.store.journal(&spec.job, run)?;
+    let notes = Arc::new(journal::Notes::new(journal, plan));
+    let decided = notes.decided()?;
+    let before_sync = Arc::clone(&notes);
+    let steps = Steps::new(move |step| {
+        // What a sink makes durable follows from what is noted, which must not be lost alone.
+        if step == BEFORE_SYNC {
+            before_sync.sync()?;
+        }
+        failpoint::reach(step)
+    });
+    let of = RunOf { job: spec.job.clone(), run, steps, decided };
+    Ok(Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new), notes)))
 }
 
 fn begin(
@@ -223,9 +251,7 @@ fn begin(
     restored: Option<Restored>,
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
-    let steps = Steps::new(failpoint::reach);
-    let of = RunOf { job: spec.job.clone(), run, steps };
-    let snapshots = Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new)));
+    let snapshots = inside(&spec, plan, run, restored, sender)?;
     let progress =
         SnapshotProgress { last: manifest.map(LastSnapshot::from), ..Default::default() };
     let shared = Arc::new(Shared {
