@@ -99,6 +99,8 @@ pub const HTTP_CALLS_MAX: usize = 16;
 pub const HTTP_WAIT_SECONDS_MAX: u64 = 10;
 /// Seconds that open requests get to finish when the service stops.
 pub const HTTP_SHUTDOWN_SECONDS_MAX: u64 = 10;
+/// Jobs that take their last snapshot at a time when a service stops.
+pub const JOBS_SAVED_AT_ONCE_MAX: usize = 32;
 /// Jobs of one service.
 pub const JOBS_MAX: usize = 1000;
 /// Bytes of stack of a thread that plans SQL; only what is touched is taken.

@@ -21,7 +21,7 @@ pub use writer::output_name;
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
@@ -29,6 +29,7 @@ use std::time::Duration;
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
 use crate::dataflow::decisions::Unnoted;
 use crate::dataflow::snapshots::{Restored, RunOf, Snapshots};
+use crate::dataflow::snapshots::{Handed, Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::explain::explain;
@@ -160,7 +161,7 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let ended = latest.manifest.as_ref().filter(|manifest| manifest.complete);
     if let Some(manifest) = ended.filter(|m| m.plan == fingerprint && !spec.anew) {
         let (from, frontier) = (Some(manifest.id), manifest.frontier);
-        let snapshots = again(&spec, plan, manifest);
+        let snapshots = again(&spec, plan, manifest)?;
         return Ok(Beginning { snapshots, from, frontier, skipped, was_complete: true });
     }
     let ended = ended.map(|manifest| manifest.run);
@@ -205,31 +206,36 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
 
 /// A run that has come to its end and is computed again: it takes no snapshots, the last one says
 /// that it has ended.
-fn again(spec: &SnapshotSpec, plan: &Arc<StreamPlan>, manifest: &Manifest) -> Arc<JobSnapshots> {
+fn again(
+    spec: &SnapshotSpec,
+    plan: &Arc<StreamPlan>,
+    manifest: &Manifest,
+) -> Result<Arc<JobSnapshots>> {
     let (sender, _) = sync_channel(1);
     let steps = Steps::new(failpoint::reach);
     let of = RunOf { job: spec.job.clone(), run: manifest.run, steps, ..RunOf::default() };
     let restored = Arc::new(Restored { frontier: CLOSED, ..Restored::default() });
     let snapshots = Snapshots::new(of, plan, sender, Some(restored), Arc::new(Unnoted));
     let snapshots = Arc::new(snapshots);
+    let restored = Restored { frontier: CLOSED, ..Restored::default() };
+    let snapshots = inside(spec, plan, manifest.run, Some(restored), sender)?;
     let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
     let shared = Arc::new(Shared {
         state: Mutex::new(Asked { progress, ..Asked::default() }),
         changed: Condvar::new(),
         is_over: AtomicBool::new(true),
     });
-    Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() })
+    Ok(Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() }))
 }
 
-fn begin(
-    spec: SnapshotSpec,
+/// The snapshots of run `run` inside the dataflow.
+fn inside(
+    spec: &SnapshotSpec,
     plan: &Arc<StreamPlan>,
-    fingerprint: String,
     run: u64,
-    manifest: Option<&Manifest>,
     restored: Option<Restored>,
-) -> Result<Arc<JobSnapshots>> {
-    let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
+    sender: SyncSender<Handed>,
+) -> Result<Arc<Snapshots>> {
     let journal = spec.store.journal(&spec.job, run)?;
     let notes = Arc::new(journal::Notes::new(journal, plan));
     let decided = notes.decided()?;
@@ -244,6 +250,20 @@ fn begin(
     let of = RunOf { job: spec.job.clone(), run, steps, decided, ..RunOf::default() };
     let snapshots = Snapshots::new(of, plan, sender, restored.map(Arc::new), notes);
     let snapshots = Arc::new(snapshots);
+    let of = RunOf { job: spec.job.clone(), run, steps, decided };
+    Ok(Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new), notes)))
+}
+
+fn begin(
+    spec: SnapshotSpec,
+    plan: &Arc<StreamPlan>,
+    fingerprint: String,
+    run: u64,
+    manifest: Option<&Manifest>,
+    restored: Option<Restored>,
+) -> Result<Arc<JobSnapshots>> {
+    let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
+    let snapshots = inside(&spec, plan, run, restored, sender)?;
     let progress =
         SnapshotProgress { last: manifest.map(LastSnapshot::from), ..Default::default() };
     let shared = Arc::new(Shared {
