@@ -158,7 +158,11 @@ impl JobManager {
         let of = |job: &Arc<Job>| {
             let name = job.definition.name.clone();
             let views = job.body.as_ref().map(|running| running.runtime.views());
-            views.unwrap_or_default().into_iter().map(move |v| (name.clone(), v)).collect::<Vec<_>>()
+            views
+                .unwrap_or_default()
+                .into_iter()
+                .map(move |v| (name.clone(), v))
+                .collect::<Vec<_>>()
         };
         jobs.iter().flat_map(of).collect()
     }

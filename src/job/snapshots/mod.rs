@@ -27,8 +27,6 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
-use crate::dataflow::decisions::Unnoted;
-use crate::dataflow::snapshots::{Restored, RunOf, Snapshots};
 use crate::dataflow::snapshots::{Handed, Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
@@ -212,11 +210,6 @@ fn again(
     manifest: &Manifest,
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, _) = sync_channel(1);
-    let steps = Steps::new(failpoint::reach);
-    let of = RunOf { job: spec.job.clone(), run: manifest.run, steps, ..RunOf::default() };
-    let restored = Arc::new(Restored { frontier: CLOSED, ..Restored::default() });
-    let snapshots = Snapshots::new(of, plan, sender, Some(restored), Arc::new(Unnoted));
-    let snapshots = Arc::new(snapshots);
     let restored = Restored { frontier: CLOSED, ..Restored::default() };
     let snapshots = inside(spec, plan, manifest.run, Some(restored), sender)?;
     let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
@@ -248,9 +241,6 @@ fn inside(
         failpoint::reach(step)
     });
     let of = RunOf { job: spec.job.clone(), run, steps, decided, ..RunOf::default() };
-    let snapshots = Snapshots::new(of, plan, sender, restored.map(Arc::new), notes);
-    let snapshots = Arc::new(snapshots);
-    let of = RunOf { job: spec.job.clone(), run, steps, decided };
     Ok(Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new), notes)))
 }
 
