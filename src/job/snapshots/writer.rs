@@ -105,7 +105,7 @@ impl Writer {
                 // What is on its way belongs to a snapshot that nobody waits for any more, but
                 // for the last digests.
                 while let Ok(handed) = receiver.try_recv() {
-                    if matches!(handed, Handed::Digests { to: CLOSED, .. }) {
+                    if matches!(handed, Handed::Digests { .. }) {
                         self.receive(handed);
                     }
                 }
@@ -322,6 +322,10 @@ impl Writer {
                 spec.store.retain(&spec.job, self.settings.snapshot_keep)?;
             }
             let journal = spec.store.journal(&spec.job, self.run.run)?;
+            // Of a snapshot that came too late; the next run drops what it computes again.
+            if let Some(pending) = &self.pending {
+                journal.append(&pending.told)?;
+            }
             let outcome = if is_complete { "complete" } else { "stopped" };
             journal.append(&[JournalEntry::Ended {
                 at_ms: wall_ms(),
