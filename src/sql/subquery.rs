@@ -519,11 +519,13 @@ fn one_row_exists(of: Exists) -> Result<Expr> {
     }
 }
 
-/// Whether the rows go through an aggregate without keys: correlated, it has a row for those too
-/// that nothing matches.
+/// Whether the rows go through an aggregate without keys over what is correlated: it has a row for
+/// those too that nothing matches.
 fn aggregates_to_one(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::Aggregate(a) => a.group_expr.is_empty(),
+        LogicalPlan::Aggregate(a) => {
+            a.group_expr.is_empty() && !a.input.all_out_ref_exprs().is_empty()
+        }
         LogicalPlan::Projection(p) => aggregates_to_one(&p.input),
         LogicalPlan::SubqueryAlias(a) => aggregates_to_one(&a.input),
         LogicalPlan::Sort(s) => aggregates_to_one(&s.input),
