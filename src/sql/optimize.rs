@@ -114,6 +114,7 @@ pub fn optimize(
         .without_query_execution_start_time();
     // `> ALL (..)` is a matter of EXISTS, which is prepared in turn.
     let comparisons: Vec<Rule> = vec![Arc::new(RewriteSetComparison::new())];
+    let plan = super::subquery::named_comparisons(plan)?;
     let plan = Optimizer::with_rules(comparisons).optimize(plan, &context, |_, _| {})?;
     let plan = super::subquery::prepare(plan)?;
     let mut options = state.config_options().as_ref().clone();

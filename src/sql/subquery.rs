@@ -29,6 +29,32 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 use super::context::stream_table;
 use crate::error::Error;
 
+/// Gives the rows that `ANY` and `ALL` compare with a name of their own: columns of both sides that
+/// are called alike would be taken for one.
+pub fn named_comparisons(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut aliases = 0;
+    let transformed = plan.transform_up_with_subqueries(|plan| {
+        let names = NamePreserver::new(&plan);
+        plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let changed = expr.transform_up(|expr| {
+                let Expr::SetComparison(mut of) = expr else { return Ok(Transformed::no(expr)) };
+                // Correlation tells the sides apart already, and would be lost below a name.
+                if !of.subquery.outer_ref_columns.is_empty() {
+                    return Ok(Transformed::no(Expr::SetComparison(of)));
+                }
+                aliases += 1;
+                let rows = of.subquery.subquery.as_ref().clone();
+                let rows = LogicalPlanBuilder::from(rows).alias(format!("__any_{aliases}"))?;
+                of.subquery.subquery = Arc::new(rows.build()?);
+                Ok(Transformed::yes(Expr::SetComparison(of)))
+            })?;
+            Ok(if changed.transformed { changed.update_data(|e| name.restore(e)) } else { changed })
+        })
+    })?;
+    Ok(transformed.data)
+}
+
 /// Rewrites the subqueries of `plan`; see the module's text.
 pub fn prepare(plan: LogicalPlan) -> Result<LogicalPlan> {
     let mut aliases = 0;
