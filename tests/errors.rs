@@ -171,7 +171,12 @@ const CASES: &[(&str, &[&str])] = &[
     ),
     (
         "SELECT id FROM t AS a WHERE id > (SELECT MAX(b.id) FROM t AS b WHERE b.price > a.price);",
-        &["job.sql:2:", "subquery", "equal columns"],
+        &["job.sql:2:70", "subquery", "equal columns", "LEFT JOIN b ON"],
+    ),
+    (
+        "CREATE VIEW v AS SELECT * FROM (VALUES (1, 2)) AS v (k, x);\n\
+         SELECT id, (SELECT MAX(x) FROM v WHERE\n  v.k > t.id) AS m FROM t;",
+        &["job.sql:4:3", "subquery", "equal columns", "LEFT JOIN b ON"],
     ),
     (
         "SELECT id FROM t AS a WHERE EXISTS (SELECT COUNT(*) FROM t AS b WHERE b.id = a.id \
@@ -188,7 +193,7 @@ const CASES: &[(&str, &[&str])] = &[
         &["job.sql:3:3", "CASE WHEN", "BOOLEAN"],
     ),
     ("SELECT COUNT(*) FILTER (WHERE id) FROM t;", &["job.sql:2:31", "FILTER", "BOOLEAN", "INT"]),
-    ("SELECT id FROM t WHERE id;", &["job.sql:2:24", "boolean"]),
+    ("SELECT id FROM t WHERE id;", &["job.sql:2:", "boolean"]),
     ("SELECT a.id FROM t AS a JOIN t AS b ON a.id;", &["job.sql:2", "boolean"]),
     ("SELECT name FROM t GROUP BY name HAVING COUNT(*);", &["job.sql:2", "boolean"]),
     // Frames.

@@ -5,8 +5,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray};
 use arrow::datatypes::{DataType, Float32Type, Float64Type};
 
-/// `column` with equal numbers as the same bits: `-0.0` as `0.0`, and one NaN. Row-format bytes tell
-/// them apart, an `ORDER BY` or `PARTITION BY` does not.
+/// `column` with equal numbers as the same bits: `-0.0` as `0.0`, and one NaN. Row-format bytes
+/// tell them apart, an `ORDER BY` or `PARTITION BY` does not.
 pub fn comparable(column: &ArrayRef) -> ArrayRef {
     match column.data_type() {
         DataType::Float64 => {

@@ -165,8 +165,8 @@ pub fn floats_first_in(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr
     })
 }
 
-/// `CASE x WHEN y ..` of floats as `CASE WHEN x = y ..`: the library looks for the same bits, so that
-/// `-0.0` would not be `0.0`. Whether it did.
+/// `CASE x WHEN y ..` of floats as `CASE WHEN x = y ..`: the library looks for the same bits, so
+/// that `-0.0` would not be `0.0`. Whether it did.
 fn search(case: &mut Case, schema: &DFSchema) -> Result<bool> {
     let Some(subject) = &case.expr else { return Ok(false) };
     if !subject.get_type(schema)?.is_floating() || subject.is_volatile() {

@@ -102,8 +102,8 @@ impl Dialect for FloodmarkDialect {
     }
 }
 
-/// `IS [NOT] DISTINCT FROM`, which binds more tightly than `AND`: the library takes all that follows
-/// for its right side.
+/// `IS [NOT] DISTINCT FROM`, which binds more tightly than `AND`: the library takes all that
+/// follows for its right side.
 fn parse_distinct_from(parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Parsed> {
     use Keyword::{DISTINCT, FROM, IS, NOT};
     let negated = parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]);

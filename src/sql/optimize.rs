@@ -113,9 +113,8 @@ pub fn optimize(
     let context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()))
         .without_query_execution_start_time();
     // `> ALL (..)` is a matter of EXISTS, which is prepared in turn.
-    let comparisons: Vec<Rule> = vec![Arc::new(RewriteSetComparison::new())];
     let plan = super::subquery::named_comparisons(plan)?;
-    let plan = Optimizer::with_rules(comparisons).optimize(plan, &context, |_, _| {})?;
+    let plan = RewriteSetComparison::new().rewrite(plan, &context)?.data;
     let plan = super::subquery::prepare(plan)?;
     let mut options = state.config_options().as_ref().clone();
     // A scalar subquery is a collection like any other: it is joined, never evaluated once.

@@ -1,8 +1,8 @@
 //! `(a, b) [NOT] IN (query)`, which the planner does not know, as subqueries with EXISTS.
 //!
 //! Rows are compared as SQL does: a pair of unequal values makes them unequal, else a NULL in a
-//! pair makes it unknown whether they are equal. Where NULL means the same as FALSE, in conditions, one
-//! EXISTS is enough; elsewhere there is another for what is unknown. Called by the rewriter.
+//! pair makes it unknown whether they are equal. Where NULL means the same as FALSE, in conditions,
+//! one EXISTS is enough; elsewhere there is another for what is unknown. Called by the rewriter.
 
 use datafusion::sql::sqlparser::ast::{
     BinaryOperator, CaseWhen, Expr, Ident, JoinConstraint, JoinOperator, Query, Select, SetExpr,
