@@ -135,7 +135,9 @@ fn placed_by(plan: &StreamPlan, id: NodeId) -> Option<Vec<usize>> {
                 .collect();
             moved(&placed_by(plan, *node.inputs.first()?)?, &passed)
         }
-        Operator::Arrange { keys } => (!keys.is_empty()).then(|| keys.clone()),
+        Operator::Arrange { keys } | Operator::ChangelogNormalize { keys, .. } => {
+            (!keys.is_empty()).then(|| keys.clone())
+        }
         Operator::Join(join) => {
             let width = plan.node(*node.inputs.first()?).schema.fields().len();
             let of_left = moved(&join.left_keys, &join.columns);
