@@ -152,7 +152,10 @@ impl Keeper {
     pub fn save(&mut self, logic: &mut impl StatefulLogic, frontier: EventTime) -> Result<()> {
         let recovery = logic.recovery();
         let (whole, tables) = match recovery {
-            Recovery::Tables => logic.save(self.is_first)?,
+            Recovery::Tables => {
+                let placement = self.inputs.first().and_then(|(_, by)| by.as_deref());
+                logic.save(self.is_first, placement)?
+            }
             Recovery::Log | Recovery::Contents | Recovery::History(_) | Recovery::Since(_) => {
                 (false, self.take_log()?)
             }

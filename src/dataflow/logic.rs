@@ -51,8 +51,15 @@ pub trait StatefulLogic: 'static {
 
     /// The state as tables, for [`Recovery::Tables`]: all of it if `whole`, or else if it can be
     /// told what has changed since the last call. Says whether it is all.
-    fn save(&mut self, whole: bool) -> Result<(bool, Vec<SavedTable>)> {
-        let _ = whole;
+    ///
+    /// `placement` are the columns of the first input whose hash says on which worker a row is: the
+    /// shards of the tables are these columns. `None`: nobody knows, or all are on one.
+    fn save(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        let (_, _) = (whole, placement);
         Err(Error::internal("an operator without tables was asked for them"))
     }
 
@@ -107,8 +114,12 @@ impl StatefulLogic for Box<dyn StatefulLogic> {
         self.as_ref().replays()
     }
 
-    fn save(&mut self, whole: bool) -> Result<(bool, Vec<SavedTable>)> {
-        self.as_mut().save(whole)
+    fn save(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        self.as_mut().save(whole, placement)
     }
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
