@@ -10,7 +10,7 @@ use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
 use crate::error::{DeadLetter, Error, Result};
 use crate::state::saved::{Recovery, SavedTable};
-use crate::time::EventTime;
+use crate::time::{BEGINNING, EventTime};
 
 /// A stateful operator without its plumbing.
 ///
@@ -47,6 +47,24 @@ pub trait StatefulLogic: 'static {
     /// How the state as of the frontier comes back after a restart; asked at each snapshot.
     fn recovery(&self) -> Recovery {
         Recovery::Log
+    }
+
+    /// Whether its state is what its output contains: then a log is kept of that, in the place of
+    /// its input, and given to [`StatefulLogic::catch_up`].
+    fn is_its_output(&self) -> bool {
+        false
+    }
+
+    /// Whether the state comes back from input `input` too, as far as that is kept a log of.
+    fn is_logged(&self, input: usize) -> bool {
+        let _ = input;
+        true
+    }
+
+    /// Brings a new logic to `to` from what was kept of its inputs. What it would emit has been
+    /// emitted before the restart.
+    fn catch_up(&mut self, to: EventTime, inputs: Vec<Vec<UpdateBatch>>) -> Result<()> {
+        self.advance(BEGINNING, to, inputs, &mut Emitted::default())
     }
 
     /// The state as tables, for [`Recovery::Tables`]: all of it if `whole`, or else if it can be
@@ -108,6 +126,18 @@ impl StatefulLogic for Box<dyn StatefulLogic> {
 
     fn recovery(&self) -> Recovery {
         self.as_ref().recovery()
+    }
+
+    fn is_its_output(&self) -> bool {
+        self.as_ref().is_its_output()
+    }
+
+    fn is_logged(&self, input: usize) -> bool {
+        self.as_ref().is_logged(input)
+    }
+
+    fn catch_up(&mut self, to: EventTime, inputs: Vec<Vec<UpdateBatch>>) -> Result<()> {
+        self.as_mut().catch_up(to, inputs)
     }
 
     fn replays(&self) -> bool {

@@ -181,7 +181,9 @@ fn placed_by(plan: &StreamPlan, id: NodeId) -> Option<Vec<usize>> {
             moved(&by_partition(plan, node).1?, &passed)
         }
         // Here the columns of the input come first and are as they were.
-        Operator::WindowAssign { .. } | Operator::TemporalFilter(_) if !matches!(routes(plan, node).first(), Some(Some(_))) => {
+        Operator::WindowAssign { .. } | Operator::TemporalFilter(_)
+            if !matches!(routes(plan, node).first(), Some(Some(_))) =>
+        {
             let width = node.schema.fields().len();
             let placed = placed_by(plan, *node.inputs.first()?)?;
             placed.iter().all(|c| *c < width).then_some(placed)

@@ -29,6 +29,8 @@ pub struct States {
 pub struct PlaceState {
     /// How it comes back.
     pub recovery: Option<Recovery>,
+    /// The snapshot for which a worker has last said so.
+    pub asked_in: u64,
     /// In the order in which they apply; those of the snapshot in progress among them.
     pub tables: Vec<SavedTableRef>,
 }
@@ -86,7 +88,12 @@ impl States {
         part: &Part,
     ) -> Result<u64> {
         let state = self.places.entry(place).or_default();
-        state.recovery = Some(part.recovery);
+        // Workers need not agree on from when on input matters: what any of them needs is kept.
+        state.recovery = Some(match state.recovery {
+            Some(before) if state.asked_in == snapshot => before.with(part.recovery),
+            _ => part.recovery,
+        });
+        state.asked_in = snapshot;
         if part.whole {
             // It replaces what this worker wrote. What the run before wrote, maybe on another
             // number of workers, goes with the first whole part: the others are whole as well.
