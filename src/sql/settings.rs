@@ -31,7 +31,8 @@ pub struct Settings {
     pub recursion_limit: u64,
     /// `plan.rewrites`: which rewrites of plans are made.
     pub rewrites: Rewrites,
-    /// `snapshot.interval` in ms of wall time between two snapshots. Default 10 s.
+    /// `snapshot.interval` in ms of wall time between two snapshots; 0: one after the other, and
+    /// sources wait for each. Default 10 s.
     pub snapshot_interval: i64,
     /// `snapshot.keep`: how many snapshots are kept. Default 3.
     pub snapshot_keep: usize,
@@ -141,8 +142,8 @@ impl Settings {
         match target {
             Target::TimeResolution => {
                 let ms = duration(key, value)?;
-                if ms < 1 {
-                    return Err(refused(key, value).with_hint("the least is 1 ms"));
+                if ms < 0 {
+                    return Err(refused(key, value).with_hint("the least is 0: all the time"));
                 }
                 self.time_resolution = Resolution::new(ms);
             }
