@@ -174,7 +174,12 @@ impl Snapshots {
             let found = &mut readers[source];
             found.insert(NodeId(scan));
             for (id, node) in plan.nodes.iter().enumerate() {
-                if node.inputs.iter().any(|input| found.contains(input)) {
+                let sides: &[NodeId] = match &node.operator {
+                    Operator::LateRows { of } => of,
+                    _ => &node.inputs,
+                };
+                let is_side = matches!(node.operator, Operator::DeadLetters);
+                if is_side || sides.iter().any(|input| found.contains(input)) {
                     found.insert(NodeId(id));
                 }
             }

@@ -142,8 +142,8 @@ impl Settings {
         match target {
             Target::TimeResolution => {
                 let ms = duration(key, value)?;
-                if ms < 0 {
-                    return Err(refused(key, value).with_hint("the least is 0: all the time"));
+                if ms < 1 {
+                    return Err(refused(key, value).with_hint("the least is 1 ms"));
                 }
                 self.time_resolution = Resolution::new(ms);
             }
@@ -160,8 +160,8 @@ impl Settings {
             Target::RecursionLimit => self.recursion_limit = count(key, value)? as u64,
             Target::SnapshotInterval => {
                 let ms = duration(key, value)?;
-                if ms < 1 {
-                    return Err(refused(key, value).with_hint("the least is 1 ms"));
+                if ms < 0 {
+                    return Err(refused(key, value).with_hint("the least is 0: all the time"));
                 }
                 self.snapshot_interval = ms;
             }
