@@ -184,7 +184,10 @@ fn check(dir: &str, cases: Vec<Case>) -> usize {
         cases.into_iter().filter(|c| c.name.contains(&wanted) && is_chosen(c)).collect();
     std::env::set_current_dir(tests_dir().join(dir)).expect("the folder of a job");
     let stops = Mutex::new(0);
-    in_parallel(&cases, |case| case.check(&stops));
+    in_parallel(&cases, |case| {
+        // At once: a run of all cases takes minutes.
+        case.check(&stops).inspect_err(|failure| eprintln!("{failure}"))
+    });
     stops.into_inner().expect("no holder panics")
 }
 
