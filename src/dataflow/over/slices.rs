@@ -69,6 +69,12 @@ impl RowClock {
         }
     }
 
+    /// The greatest row-time of `batch`.
+    pub fn greatest(&self, batch: &UpdateBatch) -> Result<i64> {
+        let (values, _) = self.values(batch.rows())?;
+        Ok(values.into_iter().max().unwrap_or(i64::MIN))
+    }
+
     fn millis(&self, value: i64) -> EventTime {
         match self.unit {
             TimeUnit::Second => value.saturating_mul(1000),

@@ -31,6 +31,7 @@ use crate::state::aggregate::AggregateStates;
 use crate::state::column::Column;
 use crate::state::keyed::out_of_range;
 use crate::state::keys::GroupKeys;
+use crate::state::saved::Recovery;
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
 /// The logic of an updating OVER.
@@ -500,6 +501,12 @@ impl StatefulLogic for Updating {
             return Ok(());
         }
         self.apply(&batch, from, out)
+    }
+
+    /// As of a tick's border the rows held, and the totals of frames, are those of the input's
+    /// contents.
+    fn recovery(&self) -> Recovery {
+        Recovery::Contents
     }
 
     fn state_rows(&self) -> usize {

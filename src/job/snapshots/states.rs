@@ -20,6 +20,8 @@ use crate::time::EventTime;
 #[derive(Default)]
 pub struct States {
     places: BTreeMap<StatePlace, PlaceState>,
+    /// The last snapshot of the run before, if the job started from one.
+    restored: Option<u64>,
 }
 
 /// One part of it.
@@ -27,6 +29,8 @@ pub struct States {
 pub struct PlaceState {
     /// How it comes back.
     pub recovery: Option<Recovery>,
+    /// The snapshot for which a worker has last said so.
+    pub asked_in: u64,
     /// In the order in which they apply; those of the snapshot in progress among them.
     pub tables: Vec<SavedTableRef>,
 }
@@ -69,7 +73,9 @@ fn times_of(rows: &RecordBatch) -> Option<(EventTime, EventTime)> {
 impl States {
     /// As of a snapshot.
     pub fn of(places: BTreeMap<StatePlace, PlaceState>) -> Self {
-        States { places }
+        let tables = places.values().flat_map(|place| &place.tables);
+        let restored = tables.map(|table| table.snapshot).max();
+        States { places, restored }
     }
 
     /// Writes a part that a worker has handed over for snapshot `snapshot`; the bytes written.
@@ -82,10 +88,21 @@ impl States {
         part: &Part,
     ) -> Result<u64> {
         let state = self.places.entry(place).or_default();
-        state.recovery = Some(part.recovery);
+        // Workers need not agree on from when on input matters: what any of them needs is kept.
+        state.recovery = Some(match state.recovery {
+            Some(before) if state.asked_in == snapshot => before.with(part.recovery),
+            _ => part.recovery,
+        });
+        state.asked_in = snapshot;
         if part.whole {
-            // The first whole part of a snapshot replaces all that earlier snapshots wrote.
-            state.tables.retain(|table| table.snapshot == snapshot);
+            // It replaces what this worker wrote. What the run before wrote, maybe on another
+            // number of workers, goes with the first whole part: the others are whole as well.
+            let restored = self.restored;
+            let is_of_before = |table: &SavedTableRef| restored >= Some(table.snapshot);
+            state.tables.retain(|table| {
+                table.snapshot == snapshot
+                    || !is_of_before(table) && table.worker as usize != worker
+            });
         }
         let mut bytes = 0;
         for table in &part.tables {

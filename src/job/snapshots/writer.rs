@@ -28,6 +28,9 @@ use crate::time::{CLOSED, EventTime};
 /// How often the thread looks at what it is asked for.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The same where snapshots follow one another closely.
+const LOOK_LEAST: Duration = Duration::from_millis(2);
+
 /// What stays the same during a run.
 pub struct Run {
     /// What is snapshotted.
@@ -96,7 +99,7 @@ impl Writer {
     /// Runs until the job is over.
     pub fn run(mut self, receiver: &Receiver<Handed>) {
         loop {
-            match receiver.recv_timeout(LOOK) {
+            match receiver.recv_timeout(LOOK.min(interval(&self.settings) + LOOK_LEAST)) {
                 Ok(handed) => self.receive(handed),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
@@ -278,6 +281,7 @@ impl Writer {
 
     /// From here on there are no more snapshots in this run.
     fn fail(&mut self, error: Error) {
+        self.snapshots.end();
         tracing::error!(
             "job {}: no more snapshots, the last complete one stays: {error}",
             self.run.spec.job
@@ -295,6 +299,7 @@ impl Writer {
 
     /// Says how the run has ended.
     fn end(self) {
+        self.snapshots.end();
         let is_complete = self.shared.lock().asked == u64::MAX;
         let spec = &self.run.spec;
         let ended = (|| {
