@@ -16,8 +16,10 @@ impl Distinct {
             places[self.lives[group as usize] as usize] = place;
         }
         let place = |entry: &Entry| places[entry.life as usize];
-        let entries = self.table.iter().filter(|entry| place(entry) != u32::MAX);
-        let mut entries: Vec<&Entry> = entries.collect();
+        let mut entries: Vec<&Entry> = Vec::new();
+        if !groups.is_empty() {
+            entries.extend(self.table.iter().filter(|entry| place(entry) != u32::MAX));
+        }
         entries.sort_unstable_by_key(|entry| (place(entry), entry.value));
         let mut rest = entries.as_slice();
         out.encoded(0..groups.len() as u32, |row, out| {
