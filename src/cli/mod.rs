@@ -3,11 +3,14 @@
 mod explain;
 pub mod generate;
 mod interrupt;
+mod kept;
 mod progress;
 mod run;
+mod runs;
 mod serve;
+mod snapshots;
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -33,6 +36,10 @@ enum Command {
     Generate(generate::GenerateArgs),
     /// Run the service: jobs over HTTP, views that can be queried
     Serve(serve::ServeArguments),
+    /// Look at snapshots, take, check, copy and remove them
+    Snapshots(snapshots::SnapshotsArguments),
+    /// List the runs of jobs
+    Runs(runs::RunsArguments),
 }
 
 /// Runs the command that the arguments name.
@@ -67,6 +74,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Snapshots(arguments) => snapshots::run(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments),
     }
 }
 
@@ -95,4 +104,15 @@ fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {
 /// The number of workers when the arguments name none: one a core.
 fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("standard output", &error))
+        }
+        _ => Ok(()),
+    }
 }
