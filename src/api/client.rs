@@ -132,7 +132,8 @@ mod tests {
         }
         let whole = b"HTTP/1.1 200 OK\r\ncontent-length: 2\r\n\r\n{}";
         assert_eq!(parse(whole), Some((200, b"{}".to_vec())));
-        let cut = b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n";
+        let cut =
+            b"HTTP/1.1 404 No\r\nTransfer-Encoding: chunked\r\n\r\n1\r\n{\r\n1\r\n}\r\n0\r\n\r\n";
         assert_eq!(parse(cut), Some((404, b"{}".to_vec())));
         assert_eq!(parse(b"SSH-2.0"), None);
         let error = error_of(404, br#"{"error":{"kind":"not_found","message":"m","hint":"h"}}"#);

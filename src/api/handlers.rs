@@ -296,7 +296,10 @@ fn row_limit(asked: Option<usize>) -> Result<usize> {
 }
 
 /// The whole body as JSON, within the bounds of size and time.
-pub(super) async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> ApiResult<T> {
+pub(super) async fn read_json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> ApiResult<T> {
     refuse_foreign(headers)?;
     let too_long = || {
         let message = format!("the body is longer than {HTTP_BODY_BYTES_MAX} bytes");

@@ -9,12 +9,12 @@ use axum::extract::{Path, State};
 use axum::http::{HeaderMap, StatusCode};
 use axum::response::Response;
 
+use super::Edge;
 use super::accept::{self, choose};
 use super::answer;
 use super::error::ApiResult;
 use super::handlers::{Name, job_time, name_of, read_json, refuse_foreign};
 use super::wire::snapshots as wire;
-use super::Edge;
 use crate::error::{Error, Result};
 use crate::job::archive;
 use crate::job::service::{JobService, JobState};

@@ -18,6 +18,9 @@ use clap::{Parser, Subcommand};
 use crate::error::{Error, Result};
 use crate::limits::SQL_STACK_BYTES;
 
+/// The setting that makes durable steps fail, for tests.
+const FAILPOINT: &str = "debug.failpoint";
+
 /// Incremental analytics: streaming SQL with exact, reproducible answers.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
@@ -99,6 +102,15 @@ fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {
         Some((key, value)) => Ok((key.trim().to_string(), value.trim().to_string())),
         None => Err("a setting is written key=value".to_string()),
     }
+}
+
+/// The settings for jobs among `given`; one that is for tests acts at once.
+fn settings(given: &[(String, String)]) -> Result<Vec<(String, String)>> {
+    let is_failpoint = |(key, _): &&(String, String)| key == FAILPOINT;
+    if let Some((_, spec)) = given.iter().rfind(is_failpoint) {
+        crate::snapshot::failpoint::arm(spec)?;
+    }
+    Ok(given.iter().filter(|setting| !is_failpoint(setting)).cloned().collect())
 }
 
 /// The number of workers when the arguments name none: one a core.

@@ -148,12 +148,11 @@ pub fn run(arguments: &SnapshotsArguments) -> Result<()> {
                 store.delete_job(job)?;
                 say(&format!("nothing is stored of {job} any more"))
             }
-            Place::Service(_) => {
-                Err(Error::config("a running job keeps its last snapshot").with_hint(format!(
+            Place::Service(_) => Err(Error::config("a running job keeps its last snapshot")
+                .with_hint(format!(
                     "delete the job: curl -X DELETE http://host:port/v1/jobs/{job}; or stop the \
                      service and use --data-dir"
-                )))
-            }
+                ))),
         },
     }
 }

@@ -13,9 +13,9 @@ use crate::time::CLOSED;
 pub fn find(views: &[(String, ServedView)], name: &str) -> Result<ServedView> {
     let is_named = |(job, view): &&(String, ServedView)| {
         view.name == name
-            || name.strip_prefix(job).is_some_and(|rest| {
-                rest.strip_prefix('.').is_some_and(|rest| rest == view.name)
-            })
+            || name
+                .strip_prefix(job)
+                .is_some_and(|rest| rest.strip_prefix('.').is_some_and(|rest| rest == view.name))
     };
     let found: Vec<_> = views.iter().filter(is_named).collect();
     match found.as_slice() {

@@ -160,7 +160,11 @@ impl JobManager {
         let of = |job: &Arc<Job>| {
             let name = job.definition.name.clone();
             let views = job.body.as_ref().map(|running| running.runtime.views());
-            views.unwrap_or_default().into_iter().map(move |v| (name.clone(), v)).collect::<Vec<_>>()
+            views
+                .unwrap_or_default()
+                .into_iter()
+                .map(move |v| (name.clone(), v))
+                .collect::<Vec<_>>()
         };
         jobs.iter().flat_map(of).collect()
     }
@@ -388,9 +392,9 @@ impl JobService for Service {
     fn delete_snapshot(&self, name: &str, id: u64) -> Result<()> {
         let store = self.store()?;
         let job = self.0.find(name).ok();
-        let progress = job.as_ref().and_then(|job| {
-            Some(job.running().ok()?.kept.as_ref()?.snapshots.progress())
-        });
+        let progress = job
+            .as_ref()
+            .and_then(|job| Some(job.running().ok()?.kept.as_ref()?.snapshots.progress()));
         if progress.and_then(|progress| progress.last).is_some_and(|last| last.id == id) {
             let message = format!("snapshot {id} of job {name} is its last one");
             return Err(Error::new(ErrorKind::Conflict, message)
