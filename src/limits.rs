@@ -8,6 +8,8 @@ pub const SPLIT_BYTES: usize = 1 << 20;
 pub const CHUNKS_FREE_MAX: usize = 16;
 /// Rows of input that an operator keeps for the next snapshot before it hands them over.
 pub const SNAPSHOT_LOG_ROWS_MAX: usize = 1 << 16;
+/// Event time of one digest of an output, in ms.
+pub const DIGEST_INTERVAL_MS: i64 = 60_000;
 /// Rows of a log that are not summed up yet, however short the sum is.
 pub const SNAPSHOT_SUM_ROWS_MIN: u64 = 1 << 16;
 /// Messages that wait for the writer of snapshots.

@@ -5,6 +5,7 @@ pub mod generate;
 mod interrupt;
 mod kept;
 mod progress;
+mod replay;
 mod run;
 mod runs;
 mod serve;
@@ -37,6 +38,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Generate test data: Nexmark, taxi rides, taxi fares
     Generate(generate::GenerateArgs),
+    /// Run a historic run again and compare what it gives, interval by interval
+    Replay(replay::ReplayArguments),
     /// Run the service: jobs over HTTP, views that can be queried
     Serve(serve::ServeArguments),
     /// Look at snapshots, take, check, copy and remove them
@@ -76,6 +79,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Generate(arguments) => generate::run(arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Snapshots(arguments) => snapshots::run(&arguments),
         Command::Runs(arguments) => runs::run(&arguments),

@@ -110,7 +110,7 @@ impl JobManager {
                     sql: definition.sql.clone(),
                     settings: definition.settings.clone(),
                     workers: place.workers,
-                    is_resident: true,
+                    anew: false,
                 };
                 let beginning = snapshots::start(spec, &plan)?;
                 for damage in &beginning.skipped {

@@ -6,6 +6,7 @@
 //!   (`floodmark serve`)
 //! * [`archive`]: what is stored of a job, for those who look at it
 //! * [`snapshots`]: the snapshots of a running job, and what it starts from
+//! * [`replay`]: running history again, and comparing
 //! * [`results`]: the final contents of bare queries
 
 pub mod archive;
@@ -13,6 +14,7 @@ pub mod batch_run;
 pub mod definition;
 pub mod found_views;
 pub mod manager;
+pub mod replay;
 pub mod results;
 pub mod running;
 pub mod snapshots;

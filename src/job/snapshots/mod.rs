@@ -10,11 +10,13 @@
 //! The dataflow never waits for a disk: what is handed over goes through a bounded channel. A
 //! snapshot that cannot be written is reported and given up; the one before stays whole.
 
-mod journal;
-mod load;
+pub mod journal;
+pub mod load;
 mod pending;
 mod states;
 mod writer;
+
+pub use writer::output_name;
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -50,9 +52,9 @@ pub struct SnapshotSpec {
     pub settings: BTreeMap<String, String>,
     /// Workers of the run.
     pub workers: usize,
-    /// Whether a run that has come to its end is the last one, as in a service: it is computed
-    /// again for its views, and its sinks are left as they are. Otherwise the job begins anew.
-    pub is_resident: bool,
+    /// Whether a job that has come to its end is run anew; otherwise it is computed again, and its
+    /// sinks are left as they are.
+    pub anew: bool,
 }
 
 /// The snapshots of one running job.
@@ -155,21 +157,19 @@ pub fn open_store(dir: &Path) -> Result<Arc<Store>> {
 
 /// Starts the snapshots of `plan`'s job, from its last complete one if there is one.
 ///
-/// A job whose last run came to its end begins anew. One whose plan has changed since is refused:
+/// A job whose last run came to its end is computed again, without writing to its sinks. One whose plan has changed since is refused:
 /// its state would mean something else.
 pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let latest = spec.store.latest(&spec.job)?;
     let skipped = latest.skipped.iter().map(ToString::to_string).collect();
     let fingerprint = fingerprint(plan);
-    if spec.is_resident
-        && let Some(manifest) = latest.manifest.as_ref().filter(|manifest| manifest.complete)
-    {
+    let ended = latest.manifest.as_ref().filter(|manifest| manifest.complete);
+    if let Some(manifest) = ended.filter(|m| m.plan == fingerprint && !spec.anew) {
         let (from, frontier) = (Some(manifest.id), manifest.frontier);
         let snapshots = again(&spec, plan, manifest)?;
         return Ok(Beginning { snapshots, from, frontier, skipped, was_complete: true });
     }
-    let was_complete = latest.manifest.as_ref().is_some_and(|m| m.complete);
-    let ended = latest.manifest.as_ref().filter(|m| m.complete).map(|m| m.run);
+    let ended = ended.map(|manifest| manifest.run);
     let manifest = latest.manifest.filter(|manifest| !manifest.complete);
     if let Some(manifest) = &manifest
         && manifest.plan != fingerprint
@@ -199,12 +199,14 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         settings: spec.settings.clone(),
         workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
         from: manifest.as_ref().map(|m| m.id),
+        frontier: manifest.as_ref().map(|m| m.frontier),
+        plan: fingerprint.clone(),
     }])?;
     journal.sync()?;
     let from = manifest.as_ref().map(|m| m.id);
     let frontier = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
     let snapshots = begin(spec, plan, fingerprint, run, manifest.as_ref(), restored)?;
-    Ok(Beginning { snapshots, from, frontier, skipped, was_complete })
+    Ok(Beginning { snapshots, from, frontier, skipped, was_complete: ended.is_some() })
 }
 
 /// A run that has come to its end and is computed again: it takes no snapshots, the last one says
@@ -245,7 +247,7 @@ fn inside(
         }
         failpoint::reach(step)
     });
-    let of = RunOf { job: spec.job.clone(), run, steps, decided };
+    let of = RunOf { job: spec.job.clone(), run, steps, decided, ..RunOf::default() };
     Ok(Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new), notes)))
 }
 
