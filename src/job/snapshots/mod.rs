@@ -94,6 +94,13 @@ pub struct SnapshotProgress {
     pub stopped: Option<Error>,
 }
 
+impl SnapshotProgress {
+    fn note(&mut self, manifest: &Manifest) {
+        self.taken += 1;
+        self.last = Some(manifest.into());
+    }
+}
+
 /// The last snapshot of a job.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub struct LastSnapshot {

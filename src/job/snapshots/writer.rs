@@ -263,11 +263,7 @@ impl Writer {
         };
         store.journal(job, *run)?.append(&pending.told)?;
         store.commit(&manifest)?;
-        {
-            let progress = &mut self.shared.lock().progress;
-            progress.taken += 1;
-            progress.last = Some((&manifest).into());
-        }
+        self.shared.lock().progress.note(&manifest);
         store.retain(job, self.settings.snapshot_keep)
     }
 
@@ -305,7 +301,7 @@ impl Writer {
         let ended = (|| {
             if is_complete && self.broken.is_none() {
                 let now = wall_ms();
-                spec.store.commit(&Manifest {
+                let manifest = Manifest {
                     format: FORMAT,
                     job: spec.job.clone(),
                     run: self.run.run,
@@ -323,7 +319,9 @@ impl Writer {
                     sinks: Vec::new(),
                     counters: BTreeMap::new(),
                     new_bytes: 0,
-                })?;
+                };
+                spec.store.commit(&manifest)?;
+                self.shared.lock().progress.note(&manifest);
                 spec.store.retain(&spec.job, self.settings.snapshot_keep)?;
             }
             let journal = spec.store.journal(&spec.job, self.run.run)?;
