@@ -22,6 +22,7 @@ mod export;
 mod journal;
 mod keys;
 mod model;
+mod rebuild;
 mod retain;
 mod rocks;
 mod store;
