@@ -79,10 +79,10 @@ pub fn lock(dir: &Path, is_shared: bool) -> Result<Option<File>> {
         Err(TryLockError::Error(error)) => return Err(cannot(dir, "cannot be locked", &error)),
     }
     if !is_shared {
+        // Over the number that is there: all have one width.
         let written = file
-            .set_len(0)
-            .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| writeln!(file, "{}", std::process::id()));
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| writeln!(file, "{:<20}", std::process::id()));
         written.map_err(|error| cannot(dir, "cannot be locked", &error))?;
     }
     Ok(Some(file))

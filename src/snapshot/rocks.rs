@@ -74,9 +74,11 @@ fn options(mode: Mode) -> Options {
     options.set_block_based_table_factory(&blocks);
     options.set_paranoid_checks(mode != Mode::Salvage);
     options.set_track_and_verify_wals_in_manifest(mode != Mode::Salvage);
-    // A log that ends in the middle of a record is what a crash leaves. Anything else is damage.
+    // A log that ends in the middle of a record is what a crash leaves. Anything else is damage,
+    // and what comes after it is not read. (To skip damaged records would be to read more, but
+    // RocksDB may then read a record of an older log for ever.)
     options.set_wal_recovery_mode(match mode {
-        Mode::Salvage => DBRecoveryMode::SkipAnyCorruptedRecord,
+        Mode::Salvage => DBRecoveryMode::PointInTime,
         Mode::Write | Mode::Read => DBRecoveryMode::TolerateCorruptedTailRecords,
     });
     options
