@@ -93,12 +93,12 @@ fn original() -> &'static Original {
             manifests.insert(id, written);
             named.remove(0);
             if id == 4 {
+                snapshot(&store, "neighbour", &[numbered_rows(0, 3000)]);
                 // The last one stays in the log alone, as after a crash.
                 journal.append(&entries[4..]).unwrap();
                 let written = manifest(JOB, 5, named.clone());
                 store.commit(&written).unwrap();
                 manifests.insert(5, written);
-                snapshot(&store, "neighbour", &[numbered_rows(0, 3000)]);
                 store.export(JOB, 5, &dir.path().join("export")).unwrap();
                 copy(&dir.path().join("data"), &dir.path().join("crashed"));
             }
@@ -287,7 +287,9 @@ fn check_directory(dir: &Path, original: &Original) -> bool {
         }
     };
     let Ok(store) = Store::open(dir) else { return true };
-    let latest = store.latest(JOB).unwrap().manifest.unwrap();
+    let latest = store.latest(JOB);
+    let latest = latest.unwrap_or_else(|error| panic!("{error}\nfound: {:?}", store.found()));
+    let latest = latest.manifest.unwrap();
     assert_eq!(latest, next, "what was committed after the damage is whole");
     let rows = store.read_chunk(&next.states[0].tables[0].chunks[0]).unwrap();
     assert_eq!(rows, numbered_rows(77_000, 3000));

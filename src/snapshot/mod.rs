@@ -21,6 +21,7 @@ mod directory;
 mod export;
 mod journal;
 mod keys;
+mod logs;
 mod model;
 mod rebuild;
 mod retain;

@@ -11,11 +11,11 @@ use std::path::Path;
 use rocksdb::WriteBatch;
 
 use super::directory::{self, Commits, STORE, STORE_DAMAGED, STORE_NEW};
-use super::failpoint;
 use super::keys::{self, CHUNK, CHUNK_INDEX, JOURNAL, MANIFEST};
 use super::model::{Damage, Manifest};
 use super::rocks::{Mode, Rocks};
 use super::store::{Store, locked, put_latest};
+use super::{failpoint, logs};
 use crate::error::{Error, Result};
 
 /// Opens the store of `dir` for writing. One that is damaged is rebuilt; the damage is returned.
@@ -58,6 +58,7 @@ fn beyond_repair(error: Error) -> Error {
 }
 
 fn rebuild(dir: &Path, damages: &mut Vec<Damage>) -> Result<()> {
+    logs::cut(&directory::store_path(dir))?;
     let old = Rocks::open(dir, Mode::Salvage).map_err(|refused| beyond_repair(refused.error))?;
     let old = Store::of(old, Vec::new(), None);
     let new = Rocks::create_new(dir)?;

@@ -11,12 +11,18 @@ use rocksdb::{
 
 use super::directory::{self, STORE, STORE_NEW};
 use super::keys::{FORMAT_KEY, after};
-use super::{FORMAT, keys};
+use super::{FORMAT, keys, logs};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{SNAPSHOT_BACKGROUND_JOBS_MAX, SNAPSHOT_BLOB_BYTES, SNAPSHOT_WRITE_BYTES};
 
 /// Values of at least this many bytes lie in files of their own, which compaction leaves alone.
 const BLOB_BYTES_MIN: u64 = 4 << 10;
+
+/// Bytes that RocksDB reserves for its list of files, which stays short.
+const MANIFEST_BYTES_AHEAD: usize = 64 << 10;
+
+/// More than a store has.
+const FILES_OPEN_MAX: i32 = 1 << 20;
 
 /// How a store is opened.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -62,6 +68,7 @@ fn options(mode: Mode) -> Options {
     }));
     options.set_log_level(LogLevel::Warn);
     options.set_stats_dump_period_sec(0);
+    options.set_manifest_preallocation_size(MANIFEST_BYTES_AHEAD);
     options.set_compression_type(DBCompressionType::None);
     options.set_write_buffer_size(SNAPSHOT_WRITE_BYTES);
     options.set_max_background_jobs(SNAPSHOT_BACKGROUND_JOBS_MAX);
@@ -72,11 +79,14 @@ fn options(mode: Mode) -> Options {
     let mut blocks = BlockBasedOptions::default();
     blocks.set_format_version(5);
     options.set_block_based_table_factory(&blocks);
+    if mode != Mode::Write {
+        // Without a bound RocksDB reads a store of one file by a way that does not see large values.
+        options.set_max_open_files(FILES_OPEN_MAX);
+    }
     options.set_paranoid_checks(mode != Mode::Salvage);
     options.set_track_and_verify_wals_in_manifest(mode != Mode::Salvage);
     // A log that ends in the middle of a record is what a crash leaves. Anything else is damage,
-    // and what comes after it is not read. (To skip damaged records would be to read more, but
-    // RocksDB may then read a record of an older log for ever.)
+    // and what comes after it is not read.
     options.set_wal_recovery_mode(match mode {
         Mode::Salvage => DBRecoveryMode::PointInTime,
         Mode::Write | Mode::Read => DBRecoveryMode::TolerateCorruptedTailRecords,
@@ -116,6 +126,10 @@ impl Rocks {
     /// Opens the store of `dir`.
     pub fn open(dir: &Path, mode: Mode) -> Result<Rocks, Refused> {
         let path = directory::store_path(dir);
+        if let Some(log) = logs::damaged(&path)?.first() {
+            let message = format!("the snapshot store in {}: {log}", dir.display());
+            return Err(Refused { error: Error::new(ErrorKind::Io, message), is_damage: true });
+        }
         let options = options(mode);
         let is_read_only = mode != Mode::Write;
         let opened = match is_read_only {
