@@ -1,6 +1,5 @@
 //! `floodmark run`.
 
-use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
@@ -15,6 +14,7 @@ use crate::error::{Error, Result};
 use crate::formats::{csv, json, table};
 use crate::job::batch_run::{self, Outcome};
 use crate::job::definition::Definition;
+use crate::job::snapshots::{self, SnapshotSpec};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,9 +43,15 @@ pub struct RunArguments {
     /// Print changes as they close instead of final contents
     #[arg(long)]
     changelog: bool,
-    /// Directory for what outlives the run
+    /// Directory for snapshots: a run that was interrupted goes on from the last one
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Name of the job among its snapshots; that of the first file if not given
+    #[arg(long, value_name = "NAME", requires = "data_dir")]
+    name: Option<String>,
+    /// Run a job that has come to its end anew: its sinks are written again
+    #[arg(long, requires = "data_dir")]
+    anew: bool,
     /// Set a job setting before the first statement
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::parse_setting)]
     settings: Vec<(String, String)>,
@@ -62,15 +68,13 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     let texts = super::read_scripts(&arguments.files)?;
     let definition = Definition::new(&texts, &arguments.settings)?;
     for text in definition.explains()? {
-        print(text.as_bytes())?;
+        super::print(text.as_bytes())?;
     }
     if !definition.has_outputs() {
         return Ok(());
     }
-    if let Some(dir) = &arguments.data_dir {
-        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir.display(), &e))?;
-    }
     let topology = topology(arguments)?;
+    let keep = keep(arguments, &texts, &topology)?;
     let format = arguments.format.unwrap_or_else(default_format);
     let stop = super::interrupt::flag()?;
     let mut progress = Progress::start();
@@ -88,6 +92,7 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
         &definition,
         &topology,
         changes.then_some(&printer),
+        keep,
         &stop,
         |metrics| progress.show(metrics),
         |rows| {
@@ -101,6 +106,32 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     };
     progress.finish(&metrics, how);
     Ok(())
+}
+
+/// What is kept of the job's snapshots, if they are asked for.
+fn keep(
+    arguments: &RunArguments,
+    texts: &[(String, String)],
+    topology: &Topology,
+) -> Result<Option<SnapshotSpec>> {
+    let Some(dir) = &arguments.data_dir else { return Ok(None) };
+    if topology.addresses.len() > 1 {
+        return Err(Error::config(
+            "--data-dir with --peers: a job on several processes takes no snapshots",
+        )
+        .with_hint("leave one of them out"));
+    }
+    let first = arguments.files.first().and_then(|file| file.file_stem());
+    let stem = first.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let sql: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
+    Ok(Some(SnapshotSpec {
+        store: snapshots::open_store(dir)?,
+        job: arguments.name.clone().unwrap_or(stem),
+        sql: sql.join("\n"),
+        settings: arguments.settings.iter().cloned().collect(),
+        workers: topology.workers,
+        anew: arguments.anew,
+    }))
 }
 
 fn topology(arguments: &RunArguments) -> Result<Topology> {
@@ -133,16 +164,5 @@ fn print_rows(rows: &RecordBatch, format: Format, separate: bool) -> Result<()> 
         }
         Format::Json => json::write_rows(rows, &mut out)?,
     }
-    print(&out)
-}
-
-/// Writes to standard output; a reader that has gone away is no error.
-fn print(bytes: &[u8]) -> Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::io("standard output", &error))
-        }
-        _ => Ok(()),
-    }
+    super::print(&out)
 }

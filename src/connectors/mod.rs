@@ -20,7 +20,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::batch::UpdateBatch;
 use crate::batch::changes::ChangeKind;
-use crate::error::{DeadLetter, Result};
+use crate::error::{DeadLetter, Error, Result};
 use crate::sql::catalog::TableDef;
 use crate::time::EventTime;
 
@@ -63,6 +63,8 @@ pub struct Decoded {
     pub kinds: Option<Vec<ChangeKind>>,
     /// The offset of the split's first record in its partition.
     pub offset: i64,
+    /// The offset behind the split's last record, where reading can go on; `None` if it cannot.
+    pub end: Option<i64>,
     /// Where the rows are, for a stage that refuses one of them.
     pub row_offsets: RowOffsets,
     /// Records that could not be decoded, each with the number of rows before it in the split.
@@ -101,6 +103,19 @@ pub struct PartitionInfo {
     pub name: String,
 }
 
+/// From where a partition is to be read again.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct PartitionPosition {
+    /// Its name.
+    pub name: String,
+    /// The offset of the first record to read.
+    pub offset: i64,
+    /// `f_p` there.
+    pub floor: EventTime,
+    /// Whether there is nothing left to read.
+    pub ended: bool,
+}
+
 /// The reading side of a connector, shared by all workers of a process.
 ///
 /// Partitions are numbered from 0 and may be added while running (new files). All methods are
@@ -113,6 +128,13 @@ pub trait Source: Send + Sync {
     /// Starts reading; `wake` is to be called (from any thread) whenever a `Pending` may have
     /// become work.
     fn start(&self, wake: Arc<dyn Fn() + Send + Sync>) -> Result<()>;
+
+    /// Goes on from `positions`: partitions by name, each at the offset of its next record. Called
+    /// once, before [`Source::start`]; partitions that are not named are read from their start.
+    fn resume(&self, positions: &[PartitionPosition]) -> Result<()> {
+        let _ = positions;
+        Err(Error::internal("a source without positions was asked to go on from one"))
+    }
 
     /// The partitions so far. A partition is listed before its first split is handed out.
     fn partitions(&self) -> Vec<PartitionInfo>;
@@ -145,7 +167,21 @@ pub trait Source: Send + Sync {
     fn decode(&self, split: Split) -> Result<Decoded>;
 
     /// The first error that ended reading (a file that vanished); the job fails with it.
-    fn failure(&self) -> Option<crate::error::Error>;
+    fn failure(&self) -> Option<Error>;
+}
+
+/// What a sink is part of; by default a job without snapshots.
+#[derive(Clone, Debug, Default)]
+pub struct SinkMode {
+    /// Whether the job has snapshots, so that what a sink has written must survive a crash.
+    pub durable: bool,
+    /// The name of the job.
+    pub job: String,
+    /// Which run of the job: the same when it goes on after a crash or a stop, another when it is
+    /// started from the beginning, that its output is told from that of older runs.
+    pub run: String,
+    /// Told of each step between which a crash leaves different things behind.
+    pub steps: filesystem::steps::Steps,
 }
 
 /// The writing side of a connector. Called from one I/O thread of its own, in order of closed time.
@@ -160,4 +196,20 @@ pub trait SinkWriter: Send {
 
     /// The input has ended or the job stops: `complete` says whether all of it was written.
     fn finish(&mut self, complete: bool) -> Result<()>;
+
+    /// Makes everything below `frontier` survive a crash, together with `frontier` itself. All
+    /// updates below it have been written, and none at or after it.
+    fn checkpoint(&mut self, frontier: EventTime) -> Result<()> {
+        let _ = frontier;
+        Ok(())
+    }
+
+    /// Goes on from what an earlier run made durable; the frontier below which everything is in
+    /// the sink already: [`BEGINNING`](crate::time::BEGINNING) if nothing is,
+    /// [`CLOSED`](crate::time::CLOSED) if it was finished. Called once, before the first write, and
+    /// only for jobs with snapshots. `restored` is the frontier that the job's state was restored
+    /// to, `BEGINNING` for a new run; a sink without a memory of its own goes on from there.
+    fn recover(&mut self, restored: EventTime) -> Result<EventTime> {
+        Ok(restored)
+    }
 }

@@ -130,6 +130,11 @@ impl<W: Write + Send> SinkWriter for PrintSink<W> {
         self.flush()
     }
 
+    // Lines cannot be taken back: those after the last snapshot come again after a crash.
+    fn checkpoint(&mut self, frontier: EventTime) -> Result<()> {
+        self.commit(frontier)
+    }
+
     fn finish(&mut self, _complete: bool) -> Result<()> {
         self.print_below(CLOSED)?;
         self.flush()

@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::options::{Options, choices};
-use super::{SinkWriter, Source, SourceSpec, blackhole, filesystem, print};
+use super::{SinkMode, SinkWriter, Source, SourceSpec, blackhole, filesystem, print};
 use crate::error::{Error, Result};
 use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::{ColumnKind, TableDef};
@@ -39,7 +39,7 @@ struct SourceKind {
 }
 
 /// Makes the sink of a table whose rows are unique by some columns.
-type CreateSink = fn(&TableDef, &[usize]) -> Result<Box<dyn SinkWriter>>;
+type CreateSink = fn(&TableDef, &[usize], &SinkMode) -> Result<Box<dyn SinkWriter>>;
 
 /// The writing side of a connector.
 struct SinkKind {
@@ -88,7 +88,7 @@ const CONNECTORS: &[Connector] = &[
         name: "print",
         source: None,
         sink: Some(SinkKind {
-            create: print::create,
+            create: |table, key, _| print::create(table, key),
             validate: |table| {
                 check_options(table, "print", print::OPTIONS)?;
                 print::validate(table)
@@ -100,7 +100,7 @@ const CONNECTORS: &[Connector] = &[
         name: "blackhole",
         source: None,
         sink: Some(SinkKind {
-            create: |_, _| Ok(Box::new(blackhole::BlackholeSink)),
+            create: |_, _, _| Ok(Box::new(blackhole::BlackholeSink)),
             validate: |table| check_options(table, "blackhole", blackhole::OPTIONS),
             changelog_mode: |_| ChangelogMode::Retract,
         }),
@@ -116,8 +116,12 @@ pub fn create_source(spec: &SourceSpec) -> Result<Arc<dyn Source>> {
 }
 
 /// The sink of `table`, whose rows are unique by the columns `key` (empty if not known).
-pub fn create_sink(table: &TableDef, key: &[usize]) -> Result<Box<dyn SinkWriter>> {
-    (sink_of(table)?.create)(table, key)
+pub fn create_sink(
+    table: &TableDef,
+    key: &[usize],
+    mode: &SinkMode,
+) -> Result<Box<dyn SinkWriter>> {
+    (sink_of(table)?.create)(table, key, mode)
 }
 
 /// Checks the options of `table` for `role`, without I/O.

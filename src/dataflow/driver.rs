@@ -14,9 +14,11 @@ use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 
+use super::keeper::Keeper;
 use super::logic::{Emitted, StatefulLogic};
 use super::runtime::JobRuntime;
 use super::side::{DeadLetters, Port, SideStreams, late_batch, send_dead, side_port};
+use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
 use crate::error::Result;
@@ -82,9 +84,26 @@ impl Input {
 pub struct Stash {
     batches: Vec<(EventTime, EventTime, UpdateBatch)>,
     rows: usize,
+    /// Nothing below may be taken.
+    floor: Option<EventTime>,
 }
 
 impl Stash {
+    /// Nothing below `floor` may be taken from now on.
+    pub fn skip_below(&mut self, floor: EventTime) {
+        self.floor = Some(floor);
+    }
+
+    /// Keeps what may be taken of a batch.
+    pub fn admit(&mut self, batch: UpdateBatch) -> Result<()> {
+        let admitted = match (self.floor, batch.time_range()) {
+            (Some(floor), Some((lo, _))) if lo < floor => batch.split_at(floor)?.1,
+            _ => Some(batch),
+        };
+        admitted.into_iter().for_each(|batch| self.push(batch));
+        Ok(())
+    }
+
     /// Keeps a batch.
     pub fn push(&mut self, batch: UpdateBatch) {
         if let Some((lo, hi)) = batch.time_range() {
@@ -143,6 +162,7 @@ struct Driver<L> {
     /// The inputs that have ended.
     ended: Vec<bool>,
     runtime: Arc<JobRuntime>,
+    keeper: Option<Keeper>,
     /// Everything below is in the state.
     applied: EventTime,
     out: Port,
@@ -152,16 +172,25 @@ struct Driver<L> {
     caps: Option<Vec<Capability<EventTime>>>,
 }
 
+/// Which operator it is.
+pub struct Identity {
+    /// Its name.
+    pub name: String,
+    /// Whose state it has; `None`: nothing that a snapshot must hold.
+    pub place: Option<StatePlace>,
+}
+
 /// Builds the operator of `logic` over `inputs`.
 pub fn stateful<'s, L: StatefulLogic>(
     scope: Scope<'s, EventTime>,
-    name: &str,
+    identity: Identity,
     inputs: Vec<(Stream<'s, EventTime, UpdateBatch>, Option<Route>)>,
     logic: L,
     wants: SideWants,
     runtime: Arc<JobRuntime>,
 ) -> (Stream<'s, EventTime, UpdateBatch>, SideStreams<'s>) {
-    let mut builder = OperatorBuilder::new(name.to_string(), scope);
+    let Identity { name, place } = identity;
+    let mut builder = OperatorBuilder::new(name.clone(), scope);
     let worker = scope.index();
     let mut handles: Vec<Input> = inputs
         .into_iter()
@@ -170,13 +199,13 @@ pub fn stateful<'s, L: StatefulLogic>(
     let (out, stream) = builder.new_output::<UpdateBatch>();
     let (late, late_stream) = side_port(&mut builder, wants.late);
     let (dead, dead_stream) = side_port(&mut builder, wants.dead);
-    let name = name.to_string();
     builder.build(move |caps| {
         let mut driver = Driver {
             logic,
             name,
             stashes: handles.iter().map(|_| Stash::default()).collect(),
             ended: handles.iter().map(|_| false).collect(),
+            keeper: place.and_then(|place| Keeper::new(&runtime, place, worker)),
             runtime,
             applied: BEGINNING,
             out: OutputBuilder::from(out),
@@ -184,58 +213,125 @@ pub fn stateful<'s, L: StatefulLogic>(
             dead,
             caps: Some(caps),
         };
+        let restored = driver.restore();
+        driver.unless_failed(restored);
         move |frontiers| {
-            for (handle, stash) in handles.iter_mut().zip(&mut driver.stashes) {
-                handle.drain(|batch| stash.push(batch));
-            }
-            if let Err(error) = driver.advance(frontiers) {
-                driver.runtime.metrics.fail(error);
-                driver.caps = None;
-            }
+            let taken = driver.take(&mut handles);
+            driver.unless_failed(taken);
+            let advanced = driver.advance(frontiers);
+            driver.unless_failed(advanced);
         }
     });
     (stream, SideStreams { late: late_stream, dead: dead_stream })
 }
 
 impl<L: StatefulLogic> Driver<L> {
-    fn advance(&mut self, frontiers: &[MutableAntichain<EventTime>]) -> Result<()> {
-        let Some(mut caps) = self.caps.take() else {
-            self.stashes.iter_mut().for_each(|s| *s = Stash::default());
+    fn unless_failed(&mut self, result: Result<()>) {
+        if let Err(error) = result {
+            self.runtime.metrics.fail(error);
+            self.caps = None;
+        }
+    }
+
+    /// Starts from the snapshot, if it holds a part of this operator.
+    fn restore(&mut self) -> Result<()> {
+        let Some(keeper) = &self.keeper else { return Ok(()) };
+        if self.logic.replays() {
+            let logs = keeper.logs(self.stashes.len())?;
+            let restored = keeper.frontier();
+            for (stash, log) in self.stashes.iter_mut().zip(logs) {
+                log.into_iter().for_each(|batch| stash.push(batch));
+                restored.into_iter().for_each(|floor| stash.skip_below(floor));
+            }
+            return Ok(());
+        }
+        let Some(frontier) = keeper.restore(&mut self.logic, self.stashes.len())? else {
             return Ok(());
         };
+        self.applied = frontier;
+        let whole = self.logic.whole_input();
+        for (input, stash) in self.stashes.iter_mut().enumerate() {
+            if whole != Some(input) {
+                stash.skip_below(frontier);
+            }
+        }
+        for cap in self.caps.iter_mut().flatten() {
+            cap.downgrade(&frontier);
+        }
+        Ok(())
+    }
+
+    /// Stashes what has arrived.
+    fn take(&mut self, handles: &mut [Input]) -> Result<()> {
+        let mut taken = Ok(());
+        for (handle, stash) in handles.iter_mut().zip(&mut self.stashes) {
+            handle.drain(|batch| {
+                if taken.is_ok() {
+                    taken = stash.admit(batch);
+                }
+            });
+        }
+        taken
+    }
+
+    fn advance(&mut self, frontiers: &[MutableAntichain<EventTime>]) -> Result<()> {
+        if self.caps.is_none() {
+            self.stashes.iter_mut().for_each(|s| *s = Stash::default());
+            return Ok(());
+        }
         let whole = self.logic.whole_input();
         let reached = |input: usize| frontiers.get(input).map(|f| frontier_of(f.frontier()));
         if whole.is_some_and(|input| reached(input).is_some_and(|f| f != CLOSED)) {
-            self.caps = Some(caps);
             return Ok(());
         }
         let frontier = frontiers.iter().map(|f| frontier_of(f.frontier())).min().unwrap_or(CLOSED);
+        let wanted = self.keeper.as_ref().and_then(Keeper::wanted);
+        if let Some(wanted) = wanted.filter(|&w| frontier >= w) {
+            if wanted > self.applied {
+                self.step_to(wanted, true)?;
+            }
+            if let Some(keeper) = &mut self.keeper {
+                keeper.save(&mut self.logic, wanted)?;
+            }
+        }
         if frontier > self.applied {
             let rows = self.stashes.iter().map(Stash::rows).sum();
-            let apply = frontier == CLOSED || self.logic.is_due(frontier, rows);
-            if apply {
-                let closed = self
-                    .stashes
-                    .iter_mut()
-                    .enumerate()
-                    .map(|(i, s)| s.take_below(if whole == Some(i) { CLOSED } else { frontier }))
-                    .collect::<Result<Vec<_>>>()?;
-                let mut emitted = Emitted::default();
-                // Below the frontier that was let pass without applying, nothing may be emitted.
-                let from = caps.first().map_or(self.applied, |cap| *cap.time());
-                self.logic.advance(from, frontier, closed, &mut emitted)?;
-                self.send(emitted, &caps)?;
-                self.applied = frontier;
-            }
+            let is_due = frontier == CLOSED || self.logic.is_due(frontier, rows);
+            self.step_to(frontier, is_due)?;
             if frontier == CLOSED {
+                self.caps = None;
                 return Ok(());
             }
             self.end_inputs(frontiers);
-            // A row found late keeps its time, which may lie below what has not been applied yet.
-            for (port, cap) in caps.iter_mut().enumerate() {
-                if (apply || port == 0) && *cap.time() < frontier {
-                    cap.downgrade(&frontier);
-                }
+        }
+        Ok(())
+    }
+
+    /// Lets `frontier` pass and, if `apply`, brings the state up to it.
+    fn step_to(&mut self, frontier: EventTime, apply: bool) -> Result<()> {
+        let Some(mut caps) = self.caps.take() else { return Ok(()) };
+        if apply {
+            let whole = self.logic.whole_input();
+            let closed = self
+                .stashes
+                .iter_mut()
+                .enumerate()
+                .map(|(i, s)| s.take_below(if whole == Some(i) { CLOSED } else { frontier }))
+                .collect::<Result<Vec<_>>>()?;
+            if let Some(keeper) = &mut self.keeper {
+                keeper.log(&self.logic, whole, &closed)?;
+            }
+            let mut emitted = Emitted::default();
+            // Below the frontier that was let pass without applying, nothing may be emitted.
+            let from = caps.first().map_or(self.applied, |cap| *cap.time());
+            self.logic.advance(from, frontier, closed, &mut emitted)?;
+            self.send(emitted, &caps)?;
+            self.applied = frontier;
+        }
+        // A row found late keeps its time, which may lie below what has not been applied yet.
+        for (port, cap) in caps.iter_mut().enumerate() {
+            if (apply || port == 0) && *cap.time() < frontier && frontier != CLOSED {
+                cap.downgrade(&frontier);
             }
         }
         self.caps = Some(caps);

@@ -4,11 +4,10 @@
 //! everything below, and only that; the logic applies it and emits. Tests drive a logic without
 //! timely.
 
-use arrow::datatypes::SchemaRef;
-
 use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
-use crate::error::{DeadLetter, Result};
+use crate::error::{DeadLetter, Error, Result};
+use crate::state::saved::{Recovery, SavedTable};
 use crate::time::EventTime;
 
 /// A stateful operator without its plumbing.
@@ -43,6 +42,31 @@ pub trait StatefulLogic: 'static {
     /// Rows or groups held, for metrics and for tests of bounded state.
     fn state_rows(&self) -> usize;
 
+    /// How the state as of the frontier comes back after a restart; asked at each snapshot.
+    fn recovery(&self) -> Recovery {
+        Recovery::Log
+    }
+
+    /// The state as tables, for [`Recovery::Tables`]: all of it if `whole`, or else if it can be
+    /// told what has changed since the last call. Says whether it is all.
+    fn save(&mut self, whole: bool) -> Result<(bool, Vec<SavedTable>)> {
+        let _ = whole;
+        Err(Error::internal("an operator without tables was asked for them"))
+    }
+
+    /// Takes back what `save` gave, the oldest tables first, and is then as of `to`. The rows are
+    /// those of this worker.
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        let (_, _) = (tables, to);
+        Err(Error::internal("an operator without tables was given some"))
+    }
+
+    /// Whether its state is that of what reads it: then after a restart it emits again all that its
+    /// state comes back from, below the frontier, and whoever is as of the frontier ignores that.
+    fn replays(&self) -> bool {
+        false
+    }
+
     /// An input that is handed over whole, whatever its times, with the first `advance`: until it
     /// has ended nothing is applied, and its frontier counts for nothing.
     fn whole_input(&self) -> Option<usize> {
@@ -71,6 +95,22 @@ impl StatefulLogic for Box<dyn StatefulLogic> {
 
     fn state_rows(&self) -> usize {
         self.as_ref().state_rows()
+    }
+
+    fn recovery(&self) -> Recovery {
+        self.as_ref().recovery()
+    }
+
+    fn replays(&self) -> bool {
+        self.as_ref().replays()
+    }
+
+    fn save(&mut self, whole: bool) -> Result<(bool, Vec<SavedTable>)> {
+        self.as_mut().save(whole)
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        self.as_mut().load(tables, to)
     }
 
     fn whole_input(&self) -> Option<usize> {
@@ -120,17 +160,4 @@ impl Emitted {
             self.updates.push(batch);
         }
     }
-}
-
-/// The schema of `<view>$late`: late rows of every operator of a view in one form.
-pub fn late_schema() -> SchemaRef {
-    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-    let time = DataType::Timestamp(TimeUnit::Millisecond, None);
-    std::sync::Arc::new(Schema::new(vec![
-        Field::new("event_time", time.clone(), false),
-        Field::new("window_end", time, false),
-        Field::new("late_by_ms", DataType::Int64, false),
-        Field::new("operator", DataType::Utf8View, false),
-        Field::new("row", DataType::Utf8View, false),
-    ]))
 }

@@ -3,6 +3,8 @@
 //! * [`runtime`]: what all workers of a process share of one job
 //! * [`render`]: the match
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
+//! * [`snapshots`]: which frontier, who hands over what; [`keeper`]: an operator's part of it,
+//!   [`marks`]: a partition's; [`decisions`]: what is no function of the records
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
@@ -16,12 +18,15 @@
 //! * [`over`]: functions over frames; [`temporal_filter`]: filters on `NOW()`
 //! * [`match_recognize`]: patterns of rows
 //! * [`recursive`]: names defined by one another, to their fixed point
+//! * [`digest`]: what an output has given, in a few bytes
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
 pub mod changelog_normalize;
 pub mod clock;
 pub mod collect;
+pub mod decisions;
+pub mod digest;
 pub mod driver;
 pub mod expand;
 pub mod first_row;
@@ -29,8 +34,10 @@ pub mod flow;
 pub mod group_aggregate;
 pub mod interval_join;
 pub mod join;
+pub mod keeper;
 pub mod logic;
 pub mod lookup_join;
+pub mod marks;
 pub mod match_recognize;
 pub mod metrics;
 #[cfg(test)]
@@ -47,6 +54,7 @@ pub mod sessions;
 pub mod set_operation;
 pub mod side;
 pub mod sink;
+pub mod snapshots;
 pub mod source;
 pub mod split;
 pub mod temporal_filter;

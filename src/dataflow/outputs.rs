@@ -11,6 +11,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::scheduling::Activator;
 
 use super::driver::{Input, Stash};
+use super::keeper::OutputKeeper;
 use super::runtime::{JobRuntime, OutputRuntime};
 use super::sink::SinkMessage;
 use crate::batch::UpdateBatch;
@@ -57,13 +58,22 @@ pub fn output<'s>(
         backlog: VecDeque::new(),
         reached: BEGINNING,
         activator,
+        keeper: OutputKeeper::new(runtime, index, scope.index()),
     };
+    if let Err(error) = end.restore() {
+        runtime.metrics.fail(error);
+    }
     builder.build(move |mut capabilities| {
         let mut cap = capabilities.pop();
         move |frontiers| {
-            input.drain(|batch| end.take(batch));
+            let mut taken = Ok(());
+            input.drain(|batch| {
+                if taken.is_ok() {
+                    taken = end.take(batch);
+                }
+            });
             let frontier = frontier_of(frontiers[0].frontier());
-            if let Err(error) = end.step(frontier, &mut cap) {
+            if let Err(error) = taken.and_then(|()| end.step(frontier, &mut cap)) {
                 end.runtime.metrics.fail(error);
                 cap = None;
             }
@@ -84,40 +94,39 @@ struct End {
     backlog: VecDeque<SinkMessage>,
     reached: EventTime,
     activator: Activator,
+    keeper: Option<OutputKeeper>,
 }
 
 impl End {
-    fn take(&mut self, batch: UpdateBatch) {
+    fn take(&mut self, batch: UpdateBatch) -> Result<()> {
         let counter = &self.runtime.metrics.outputs[self.index].updates;
         match &self.runtime.outputs[self.index] {
-            OutputRuntime::View(_) | OutputRuntime::Sink(_) => self.stash.push(batch),
+            OutputRuntime::View(_) | OutputRuntime::Sink(_) => return self.stash.admit(batch),
+            OutputRuntime::Collect(_) | OutputRuntime::Discard if self.keeper.is_some() => {
+                return self.stash.admit(batch);
+            }
             OutputRuntime::Discard => {
                 counter.fetch_add(batch.len() as u64, Ordering::Relaxed);
             }
             OutputRuntime::Collect(collected) => {
                 counter.fetch_add(batch.len() as u64, Ordering::Relaxed);
-                if let Err(error) = collected.push(batch) {
-                    self.runtime.metrics.fail(error);
-                }
+                return collected.push(batch);
             }
         }
+        Ok(())
     }
 
     fn step(&mut self, frontier: EventTime, cap: &mut Option<Capability<EventTime>>) -> Result<()> {
-        if frontier > self.reached && cap.is_some() {
-            let runtime = Arc::clone(&self.runtime);
-            match &runtime.outputs[self.index] {
-                OutputRuntime::View(contents) => {
-                    let closed = self.stash.take_below(frontier)?;
-                    let rows: usize = closed.iter().map(UpdateBatch::len).sum();
-                    let counter = &runtime.metrics.outputs[self.index].updates;
-                    counter.fetch_add(rows as u64, Ordering::Relaxed);
-                    contents.append(self.writer, closed, frontier)?;
-                }
-                OutputRuntime::Sink(_) => self.close(frontier)?,
-                OutputRuntime::Discard | OutputRuntime::Collect(_) => {}
+        if cap.is_some() {
+            let wanted = self.keeper.as_ref().and_then(OutputKeeper::wanted);
+            if let Some(wanted) = wanted.filter(|&w| w <= frontier) {
+                self.reach(wanted)?;
+                self.save(wanted)?;
             }
-            self.reached = frontier;
+            self.reach(frontier)?;
+            if let Some(keeper) = self.keeper.as_mut().filter(|k| k.is_at_end(frontier)) {
+                keeper.tell(frontier);
+            }
         }
         self.flush();
         // The output has reached a frontier once its writer has been given everything below it.
@@ -133,9 +142,104 @@ impl End {
         Ok(())
     }
 
+    /// Lets everything below `frontier` go.
+    fn reach(&mut self, frontier: EventTime) -> Result<()> {
+        if frontier <= self.reached {
+            return Ok(());
+        }
+        let runtime = Arc::clone(&self.runtime);
+        match &runtime.outputs[self.index] {
+            OutputRuntime::View(contents) => {
+                let closed = self.take_closed(frontier)?;
+                contents.append(self.writer, closed, frontier)?;
+            }
+            OutputRuntime::Collect(collected) if self.keeper.is_some() => {
+                let closed = self.take_closed(frontier)?;
+                closed.into_iter().try_for_each(|batch| collected.push(batch))?;
+            }
+            OutputRuntime::Sink(_) => self.close(frontier)?,
+            OutputRuntime::Discard if self.keeper.is_some() => {
+                let closed = self.stash.take_below(frontier)?;
+                self.count(&closed);
+                self.digest(&closed)?;
+            }
+            OutputRuntime::Discard | OutputRuntime::Collect(_) => {}
+        }
+        self.reached = frontier;
+        Ok(())
+    }
+
+    /// The rows below `frontier`, counted and kept for the next snapshot.
+    fn take_closed(&mut self, frontier: EventTime) -> Result<Vec<UpdateBatch>> {
+        let closed = self.stash.take_below(frontier)?;
+        self.count(&closed);
+        self.digest(&closed)?;
+        if let Some(keeper) = &mut self.keeper {
+            keeper.log(&closed)?;
+        }
+        Ok(closed)
+    }
+
+    fn count(&self, rows: &[UpdateBatch]) {
+        let count: usize = rows.iter().map(UpdateBatch::len).sum();
+        let counter = &self.runtime.metrics.outputs[self.index].updates;
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn digest(&mut self, rows: &[UpdateBatch]) -> Result<()> {
+        match &mut self.keeper {
+            Some(keeper) => keeper.digest(rows),
+            None => Ok(()),
+        }
+    }
+
+    /// Starts from the snapshot, if it holds this output's rows.
+    fn restore(&mut self) -> Result<()> {
+        let Some(keeper) = &self.keeper else { return Ok(()) };
+        if keeper.began() != BEGINNING {
+            self.stash.skip_below(keeper.began());
+        }
+        let Some((frontier, rows)) = keeper.restored()? else { return Ok(()) };
+        match &self.runtime.outputs[self.index] {
+            OutputRuntime::View(contents) => {
+                // First, so that nobody reads what has been summed up as if it had not.
+                contents.begin_at(keeper.history_from(frontier));
+                contents.append(self.writer, rows, frontier)?;
+            }
+            OutputRuntime::Collect(collected) => {
+                rows.into_iter().try_for_each(|batch| collected.push(batch))?;
+            }
+            OutputRuntime::Sink(_) | OutputRuntime::Discard => {}
+        }
+        self.reached = frontier;
+        Ok(())
+    }
+
+    /// Takes part in the snapshot at `frontier`, which has been reached.
+    fn save(&mut self, frontier: EventTime) -> Result<()> {
+        let is_first = self.worker == 0;
+        let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        keeper.tell(frontier);
+        match &self.runtime.outputs[self.index] {
+            OutputRuntime::View(_) | OutputRuntime::Collect(_) => keeper.save(frontier),
+            OutputRuntime::Sink(_) => {
+                keeper.pass(frontier);
+                if is_first {
+                    self.backlog.push_back(SinkMessage::Checkpoint(frontier));
+                }
+                Ok(())
+            }
+            OutputRuntime::Discard => {
+                keeper.pass(frontier);
+                Ok(())
+            }
+        }
+    }
+
     /// Queues what the frontier has passed for the writer; the first worker holds all rows.
     fn close(&mut self, frontier: EventTime) -> Result<()> {
         let closed = self.stash.take_below(frontier)?;
+        self.digest(&closed)?;
         if self.worker > 0 {
             return Ok(());
         }

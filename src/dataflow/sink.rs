@@ -1,6 +1,9 @@
 //! Where rows leave the dataflow for a writer: closed, sorted, on a thread of the writer's own.
+//!
+//! In a job with snapshots a writer goes on from what it made durable: what is below that is dropped
+//! here, so that the dataflow may give it again.
 
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread::JoinHandle;
@@ -10,7 +13,7 @@ use crate::batch::UpdateBatch;
 use crate::connectors::SinkWriter;
 use crate::error::{Error, Result};
 use crate::limits::IO_CHANNEL_MESSAGES_MAX;
-use crate::time::EventTime;
+use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// What a worker tells a writer's thread.
 pub enum SinkMessage {
@@ -18,8 +21,25 @@ pub enum SinkMessage {
     Write(UpdateBatch),
     /// Everything below this time has been written.
     Commit(EventTime),
+    /// As `Commit`, and nothing at or after this time has been written: make it durable.
+    Checkpoint(EventTime),
     /// The end; whether everything was written.
     Finish(bool),
+}
+
+/// Where a writer goes on, and who hears of what it makes durable.
+pub struct Resume {
+    /// Everything below is in the sink already ([`SinkWriter::recover`]).
+    pub from: EventTime,
+    /// Called on the writer's thread with each frontier that has become durable.
+    pub notify: Box<dyn Fn(EventTime) + Send>,
+}
+
+impl Default for Resume {
+    /// From the beginning; nobody hears.
+    fn default() -> Self {
+        Resume { from: BEGINNING, notify: Box::new(|_| {}) }
+    }
 }
 
 /// A writer on its thread.
@@ -28,6 +48,7 @@ pub struct SinkHandle {
     thread: Mutex<Option<JoinHandle<()>>>,
     metrics: Arc<JobMetrics>,
     is_finished: AtomicBool,
+    committed: Arc<AtomicI64>,
 }
 
 impl SinkHandle {
@@ -37,20 +58,35 @@ impl SinkHandle {
         writer: Box<dyn SinkWriter>,
         metrics: Arc<JobMetrics>,
         index: usize,
+        resume: Resume,
     ) -> Result<Arc<Self>> {
         let (sender, receiver) = sync_channel(IO_CHANNEL_MESSAGES_MAX);
+        let committed = Arc::new(AtomicI64::new(resume.from));
+        let thread = WriterThread {
+            writer,
+            metrics: Arc::clone(&metrics),
+            index,
+            resume,
+            committed: Arc::clone(&committed),
+        };
         let (label, counters) = (name.to_string(), Arc::clone(&metrics));
         let thread = std::thread::Builder::new()
             .name(format!("sink-{name}"))
             .spawn(move || {
-                if let Err(error) = run(writer, &receiver, &counters, index) {
+                if let Err(error) = thread.run(&receiver) {
                     let message = format!("sink {label}: {}", error.message);
                     counters.fail(Error { message, ..error });
                 }
             })
             .map_err(|e| Error::io("a thread for a sink", &e))?;
         let thread = Mutex::new(Some(thread));
-        Ok(Arc::new(SinkHandle { sender, thread, metrics, is_finished: AtomicBool::new(false) }))
+        let is_finished = AtomicBool::new(false);
+        Ok(Arc::new(SinkHandle { sender, thread, metrics, is_finished, committed }))
+    }
+
+    /// Everything below has been made durable.
+    pub fn committed(&self) -> EventTime {
+        self.committed.load(Ordering::Acquire)
     }
 
     /// Hands over a message; given back if the writer is busy. A writer that is gone takes all.
@@ -77,21 +113,59 @@ impl SinkHandle {
     }
 }
 
-fn run(
-    mut writer: Box<dyn SinkWriter>,
-    receiver: &Receiver<SinkMessage>,
-    metrics: &JobMetrics,
+struct WriterThread {
+    writer: Box<dyn SinkWriter>,
+    metrics: Arc<JobMetrics>,
     index: usize,
-) -> Result<()> {
-    for message in receiver {
-        match message {
-            SinkMessage::Write(batch) => {
-                metrics.outputs[index].updates.fetch_add(batch.len() as u64, Ordering::Relaxed);
-                writer.write(&batch)?;
+    resume: Resume,
+    committed: Arc<AtomicI64>,
+}
+
+impl WriterThread {
+    fn run(mut self, receiver: &Receiver<SinkMessage>) -> Result<()> {
+        for message in receiver {
+            match message {
+                SinkMessage::Write(batch) => self.write(&batch)?,
+                SinkMessage::Commit(frontier) => {
+                    if frontier > self.resume.from {
+                        self.writer.commit(frontier)?;
+                    }
+                }
+                SinkMessage::Checkpoint(frontier) => {
+                    if frontier > self.resume.from {
+                        self.writer.checkpoint(frontier)?;
+                    }
+                    self.note_committed(frontier);
+                }
+                SinkMessage::Finish(complete) => {
+                    self.writer.finish(complete)?;
+                    if complete {
+                        self.note_committed(CLOSED);
+                    }
+                    return Ok(());
+                }
             }
-            SinkMessage::Commit(frontier) => writer.commit(frontier)?,
-            SinkMessage::Finish(complete) => return writer.finish(complete),
+        }
+        self.writer.finish(false)
+    }
+
+    /// Writes what of `batch`, which is sorted by time, is not in the sink yet.
+    fn write(&mut self, batch: &UpdateBatch) -> Result<()> {
+        let known = batch.times().partition_point(|time| *time < self.resume.from);
+        let count = batch.len() - known;
+        if count == 0 {
+            return Ok(());
+        }
+        self.metrics.outputs[self.index].updates.fetch_add(count as u64, Ordering::Relaxed);
+        if known == 0 {
+            self.writer.write(batch)
+        } else {
+            self.writer.write(&batch.slice(known, count))
         }
     }
-    writer.finish(false)
+
+    fn note_committed(&self, frontier: EventTime) {
+        let before = self.committed.fetch_max(frontier, Ordering::AcqRel);
+        (self.resume.notify)(before.max(frontier));
+    }
 }

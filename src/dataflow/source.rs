@@ -8,8 +8,8 @@
 //! the other workers when a split that it waits for is through, and by a timer only while time
 //! itself can change something.
 
-use std::sync::atomic::Ordering;
-use std::sync::{Arc, Mutex, MutexGuard};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
 use timely::container::NoopBuilder;
@@ -20,18 +20,20 @@ use timely::dataflow::{Scope, Stream};
 use timely::scheduling::{Activator, SyncActivator};
 
 use super::clock::SourceClock;
+use super::decisions::Decision;
 use super::flow::{Alignment, Budget, MayRead};
 use super::metrics::lock;
 use super::runtime::JobRuntime;
 use super::side::{DeadLetters, SideStreams, send_dead};
+use super::snapshots::{Handed, Snapshots};
 use super::split::{Origin, TimedSplit};
 use crate::batch::UpdateBatch;
-use crate::connectors::{NextSplit, Source, Split};
+use crate::connectors::{NextSplit, PartitionPosition, Source, Split};
 use crate::error::{Error, Result};
 use crate::plan::node::Scan;
 use crate::sql::settings::Settings;
 use crate::telemetry::clock::{monotonic, wall_ms};
-use crate::time::{CLOSED, EventTime, Resolution};
+use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
 /// How long a source that must wait for others sleeps at first; it doubles while it waits.
 const NAP: Duration = Duration::from_millis(1);
@@ -52,6 +54,16 @@ pub struct SharedSource {
     clock: Mutex<SourceClock>,
     sleepers: Arc<Mutex<Vec<Sleeper>>>,
     alignment: Arc<Alignment>,
+    keeping: OnceLock<Keeping>,
+}
+
+/// The snapshots of a source.
+struct Keeping {
+    snapshots: Arc<Snapshots>,
+    /// The frontier of the last one that it has given its positions for.
+    saved: Mutex<EventTime>,
+    /// Every later one is above this.
+    passed: AtomicI64,
 }
 
 /// The operator of one worker, as others see it.
@@ -90,7 +102,70 @@ impl SharedSource {
             clock: Mutex::new(SourceClock::new(wall_ms())),
             sleepers: Arc::default(),
             alignment,
+            keeping: OnceLock::new(),
         }
+    }
+
+    /// Takes part in snapshots, and goes on from `positions`. To be called once, before
+    /// [`SharedSource::start`].
+    pub fn keep(
+        &self,
+        snapshots: Arc<Snapshots>,
+        positions: Option<&[PartitionPosition]>,
+    ) -> Result<()> {
+        let restored = snapshots.restored().filter(|_| !snapshots.is_ended());
+        let restored = restored.map_or(BEGINNING, |restored| restored.frontier);
+        if let Some(positions) = positions {
+            self.source.resume(positions)?;
+            let names = self.partitions();
+            let of = |name: &String| positions.iter().find(|p| p.name == *name);
+            let known: Vec<_> = names.iter().map_while(of).cloned().collect();
+            self.clock().resume(restored, &known);
+        }
+        let resumed = positions.is_some();
+        let keeping =
+            Keeping { snapshots, saved: Mutex::new(restored), passed: AtomicI64::new(restored) };
+        self.keeping
+            .set(keeping)
+            .map_err(|_| Error::internal("a source was told twice of its snapshots"))?;
+        if resumed && self.is_ingestion_time() {
+            self.know_times(&mut self.clock(), 0);
+        }
+        Ok(())
+    }
+
+    /// Tells the snapshots that `frontier` is about to pass, and what they want to know of it.
+    fn release(&self, frontier: EventTime) {
+        let Some(keeping) = self.keeping.get() else { return };
+        keeping.snapshots.release(self.index, frontier);
+        // Of several workers one answers, and the others wait: what has passed is told only then,
+        // because until then the positions may lie as far back as the frontier before.
+        let mut saved = lock(&keeping.saved);
+        if let Some(wanted) = keeping.snapshots.wanted(*saved).filter(|&w| w <= frontier) {
+            *saved = wanted;
+            self.hand_positions(keeping, wanted);
+        }
+        keeping.passed.fetch_max(frontier, Ordering::AcqRel);
+    }
+
+    /// What every later snapshot is above.
+    fn passed(&self) -> EventTime {
+        self.keeping.get().map_or(BEGINNING, |keeping| keeping.passed.load(Ordering::Acquire))
+    }
+
+    fn hand_positions(&self, keeping: &Keeping, wanted: EventTime) {
+        let names = self.partitions();
+        let clock = self.clock();
+        let partitions = clock.partitions().iter().zip(names);
+        let positions = partitions
+            .map(|(partition, name)| {
+                let (offset, floor, ended) = partition.position(wanted);
+                PartitionPosition { name, offset, floor, ended }
+            })
+            .collect();
+        drop(clock);
+        let index = self.index;
+        keeping.snapshots.hand(Handed::Source { index, frontier: wanted, positions });
     }
 
     /// Starts reading; the workers' operators have been built.
@@ -143,7 +218,11 @@ impl SharedSource {
     fn refresh(&self, clock: &mut SourceClock, now: i64) -> EventTime {
         // In this order: once complete, the count is final.
         let complete = self.source.partitions_complete();
+        let known = clock.partitions().len();
         clock.grow(self.source.partition_count());
+        if self.is_ingestion_time() && clock.partitions().len() > known {
+            self.know_times(clock, known);
+        }
         if self.scan.changes.is_some() {
             clock.chain(|partition| self.source.follows(partition));
         }
@@ -158,6 +237,44 @@ impl SharedSource {
         }
         self.alignment.report(self.index, frontier, clock.greatest(), is_silent);
         frontier
+    }
+
+    /// Tells the partitions from number `first` on up to where their times are known already.
+    fn know_times(&self, clock: &mut SourceClock, first: usize) {
+        let Some(keeping) = self.keeping.get() else { return };
+        for index in first..clock.partitions().len() {
+            let decided = keeping.snapshots.decided(self.index, &self.source.partition_name(index));
+            clock.partition(index).know_to(decided.and_then(|decided| decided.ingested_to()));
+        }
+    }
+
+    /// What is to be noted of a split that has got its times, before it goes anywhere.
+    fn note(&self, partition: usize, span: Span, batch: &UpdateBatch) -> Result<()> {
+        let Some(keeping) = self.keeping.get() else { return Ok(()) };
+        let raised = {
+            let mut clock = self.clock();
+            let partition = clock.partition(partition);
+            if let Some(end) = span.end {
+                partition.read_to(end);
+            }
+            partition.take_raised(span.sequence)
+        };
+        let is_ingested = self.is_ingestion_time();
+        if raised.is_none() && !is_ingested {
+            return Ok(());
+        }
+        let name = self.source.partition_name(partition);
+        let note = |decision| keeping.snapshots.note(self.index, &name, decision);
+        if let Some(floor) = raised {
+            note(Decision::Floor { offset: span.offset, floor })?;
+        }
+        let is_known = span.is_replayed;
+        if let (true, false, Some((time, _)), Some(end)) =
+            (is_ingested, is_known, batch.time_range(), span.end)
+        {
+            note(Decision::Ingested { offset: span.offset, end, time })?;
+        }
+        Ok(())
     }
 
     /// The next split to decode: of the partition furthest behind.
@@ -213,7 +330,18 @@ enum Claim {
 struct Held {
     partition: usize,
     sequence: u64,
+    /// The offset behind its last record, if known.
+    end: Option<i64>,
     split: TimedSplit,
+}
+
+/// Which records a split holds.
+struct Span {
+    sequence: u64,
+    offset: i64,
+    end: Option<i64>,
+    /// Whether their times were known before.
+    is_replayed: bool,
 }
 
 /// The operator of one worker.
@@ -253,10 +381,18 @@ impl Reader {
         }
         self.shared.doze(self.slot);
         let mut again = self.read(held_back)?;
+        let keeps = self.shared.keeping.get().is_some();
         let (starts, frontier) = {
             let mut clock = self.shared.clock();
             let frontier = self.shared.refresh(&mut clock, wall_ms());
-            let start = |h: &Held| clock.partition(h.partition).take_start(h.sequence);
+            let start = |held: &Held| {
+                let partition = clock.partition(held.partition);
+                let start = partition.take_start(held.sequence);
+                if let (true, Some(start)) = (keeps, start) {
+                    partition.marks().started(held.sequence, start);
+                }
+                start
+            };
             (self.held.iter().map(start).collect::<Vec<_>>(), frontier)
         };
         // Behind this frontier nothing can lie that is held or was claimed by this worker: such a
@@ -302,26 +438,46 @@ impl Reader {
         let shared = &self.shared;
         let (partition, sequence) = (split.partition, split.sequence);
         let decoded = shared.source.decode(split)?;
+        if shared.keeping.get().is_some() {
+            let mut clock = shared.clock();
+            clock.partition(partition).marks().decoded(sequence, decoded.offset, decoded.end);
+        }
         let metrics = &self.runtime.metrics.sources[shared.index];
         metrics.bytes.fetch_add(decoded.bytes as u64, Ordering::Relaxed);
-        let split = TimedSplit::new(decoded, &shared.scan, self.origin(partition), wall_ms())?;
+        let end = decoded.end;
+        let mut split = TimedSplit::new(decoded, &shared.scan, self.origin(partition), wall_ms())?;
+        if let Some(keeping) = shared.keeping.get() {
+            let name = shared.source.partition_name(partition);
+            if let Some(decided) = keeping.snapshots.decided(shared.index, &name) {
+                split.replay(decided, end);
+            }
+        }
         metrics.rows.fetch_add(split.row_count() as u64, Ordering::Relaxed);
         if shared.max_future_skew.is_none() {
             shared.clock().partition(partition).publish(sequence, split.bound());
             shared.wake_others(self.slot);
         }
-        self.held.push(Held { partition, sequence, split });
+        self.held.push(Held { partition, sequence, end, split });
         Ok(())
     }
 
     /// Gives a split its event times, `start` being `f_p` before it; whether that published them.
     fn settle(&self, held: Held, start: EventTime) -> Result<(UpdateBatch, DeadLetters, bool)> {
         let shared = &self.shared;
-        let Held { partition, sequence, mut split } = held;
+        let Held { partition, sequence, end, mut split } = held;
         if let Some(skew) = shared.max_future_skew {
             split.refuse_future(start, skew, self.origin(partition))?;
         }
+        let (offset, is_replayed) = (split.offset(), split.is_replayed());
         let (batch, dead, frontier) = split.assign(start)?;
+        shared.note(partition, Span { sequence, offset, end, is_replayed }, &batch)?;
+        if shared.keeping.get().is_some() {
+            let rows = batch.time_range().map_or(BEGINNING, |(_, latest)| latest);
+            let latest = dead.latest().map_or(rows, |letters| rows.max(letters));
+            let mut clock = shared.clock();
+            let passed = shared.passed();
+            clock.partition(partition).marks().settled(sequence, latest, frontier, passed);
+        }
         let publishes = shared.max_future_skew.is_some();
         if publishes {
             shared.clock().partition(partition).publish(sequence, frontier);
@@ -410,6 +566,7 @@ fn advance(
     let shared = &reader.shared;
     reader.runtime.metrics.sources[shared.index].frontier.fetch_max(frontier, Ordering::Relaxed);
     if frontier == CLOSED && reader.held.is_empty() {
+        shared.release(CLOSED);
         *cap = None;
         *dead_cap = None;
         return true;
@@ -418,6 +575,9 @@ fn advance(
         return false;
     }
     let tick = shared.resolution.tick_start(frontier);
+    if cap.as_ref().is_some_and(|own| tick > *own.time()) {
+        shared.release(tick);
+    }
     for own in [cap, dead_cap].into_iter().flatten() {
         if tick > *own.time() {
             own.downgrade(&tick);

@@ -70,6 +70,19 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
     }
 }
 
+/// For each input of `node` the columns whose hash says on which worker a row is; `None` where all
+/// rows are on one worker or it does not matter on which they are.
+pub fn placements(plan: &StreamPlan, node: &Node) -> Vec<Option<Vec<usize>>> {
+    let routes = routes(plan, node).into_iter().zip(&node.inputs);
+    routes
+        .map(|(route, input)| match route {
+            Some(Route::Hash(keys)) => Some(keys),
+            Some(Route::Single | Route::Rebalance) => None,
+            None => placed_by(plan, *input),
+        })
+        .collect()
+}
+
 /// By the hash of the keys; on one worker when there are none.
 fn keyed(keys: &[usize]) -> Route {
     if keys.is_empty() { Route::Single } else { Route::Hash(keys.to_vec()) }

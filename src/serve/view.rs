@@ -221,6 +221,12 @@ impl ViewContents {
         self.lock().hold = to;
     }
 
+    /// Nothing before `since` can be read: it has been summed up.
+    pub fn begin_at(&self, since: EventTime) {
+        let mut state = self.lock();
+        state.since = state.since.max(since);
+    }
+
     /// The greatest time of an update so far.
     pub fn last_time(&self) -> Option<EventTime> {
         self.lock().last_time

@@ -17,3 +17,5 @@ pub mod ordered_rows;
 pub mod pages;
 pub mod row_pool;
 pub mod rows;
+pub mod saved;
+pub mod table;

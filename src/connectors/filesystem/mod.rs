@@ -5,6 +5,8 @@
 //! * [`source`]: the source, its reader threads and queues
 //! * [`columns`]: metadata and partition columns
 //! * [`sink`]: the sink, its rolling rules; [`part`]: one part file
+//! * [`durable`]: the sink over crashes; [`commit`]: its commit file; `spool`: rows of an open part
+//!   that cannot be cut off; [`steps`]: the steps between which it may crash
 //!
 //! * `path`: a file, a directory (searched with its sub-directories) or a glob (`*`, `?`,
 //!   `[..]`, `**`), relative to the working directory; a sink's directory
@@ -29,18 +31,22 @@
 //! `file.size`, `file.modification-time`.
 
 pub mod columns;
+pub mod commit;
+pub mod durable;
 pub mod listing;
 pub mod part;
 mod range;
 mod reader;
 pub mod sink;
 pub mod source;
+mod spool;
+pub mod steps;
 
 use std::sync::Arc;
 
 use crate::connectors::options::Options;
 use crate::connectors::registry::check_parallelism;
-use crate::connectors::{SinkWriter, Source, SourceSpec};
+use crate::connectors::{SinkMode, SinkWriter, Source, SourceSpec};
 use crate::error::{Error, Result};
 use crate::formats;
 use crate::plan::props::ChangelogMode;
@@ -83,8 +89,12 @@ pub fn create_source(spec: &SourceSpec) -> Result<Arc<dyn Source>> {
 
 /// The sink of `table`, of whose changes the columns `key` tell what is an update: makes its
 /// directory.
-pub fn create_sink(table: &TableDef, key: &[usize]) -> Result<Box<dyn SinkWriter>> {
-    Ok(Box::new(sink::FilesystemSink::create(table, key)?))
+pub fn create_sink(
+    table: &TableDef,
+    key: &[usize],
+    mode: &SinkMode,
+) -> Result<Box<dyn SinkWriter>> {
+    Ok(Box::new(sink::FilesystemSink::create(table, key, mode)?))
 }
 
 /// Whether the source ends: unless it watches for new files.
@@ -208,5 +218,7 @@ fn validate(table: &TableDef) -> Result<()> {
     Ok(())
 }
 
+#[cfg(test)]
+mod crash_tests;
 #[cfg(test)]
 mod tests;

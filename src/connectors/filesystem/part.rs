@@ -2,6 +2,9 @@
 //!
 //! Rows are encoded in groups counted from the start of the part, so that its bytes and the place
 //! where it is full depend on the rows alone, not on the batches they came in.
+//!
+//! A durable part can be saved and opened again where it was saved. Text is cut to its length; the
+//! rows of a file that cannot be cut, as Parquet, are kept in a [`Spool`] until the part ends.
 
 use std::fs::File;
 use std::io::Write;
@@ -9,10 +12,13 @@ use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch};
-use arrow::compute::concat_batches;
+use arrow::compute::{concat_batches, filter, is_not_null};
 use arrow::datatypes::{DataType, SchemaRef};
 use indexmap::IndexMap;
+use serde::{Deserialize, Serialize};
 
+use super::commit::hidden_name;
+use super::spool::{self, Spool};
 use crate::batch::changes::ChangeKind;
 use crate::error::{Error, Result};
 use crate::formats::{self, ParquetFileWriter, RowEncoder};
@@ -32,38 +38,61 @@ pub struct PartFormat {
     pub schema: SchemaRef,
     /// A part is full when it holds so many bytes.
     pub bytes_max: u64,
+    /// Whether parts can be saved.
+    pub durable: bool,
 }
 
 /// A part that is being written.
 pub struct Part {
+    number: u64,
     names: PartNames,
     body: Body,
     bytes: u64,
     bytes_max: u64,
     /// Rows since the last look at the size.
     group_rows: usize,
+    /// Whether rows came since it was saved.
+    is_changed: bool,
+}
+
+/// What is known of a saved part beside its file.
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct SavedPart {
+    /// Its number in its directory.
+    pub number: u64,
+    /// The length of the file that it is opened from.
+    length: u64,
+    /// What counts for the size limit.
+    bytes: u64,
+    group_rows: usize,
 }
 
 enum Body {
     Text { file: File, encoder: Box<dyn RowEncoder>, out: Vec<u8> },
     Parquet { writer: Box<ParquetFileWriter>, group: Vec<RecordBatch>, schema: SchemaRef },
+    Rows { spool: Spool, group: Vec<RecordBatch>, format: PartFormat },
 }
 
-/// The two names of a part.
+/// The names of a part.
 #[derive(Debug)]
 pub struct PartNames {
     /// While it is written.
     pub hidden: PathBuf,
     /// When it is whole.
     pub visible: PathBuf,
+    /// Of its rows, if they are kept beside it.
+    pub rows: PathBuf,
 }
 
 impl PartNames {
     /// The names of part `number` in `directory`.
     pub fn new(directory: &Path, number: u64, extension: &str) -> Self {
+        let visible = directory.join(format!("part-{number:05}.{extension}"));
         PartNames {
-            hidden: directory.join(format!(".part-{number:05}.{extension}.inprogress")),
-            visible: directory.join(format!("part-{number:05}.{extension}")),
+            hidden: hidden_name(&visible),
+            rows: directory.join(format!(".part-{number:05}.rows.inprogress")),
+            visible,
         }
     }
 
@@ -84,20 +113,73 @@ impl Part {
     /// Creates the hidden file of part `number` in `directory`, which exists.
     pub fn create(directory: &Path, number: u64, format: &PartFormat) -> Result<Self> {
         let names = PartNames::new(directory, number, &format.format);
-        let file = File::create(&names.hidden).map_err(|e| write_error(&names.hidden, &e))?;
-        let schema = Arc::clone(&format.schema);
         let mut bytes = 0;
-        let body = if format.format == "parquet" {
-            let writer = ParquetFileWriter::new(file, Arc::clone(&schema), &format.options)?;
-            Body::Parquet { writer: Box::new(writer), group: Vec::new(), schema }
-        } else {
-            let mut encoder = formats::text_encoder(&format.format, &format.options, schema)?;
+        let body = if format.format != "parquet" {
+            let file = create_file(&names.hidden)?;
+            let mut encoder = text_encoder(format)?;
             let mut out = Vec::new();
             encoder.begin(&mut out)?;
             bytes = out.len() as u64;
             Body::Text { file, encoder, out }
+        } else if format.durable {
+            let spool = Spool::create(&names.rows)?;
+            Body::Rows { spool, group: Vec::new(), format: format.clone() }
+        } else {
+            let writer = Box::new(format.parquet_writer(&names.hidden)?);
+            Body::Parquet { writer, group: Vec::new(), schema: Arc::clone(&format.schema) }
         };
-        Ok(Part { names, body, bytes, bytes_max: format.bytes_max, group_rows: 0 })
+        let bytes_max = format.bytes_max;
+        Ok(Part { number, names, body, bytes, bytes_max, group_rows: 0, is_changed: true })
+    }
+
+    /// Opens a saved part of `directory` again, as it was then.
+    pub fn reopen(directory: &Path, saved: &SavedPart, format: &PartFormat) -> Result<Self> {
+        let &SavedPart { number, length, bytes, group_rows } = saved;
+        let names = PartNames::new(directory, number, &format.format);
+        let body = if format.format == "parquet" {
+            let spool = Spool::reopen(&names.rows, length)?;
+            Body::Rows { spool, group: Vec::new(), format: format.clone() }
+        } else {
+            let file = spool::reopen(&names.hidden, length)?;
+            Body::Text { file, encoder: text_encoder(format)?, out: Vec::new() }
+        };
+        let bytes_max = format.bytes_max;
+        Ok(Part { number, names, body, bytes, bytes_max, group_rows, is_changed: false })
+    }
+
+    /// Makes all rows so far safe on the disk.
+    pub fn save(&mut self) -> Result<SavedPart> {
+        let length = match &mut self.body {
+            Body::Text { file, out, .. } => {
+                file.write_all(out).map_err(|e| write_error(&self.names.hidden, &e))?;
+                out.clear();
+                if self.is_changed {
+                    file.sync_data().map_err(|e| write_error(&self.names.hidden, &e))?;
+                }
+                self.bytes
+            }
+            Body::Rows { spool, group, format } => {
+                spool_group(spool, group, &format.schema)?;
+                if self.is_changed {
+                    spool.sync()?;
+                }
+                spool.length()
+            }
+            Body::Parquet { .. } => {
+                return Err(Error::internal("a part that is not durable cannot be saved"));
+            }
+        };
+        self.is_changed = false;
+        let &mut Part { number, bytes, group_rows, .. } = self;
+        Ok(SavedPart { number, length, bytes, group_rows })
+    }
+
+    /// The file that it is opened from again.
+    pub fn kept_file(&self) -> &Path {
+        match self.body {
+            Body::Rows { .. } => &self.names.rows,
+            _ => &self.names.hidden,
+        }
     }
 
     /// Writes rows until the part is full; how many were written, and whether it is full. `kinds`
@@ -109,8 +191,9 @@ impl Part {
     ) -> Result<(usize, bool)> {
         let group_max = match &self.body {
             Body::Text { .. } => limits::SINK_GROUP_ROWS,
-            Body::Parquet { .. } => limits::BATCH_ROWS,
+            Body::Parquet { .. } | Body::Rows { .. } => limits::BATCH_ROWS,
         };
+        self.is_changed = true;
         let mut written = 0;
         while written < rows.num_rows() {
             let left = rows.num_rows() - written;
@@ -156,9 +239,17 @@ impl Part {
                 }
             }
             Body::Parquet { writer, group, schema } => {
+                self.bytes += row_bytes(&rows)?;
                 group.push(rows);
                 if ends_group {
-                    self.bytes += write_group(writer, group, schema)?;
+                    write_group(writer, group, schema)?;
+                }
+            }
+            Body::Rows { spool, group, format } => {
+                self.bytes += row_bytes(&rows)?;
+                group.push(rows);
+                if ends_group {
+                    spool_group(spool, group, &format.schema)?;
                 }
             }
         }
@@ -178,11 +269,16 @@ impl Part {
                 let file = writer.close()?;
                 file.sync_all().map_err(|e| write_error(&names.hidden, &e))?;
             }
+            Body::Rows { mut spool, mut group, format } => {
+                spool_group(&mut spool, &mut group, &format.schema)?;
+                let file = parquet_of(spool, &format, &names.hidden)?;
+                file.sync_all().map_err(|e| write_error(&names.hidden, &e))?;
+            }
         }
         Ok(names)
     }
 
-    /// Removes the hidden file.
+    /// Removes the hidden file of a part that is not durable.
     pub fn discard(self) -> Result<()> {
         let hidden = self.names.hidden;
         drop(self.body);
@@ -195,34 +291,87 @@ pub fn write_error(path: &Path, error: &std::io::Error) -> Error {
     Error::io(format!("cannot write '{}'", path.display()), error)
 }
 
-/// Writes the rows of `group` as one batch; the bytes of their values.
+impl PartFormat {
+    fn parquet_writer(&self, path: &Path) -> Result<ParquetFileWriter> {
+        ParquetFileWriter::new(create_file(path)?, Arc::clone(&self.schema), &self.options)
+    }
+}
+
+fn text_encoder(format: &PartFormat) -> Result<Box<dyn RowEncoder>> {
+    formats::text_encoder(&format.format, &format.options, Arc::clone(&format.schema))
+}
+
+fn create_file(path: &Path) -> Result<File> {
+    File::create(path).map_err(|e| write_error(path, &e))
+}
+
+/// Writes the rows of `group` as one batch.
 fn write_group(
     writer: &mut ParquetFileWriter,
     group: &mut Vec<RecordBatch>,
     schema: &SchemaRef,
-) -> Result<u64> {
+) -> Result<()> {
     if group.is_empty() {
-        return Ok(0);
+        return Ok(());
     }
     let rows = concat_batches(schema, group.iter())?;
     group.clear();
-    writer.write(&rows)?;
-    Ok(rows.columns().iter().map(value_bytes).sum())
+    writer.write(&rows)
+}
+
+/// Appends the rows of `group` as one batch.
+fn spool_group(spool: &mut Spool, group: &mut Vec<RecordBatch>, schema: &SchemaRef) -> Result<()> {
+    if group.is_empty() {
+        return Ok(());
+    }
+    let rows = concat_batches(schema, group.iter())?;
+    group.clear();
+    spool.append(&rows)
+}
+
+/// Writes the rows of `spool` to `path`, in the same groups as without it.
+fn parquet_of(spool: Spool, format: &PartFormat, path: &Path) -> Result<File> {
+    let mut writer = format.parquet_writer(path)?;
+    let (mut group, mut group_rows) = (Vec::new(), 0);
+    for batch in spool.into_batches(Arc::clone(&format.schema))? {
+        let batch = batch?;
+        group_rows += batch.num_rows();
+        group.push(batch);
+        // A batch of a spool ends where its group does.
+        if group_rows >= limits::BATCH_ROWS {
+            write_group(&mut writer, &mut group, &format.schema)?;
+            group_rows = 0;
+        }
+    }
+    write_group(&mut writer, &mut group, &format.schema)?;
+    writer.close()
+}
+
+/// The bytes of the values of `rows`.
+fn row_bytes(rows: &RecordBatch) -> Result<u64> {
+    rows.columns().iter().map(value_bytes).sum()
 }
 
 /// The bytes of the values of `array`, whatever buffers they share with other arrays.
-fn value_bytes(array: &ArrayRef) -> u64 {
+fn value_bytes(array: &ArrayRef) -> Result<u64> {
     let count = array.len() as u64;
-    match array.data_type() {
+    if array.data_type().is_nested() && array.null_count() > 0 {
+        // What stands behind a NULL is no value and depends on where the array comes from.
+        let valid = filter(array, &is_not_null(array)?)?;
+        return Ok((count - valid.len() as u64) * 4 + value_bytes(&valid)?);
+    }
+    Ok(match array.data_type() {
         DataType::Utf8View => lengths(array.as_string_view().iter().map(|v| v.map(str::len))),
         DataType::BinaryView => lengths(array.as_binary_view().iter().map(|v| v.map(<[u8]>::len))),
-        DataType::Struct(_) => array.as_struct().columns().iter().map(value_bytes).sum(),
+        DataType::Struct(_) => {
+            array.as_struct().columns().iter().map(value_bytes).sum::<Result<u64>>()?
+        }
         DataType::List(_) => {
             let list = array.as_list::<i32>();
             let first = list.value_offsets().first().copied().unwrap_or(0);
             let last = list.value_offsets().last().copied().unwrap_or(0);
             let (from, length) = (first.unsigned_abs(), last.abs_diff(first));
-            count * 4 + value_bytes(&list.values().slice(from as usize, length as usize))
+            count * 4 + value_bytes(&list.values().slice(from as usize, length as usize))?
         }
         DataType::Map(..) => {
             let map = array.as_map();
@@ -230,10 +379,12 @@ fn value_bytes(array: &ArrayRef) -> u64 {
             let last = map.value_offsets().last().copied().unwrap_or(0);
             let (from, length) = (first.unsigned_abs() as usize, last.abs_diff(first) as usize);
             let entries = map.entries().columns().iter();
-            count * 4 + entries.map(|c| value_bytes(&c.slice(from, length))).sum::<u64>()
+            let bytes =
+                entries.map(|c| value_bytes(&c.slice(from, length))).sum::<Result<u64>>()?;
+            count * 4 + bytes
         }
         other => count * other.primitive_width().unwrap_or(1) as u64,
-    }
+    })
 }
 
 fn lengths(values: impl Iterator<Item = Option<usize>>) -> u64 {

@@ -83,14 +83,16 @@ pub struct NextPiece {
 }
 
 impl FileReader {
-    /// A reader at the start of `file`, which is not opened yet.
-    pub fn new(file: Arc<FileInfo>, encoding: &Encoding) -> Self {
+    /// A reader at `offset` of `file`, which is not opened yet.
+    pub fn new(file: Arc<FileInfo>, encoding: &Encoding, offset: i64) -> Self {
         let inner = match encoding {
             Encoding::Text(decoder) => {
-                Inner::Text(TextReader::new(decoder, Compression::from_path(&file.path)))
+                let mut text = TextReader::new(decoder, Compression::from_path(&file.path));
+                text.position = u64::try_from(offset).unwrap_or(0);
+                Inner::Text(text)
             }
             Encoding::Parquet(spec) => {
-                Inner::Parquet { spec: Arc::clone(spec), reader: None, row: 0 }
+                Inner::Parquet { spec: Arc::clone(spec), reader: None, row: offset }
             }
         };
         FileReader { file, sequence: 0, inner }
@@ -316,6 +318,9 @@ fn open(path: &Path, compression: Compression, position: u64) -> Result<Input> {
     let failed = |error| Error::io(format!("cannot read '{}'", path.display()), &error);
     if compression == Compression::None {
         let mut file = File::open(path).map_err(failed)?;
+        if file.metadata().map_err(failed)?.len() < position {
+            return Err(became_shorter(path));
+        }
         file.seek(SeekFrom::Start(position)).map_err(failed)?;
         return Ok(Input::File(Arc::new(file)));
     }
@@ -323,9 +328,14 @@ fn open(path: &Path, compression: Compression, position: u64) -> Result<Input> {
     let mut skipped = reader.by_ref().take(position);
     let count = std::io::copy(&mut skipped, &mut std::io::sink()).map_err(failed)?;
     if count < position {
-        return Err(Error::config(format!("'{}' became shorter while read", path.display())));
+        return Err(became_shorter(path));
     }
     Ok(Input::Stream(reader))
+}
+
+fn became_shorter(path: &Path) -> Error {
+    Error::config(format!("'{}' is shorter than what was read of it", path.display()))
+        .with_hint("files of a source must not change; add new ones instead")
 }
 
 #[cfg(test)]

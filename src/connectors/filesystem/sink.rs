@@ -8,10 +8,10 @@
 //! * a row needs a directory when too many have a part open: the one begun longest ago ends.
 //!
 //! A commit only finds out early that no row of the present interval can still come, and makes
-//! ended parts visible. Parts are numbered after those that are in their directory.
+//! ended parts visible. Parts are numbered after those that are in their directory. What a sink
+//! does that must survive a crash is in [`super::durable`].
 
-use std::collections::BTreeMap;
-use std::fs::File;
+use std::collections::{BTreeMap, BTreeSet};
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -23,17 +23,19 @@ use arrow::util::display::{ArrayFormatter, FormatOptions};
 use hashbrown::HashMap;
 
 use super::columns::{DEFAULT_PARTITION, escape};
+use super::commit::{directories_above, sync_directory};
+use super::durable::{Durable, create_root};
 use super::listing::local_path;
 use super::part::{Part, PartFormat, PartNames, write_error};
 use crate::batch::UpdateBatch;
 use crate::batch::changes::{ChangeKind, change_kinds};
-use crate::connectors::SinkWriter;
 use crate::connectors::options::Options;
+use crate::connectors::{SinkMode, SinkWriter};
 use crate::error::{Error, Result};
 use crate::limits;
 use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::TableDef;
-use crate::time::{BEGINNING, EventTime};
+use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// `sink.rolling-policy.file-size` unless set.
 const FILE_BYTES_DEFAULT: u64 = 128 << 20;
@@ -42,21 +44,23 @@ const ROLLOVER_MS_DEFAULT: i64 = 30 * 60_000;
 
 /// A sink that writes files.
 pub struct FilesystemSink {
-    root: PathBuf,
-    format: PartFormat,
+    pub(super) root: PathBuf,
+    pub(super) format: PartFormat,
     rollover_ms: i64,
     partitioning: Option<Partitioning>,
     /// The columns that go into the file.
     file_columns: Vec<usize>,
     /// The number of the rollover interval that the open parts belong to.
-    interval: Option<i64>,
+    pub(super) interval: Option<i64>,
     /// Directories with a part open, by their path below the root.
-    slots: BTreeMap<String, Slot>,
-    slot_count: u64,
+    pub(super) slots: BTreeMap<String, Slot>,
+    pub(super) slot_count: u64,
     /// The next number in directories that were written to lately.
-    numbers: BTreeMap<String, u64>,
+    pub(super) numbers: BTreeMap<String, u64>,
     /// Ended parts that are still hidden.
-    closed: Vec<PartNames>,
+    pub(super) closed: Vec<PartNames>,
+    /// What a sink of a job with snapshots knows beside.
+    pub(super) durable: Option<Durable>,
     changes: Changes,
     /// Of the rows that are written, what each changes: by place in the rows at hand.
     kinds: Vec<ChangeKind>,
@@ -75,10 +79,11 @@ enum Changes {
     Upserted(Vec<usize>),
 }
 
-struct Slot {
+/// A directory with rows of the present interval.
+pub(super) struct Slot {
     /// Directories begin in the order of their first rows.
-    begun: u64,
-    part: Option<Part>,
+    pub(super) begun: u64,
+    pub(super) part: Option<Part>,
 }
 
 /// The partition columns.
@@ -91,8 +96,8 @@ struct Partitioning {
 
 impl FilesystemSink {
     /// The sink of `table`, of whose changes the columns `key` tell what is an update: makes its
-    /// directory and removes what an earlier run left unfinished.
-    pub fn create(table: &TableDef, key: &[usize]) -> Result<Self> {
+    /// directory and removes what an earlier run left unfinished, unless it goes on from that.
+    pub fn create(table: &TableDef, key: &[usize], mode: &SinkMode) -> Result<Self> {
         let options = Options::of(table);
         let format = options.required("format")?;
         let root = PathBuf::from(local_path(options.required("path")?)?);
@@ -100,20 +105,19 @@ impl FilesystemSink {
         let changes = Changes::of(table, &schema);
         let schema = changes.relaxed(schema);
         let partitioning = Partitioning::of(table, &schema)?;
-        let depth = table.partitioned_by.len();
         let is_partition = |name: &String| table.partitioned_by.contains(name);
         let in_file = schema.fields().iter().enumerate().filter(|(_, f)| !is_partition(f.name()));
         let (file_columns, fields): (Vec<usize>, Vec<Arc<Field>>) =
             in_file.map(|(index, field)| (index, Arc::clone(field))).unzip();
-        std::fs::create_dir_all(&root).map_err(|e| write_error(&root, &e))?;
-        remove_unfinished(&root, depth)?;
-        Ok(FilesystemSink {
+        create_root(&root)?;
+        let mut sink = FilesystemSink {
             root,
             format: PartFormat {
                 format: format.to_string(),
                 options: options.with_prefix(&format!("{format}.")),
                 schema: Arc::new(Schema::new(fields)),
                 bytes_max: file_bytes(&options)?,
+                durable: mode.durable,
             },
             rollover_ms: rollover_ms(&options)?,
             partitioning,
@@ -123,10 +127,34 @@ impl FilesystemSink {
             slot_count: 0,
             numbers: BTreeMap::new(),
             closed: Vec::new(),
+            durable: None,
             changes,
             kinds: Vec::new(),
             key: key.to_vec(),
-        })
+        };
+        if mode.durable {
+            sink.durable = Some(Durable::new(mode, &table.name, &sink));
+        } else {
+            sink.clear()?;
+        }
+        Ok(sink)
+    }
+
+    /// What must not change while parts are open.
+    pub(super) fn layout(&self) -> String {
+        let PartFormat { format, options, schema, bytes_max, .. } = &self.format;
+        let columns = schema.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type()));
+        let columns = columns.collect::<Vec<_>>().join(", ");
+        let by = self.partitioning.as_ref().map_or(String::new(), |by| by.names.join(", "));
+        format!(
+            "{format} {options:?} ({columns}) by ({by}), {bytes_max} bytes, {} ms",
+            self.rollover_ms
+        )
+    }
+
+    /// Levels of directories below the root.
+    pub(super) fn depth(&self) -> usize {
+        self.partitioning.as_ref().map_or(0, |by| by.names.len())
     }
 
     /// Writes rows of one rollover interval; `kinds` has one entry a row, or none.
@@ -254,7 +282,11 @@ impl FilesystemSink {
                 Some(part) => part,
                 None => {
                     let number = self.next_number(directory)?;
-                    Part::create(&self.root.join(directory), number, &self.format)?
+                    let path = self.root.join(directory);
+                    if let Some(durable) = &mut self.durable {
+                        durable.note_directory(&path);
+                    }
+                    Part::create(&path, number, &self.format)?
                 }
             };
             let (written, is_full) = part.write(&rows, kinds)?;
@@ -288,10 +320,19 @@ impl FilesystemSink {
 
     fn close(&mut self, part: Part) -> Result<()> {
         self.closed.push(part.close()?);
-        if self.closed.len() >= limits::SINK_PARTS_CLOSED_MAX {
+        // With a frontier to name them by, parts that must survive can become visible, not before.
+        if self.durable.is_none() && self.closed.len() >= limits::SINK_PARTS_CLOSED_MAX {
             self.publish()?;
         }
         Ok(())
+    }
+
+    /// Ends the parts of an interval of which no row can still come.
+    pub(super) fn close_before(&mut self, frontier: EventTime) -> Result<()> {
+        let end = self.interval.map_or(BEGINNING, |interval| {
+            interval.saturating_add(1).saturating_mul(self.rollover_ms)
+        });
+        if self.interval.is_some() && frontier >= end { self.close_all() } else { Ok(()) }
     }
 
     fn close_all(&mut self) -> Result<()> {
@@ -306,20 +347,13 @@ impl FilesystemSink {
 
     /// Makes ended parts visible, and durably so.
     fn publish(&mut self) -> Result<()> {
-        let mut directories = std::collections::BTreeSet::new();
+        let mut directories = BTreeSet::new();
         for part in self.closed.drain(..) {
             std::fs::rename(&part.hidden, &part.visible)
                 .map_err(|e| write_error(&part.visible, &e))?;
-            let above = part.visible.ancestors().skip(1);
-            let own = above.take_while(|directory| directory.starts_with(&self.root));
-            directories.extend(own.map(Path::to_path_buf));
+            directories.extend(directories_above(&self.root, &part.visible));
         }
-        for directory in directories {
-            let path = if directory.as_os_str().is_empty() { Path::new(".") } else { &directory };
-            let synced = File::open(path).and_then(|file| file.sync_all());
-            synced.map_err(|e| write_error(path, &e))?;
-        }
-        Ok(())
+        directories.iter().try_for_each(|directory| sync_directory(directory))
     }
 }
 
@@ -343,16 +377,21 @@ impl SinkWriter for FilesystemSink {
     }
 
     fn commit(&mut self, frontier: EventTime) -> Result<()> {
-        let end = self.interval.map_or(BEGINNING, |interval| {
-            interval.saturating_add(1).saturating_mul(self.rollover_ms)
-        });
-        if self.interval.is_some() && frontier >= end {
-            self.close_all()?;
+        self.close_before(frontier)?;
+        match self.durable {
+            None => self.publish(),
+            // Whether the end is one of the input or of the job alone, `finish` says.
+            Some(_) if frontier == CLOSED => Ok(()),
+            Some(_) if self.closed.len() >= limits::SINK_PARTS_CLOSED_MAX => self.save(frontier),
+            Some(_) => Ok(()),
         }
-        self.publish()
     }
 
     fn finish(&mut self, complete: bool) -> Result<()> {
+        if self.durable.is_some() {
+            // What is not whole stays as it is: the next run goes on from the last commit.
+            return if complete { self.save(CLOSED) } else { Ok(()) };
+        }
         if complete {
             self.close_all()?;
         }
@@ -362,6 +401,14 @@ impl SinkWriter for FilesystemSink {
             }
         }
         self.publish()
+    }
+
+    fn checkpoint(&mut self, frontier: EventTime) -> Result<()> {
+        self.save(frontier)
+    }
+
+    fn recover(&mut self, restored: EventTime) -> Result<EventTime> {
+        self.resume(restored)
     }
 }
 
@@ -500,7 +547,7 @@ pub fn rollover_ms(options: &Options<'_>) -> Result<i64> {
 }
 
 /// The names in `directory`; none if it does not exist.
-fn names_in(directory: &Path) -> Result<Vec<String>> {
+pub(super) fn names_in(directory: &Path) -> Result<Vec<String>> {
     let entries = match std::fs::read_dir(directory) {
         Ok(entries) => entries,
         Err(e) if e.kind() == std::io::ErrorKind::NotFound => return Ok(Vec::new()),
@@ -512,17 +559,4 @@ fn names_in(directory: &Path) -> Result<Vec<String>> {
         names.extend(name.to_str().map(str::to_string));
     }
     Ok(names)
-}
-
-/// Removes the hidden parts that an earlier run left, `depth` levels of partitions down.
-fn remove_unfinished(directory: &Path, depth: usize) -> Result<()> {
-    for name in names_in(directory)? {
-        let path = directory.join(&name);
-        if PartNames::is_hidden(&name) {
-            std::fs::remove_file(&path).map_err(|e| write_error(&path, &e))?;
-        } else if depth > 0 && name.contains('=') && path.is_dir() {
-            remove_unfinished(&path, depth - 1)?;
-        }
-    }
-    Ok(())
 }

@@ -18,7 +18,9 @@ use super::columns::{FileFacts, RowLayout};
 use super::listing::Listing;
 use super::reader::{Content, Encoding, FileInfo, FileReader, NextPiece, Piece};
 use crate::connectors::options::Options;
-use crate::connectors::{Decoded, NextSplit, PartitionInfo, RowOffsets, Source, SourceSpec, Split};
+use crate::connectors::{
+    Decoded, NextSplit, PartitionInfo, PartitionPosition, RowOffsets, Source, SourceSpec, Split,
+};
 use crate::error::{DeadLetter, Error, ErrorKind, Result};
 use crate::formats::{self, Chunk, ChunkPool, FormatSpec};
 use crate::limits;
@@ -81,6 +83,8 @@ struct Partition {
     /// See [`Source::follows`].
     follows: Option<(usize, i64)>,
     ready: VecDeque<Split>,
+    /// Where reading begins.
+    origin: i64,
     place: Place,
     queued: Queued,
     /// Whether a worker waits for a split.
@@ -194,6 +198,10 @@ impl Source for FilesystemSource {
         Ok(())
     }
 
+    fn resume(&self, positions: &[PartitionPosition]) -> Result<()> {
+        self.shared.lock().resume(&self.shared.table, positions)
+    }
+
     fn partitions(&self) -> Vec<PartitionInfo> {
         let state = self.shared.lock();
         let named = state.partitions.iter().map(|p| PartitionInfo { name: p.file.name.clone() });
@@ -257,11 +265,10 @@ impl Source for FilesystemSource {
     }
 
     fn decode(&self, split: Split) -> Result<Decoded> {
-        let first = split.sequence == 0;
         let piece = split.payload.downcast::<Piece>().map_err(|_| {
             Error::internal("a split came to a filesystem source that it is not from")
         })?;
-        self.shared.decode(*piece, first)
+        self.shared.decode(*piece)
     }
 
     fn failure(&self) -> Option<Error> {
@@ -297,6 +304,7 @@ impl State {
                 follows: last.map(|last| (last, gap(last))),
                 file,
                 ready: VecDeque::new(),
+                origin: 0,
                 place: Place::Start,
                 queued: Queued::No,
                 is_wanted: false,
@@ -305,6 +313,44 @@ impl State {
                 is_cached: false,
             });
         }
+    }
+
+    /// The partitions of `positions` first, in their order, each where it says.
+    fn resume(&mut self, table: &str, positions: &[PartitionPosition]) -> Result<()> {
+        let mut files: Vec<_> = self.partitions.drain(..).map(|p| p.file).collect();
+        let mut ordered = Vec::with_capacity(files.len());
+        for position in positions {
+            let name = &position.name;
+            match files.iter().position(|file| file.name == *name) {
+                Some(at) => ordered.push(files.remove(at)),
+                // What was read to its end may be gone.
+                None if position.ended => {
+                    let (path, name) = (PathBuf::from(name), name.clone());
+                    ordered.push(Arc::new(FileInfo { path, name, values: Vec::new() }));
+                }
+                None => {
+                    let at = position.offset;
+                    let message = format!(
+                        "table {table}: '{name}' is gone, and it was read to offset {at} only"
+                    );
+                    return Err(Error::new(ErrorKind::Conflict, message)
+                        .with_hint("put it back, or start the job anew"));
+                }
+            }
+        }
+        ordered.append(&mut files);
+        self.last_files.clear();
+        self.open_count = 0;
+        self.add(ordered);
+        for (partition, position) in self.partitions.iter_mut().zip(positions) {
+            partition.origin = position.offset;
+            if position.ended {
+                partition.place = Place::End;
+                partition.has_begun = true;
+                self.open_count -= 1;
+            }
+        }
+        Ok(())
     }
 
     /// The next split of partition `index` for a worker.
@@ -394,7 +440,11 @@ impl State {
         let partition = self.partitions.get_mut(index)?;
         partition.queued = Queued::No;
         match std::mem::replace(&mut partition.place, Place::Busy) {
-            Place::Start => Some(Box::new(FileReader::new(Arc::clone(&partition.file), encoding))),
+            Place::Start => Some(Box::new(FileReader::new(
+                Arc::clone(&partition.file),
+                encoding,
+                partition.origin,
+            ))),
             Place::Parked(reader, key) => {
                 self.handles.remove(&key);
                 Some(reader)
@@ -531,38 +581,43 @@ impl Shared {
         &self,
         text: Chunk,
         partition: &str,
-        first: bool,
         decoded: &mut Decoded,
     ) -> Result<RecordBatch> {
         let Encoding::Text(decoder) = &self.encoding else {
             return Err(Error::internal("text came to a source of columns"));
         };
         decoded.bytes = text.len();
-        let records = decoder.decode(text, partition, decoded.offset, first)?;
+        let records = decoder.decode(text, partition, decoded.offset, decoded.offset == 0)?;
         decoded.dead_letters = records.dead_letters;
         decoded.row_offsets = RowOffsets::Behind(records.starts);
         decoded.kinds = records.kinds;
         Ok(records.rows)
     }
 
-    fn decode(&self, piece: Piece, first: bool) -> Result<Decoded> {
+    fn decode(&self, piece: Piece) -> Result<Decoded> {
         let Piece { file, offset, content } = piece;
-        let mut decoded = Decoded { offset, ..Decoded::default() };
+        let end_behind = |length: usize| i64::try_from(length).ok()?.checked_add(offset);
+        let mut decoded = Decoded { offset, end: Some(offset), ..Decoded::default() };
         let rows = match content {
             Content::Text(text) if text.is_empty() => return Ok(decoded),
             Content::Text(text) => {
-                self.decode_text(text.into(), &file.name, first, &mut decoded)?
+                decoded.end = end_behind(text.len());
+                self.decode_text(text.into(), &file.name, &mut decoded)?
             }
             Content::Range(range) => {
                 let text = range.read(&file, &self.chunks)?;
-                self.decode_text(text, &file.name, first, &mut decoded)?
+                decoded.end = end_behind(text.len());
+                self.decode_text(text, &file.name, &mut decoded)?
             }
             Content::Rows(rows) => {
                 decoded.bytes = rows.get_array_memory_size();
                 decoded.row_offsets = RowOffsets::Consecutive;
+                decoded.end = end_behind(rows.num_rows());
                 rows
             }
             Content::Oversized(head) => {
+                // It goes on behind what was kept of it: who reads again begins with it.
+                decoded.end = None;
                 decoded.bytes = head.len();
                 let mut record = String::from_utf8_lossy(&head).into_owned();
                 record.truncate(record.floor_char_boundary(limits::DEAD_LETTER_RECORD_BYTES_MAX));

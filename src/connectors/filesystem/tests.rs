@@ -18,7 +18,7 @@ use crate::limits;
 use crate::sql::catalog::{ColumnDef, ColumnKind};
 
 /// A table `t (n BIGINT, s STRING)` over `path`.
-fn table(path: &Path, format: &str, options: &[(&str, &str)]) -> TableDef {
+pub(super) fn table(path: &Path, format: &str, options: &[(&str, &str)]) -> TableDef {
     let column = |name: &str, data_type| ColumnDef {
         name: name.into(),
         data_type,
@@ -411,7 +411,7 @@ fn options_are_checked_without_touching_files() {
 }
 
 /// Rows `(n, s)` at times.
-fn updates(rows: &[(i64, i64, String)]) -> UpdateBatch {
+pub(super) fn updates(rows: &[(i64, i64, String)]) -> UpdateBatch {
     let n = Int64Array::from_iter_values(rows.iter().map(|r| r.1));
     let s = StringViewArray::from_iter_values(rows.iter().map(|r| r.2.as_str()));
     let schema = table(Path::new(""), "json", &[]).sink_schema();
@@ -420,7 +420,7 @@ fn updates(rows: &[(i64, i64, String)]) -> UpdateBatch {
 }
 
 /// The visible files below `dir` and their bytes.
-fn visible(dir: &Path) -> Vec<(String, Vec<u8>)> {
+pub(super) fn visible(dir: &Path) -> Vec<(String, Vec<u8>)> {
     let mut found = Vec::new();
     let mut left = vec![dir.to_path_buf()];
     while let Some(next) = left.pop() {
@@ -438,14 +438,14 @@ fn visible(dir: &Path) -> Vec<(String, Vec<u8>)> {
     found
 }
 
-fn hidden_count(dir: &Path) -> usize {
+pub(super) fn hidden_count(dir: &Path) -> usize {
     let names = std::fs::read_dir(dir).unwrap().map(|e| e.unwrap().file_name());
     names.filter(|name| name.to_string_lossy().starts_with('.')).count()
 }
 
 /// What a sink writes when `batch` comes in pieces that end at `cuts`, each committed.
 fn written(table: &TableDef, dir: &Path, batch: &UpdateBatch, cuts: &[usize]) {
-    let mut sink = registry::create_sink(table, &[]).unwrap();
+    let mut sink = registry::create_sink(table, &[], &SinkMode::default()).unwrap();
     let mut from = 0;
     for &to in cuts.iter().chain([&batch.len()]) {
         sink.write(&batch.slice(from, to - from)).unwrap();
@@ -510,7 +510,7 @@ fn a_part_appears_whole_or_not_at_all() {
     let options = [("sink.rolling-policy.rollover-interval", "10 s")];
     let table = table(dir.path(), "json", &options);
     let row = |time: i64| updates(&[(time, time, "x".into())]);
-    let mut sink = registry::create_sink(&table, &[]).unwrap();
+    let mut sink = registry::create_sink(&table, &[], &SinkMode::default()).unwrap();
     sink.write(&row(1_000)).unwrap();
     sink.commit(2_000).unwrap();
     assert_eq!((visible(dir.path()).len(), hidden_count(dir.path())), (0, 1));
@@ -524,7 +524,7 @@ fn a_part_appears_whole_or_not_at_all() {
     assert_eq!((visible(dir.path()).len(), hidden_count(dir.path())), (1, 0));
     // The next run goes on after what is there, and removes what a crash left.
     std::fs::write(dir.path().join(".part-00009.json.inprogress"), "half").unwrap();
-    let mut sink = registry::create_sink(&table, &[]).unwrap();
+    let mut sink = registry::create_sink(&table, &[], &SinkMode::default()).unwrap();
     assert_eq!(hidden_count(dir.path()), 0);
     sink.write(&row(21_000)).unwrap();
     sink.finish(true).unwrap();
@@ -558,7 +558,8 @@ fn partitions_are_directories_and_few_are_open_at_once() {
 #[test]
 fn rows_cannot_be_taken_back_from_a_file() {
     let dir = tempfile::tempdir().unwrap();
-    let mut sink = registry::create_sink(&table(dir.path(), "json", &[]), &[]).unwrap();
+    let mut sink =
+        registry::create_sink(&table(dir.path(), "json", &[]), &[], &SinkMode::default()).unwrap();
     let (rows, times, _) = updates(&[(1, 1, "x".into())]).into_parts();
     let twice = UpdateBatch::new(rows.clone(), times.clone(), Some(vec![2].into()));
     sink.write(&twice).unwrap();

@@ -12,8 +12,10 @@ use std::time::Duration;
 use arrow::datatypes::SchemaRef;
 
 use super::{EventGenerator, Layout};
-use crate::connectors::{Decoded, NextSplit, PartitionInfo, Source, SourceSpec, Split};
-use crate::error::{Error, Result};
+use crate::connectors::{
+    Decoded, NextSplit, PartitionInfo, PartitionPosition, Source, SourceSpec, Split,
+};
+use crate::error::{Error, ErrorKind, Result};
 use crate::limits::BATCH_ROWS;
 use crate::telemetry::clock;
 
@@ -74,6 +76,8 @@ struct Progress {
 #[derive(Clone, Default)]
 struct Cursor {
     position: u64,
+    /// Where it began: what is due is counted from there.
+    origin: u64,
     sequence: u64,
     ended: bool,
 }
@@ -144,7 +148,7 @@ impl Inner {
             return exhausted;
         }
         let total = self.layout.part_rows(*part);
-        let rows_max = due.saturating_sub(cursor.position).min(self.split_rows);
+        let rows_max = due.saturating_sub(cursor.position - cursor.origin).min(self.split_rows);
         let range = self.layout.run(*part, cursor.position, rows_max);
         let rows = range.end - range.start;
         let last = total == Some(cursor.position + rows);
@@ -225,6 +229,26 @@ impl Source for GeneratorSource {
         self.inner.parts.iter().map(name).collect()
     }
 
+    fn resume(&self, positions: &[PartitionPosition]) -> Result<()> {
+        let names = self.partitions();
+        let mut progress = self.inner.progress();
+        for position in positions {
+            let index = names.iter().position(|known| known.name == position.name);
+            let cursor = index.and_then(|index| progress.cursors.get_mut(index));
+            let (Some(cursor), Ok(offset)) = (cursor, u64::try_from(position.offset)) else {
+                let message =
+                    format!("table {} has no {} any more", self.inner.table, position.name);
+                return Err(Error::new(ErrorKind::Conflict, message)
+                    .with_hint("go on with the options that it had"));
+            };
+            let was_open = !cursor.ended;
+            *cursor =
+                Cursor { position: offset, origin: offset, sequence: 0, ended: position.ended };
+            progress.open -= usize::from(was_open && position.ended);
+        }
+        Ok(())
+    }
+
     fn next_split(&self, partition: usize) -> NextSplit {
         self.inner.next_split(partition)
     }
@@ -240,11 +264,12 @@ impl Source for GeneratorSource {
             .map_err(|_| Error::internal("a split of another source came to a generator"))?;
         let offset = i64::try_from(rows.position).unwrap_or(i64::MAX);
         if rows.range.is_empty() {
-            return Ok(Decoded { offset, ..Decoded::default() });
+            return Ok(Decoded { offset, end: Some(offset), ..Decoded::default() });
         }
         let batch = self.inner.generator.batch(rows.range, &self.inner.wanted)?;
         let bytes = batch.get_array_memory_size();
-        Ok(Decoded { rows: Some(batch), offset, bytes, ..Decoded::default() })
+        let end = i64::try_from(batch.num_rows()).ok().and_then(|rows| offset.checked_add(rows));
+        Ok(Decoded { rows: Some(batch), offset, end, bytes, ..Decoded::default() })
     }
 
     fn failure(&self) -> Option<Error> {

@@ -1,0 +1,348 @@
+//! Snapshots inside the dataflow: which frontier, who hands over what, and what is taken back.
+//!
+//! A snapshot is of a frontier `F` that no source has released yet. Each stateful operator, once its
+//! input has reached `F`, brings its state to exactly `F`, hands over what changed since the
+//! snapshot before and goes on; sources say from where to read again, sinks when all below `F`
+//! survives a crash. No barrier travels with the data: the frontier is the barrier.
+//!
+//! What hangs on sources alone that ended before `F` was chosen is no part of a snapshot: it has
+//! gone past every `F`. After a restore it is computed again from its start; what others have of
+//! it already lies below `F` and is ignored.
+//!
+//! Called by the operators here; the job layer asks for snapshots and writes what is handed over.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::mpsc::SyncSender;
+use std::sync::{Arc, Mutex};
+
+use super::decisions::{Decision, Decisions, Journal};
+use super::digest::Digests;
+use super::metrics::lock;
+use crate::connectors::filesystem::steps::Steps;
+use crate::connectors::{PartitionPosition, SinkMode};
+use crate::error::{Error, Result};
+use crate::limits::DIGEST_INTERVAL_MS;
+use crate::plan::node::{NodeId, Operator, StreamPlan};
+use crate::state::saved::{Part, SavedTable};
+use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
+
+/// What operators hand to the writer of snapshots.
+#[derive(Debug)]
+pub enum Handed {
+    /// A worker's part of a node's state. A part of a log may come ahead of its snapshot.
+    State {
+        /// Whose.
+        place: StatePlace,
+        /// Of which worker.
+        worker: usize,
+        /// Of which snapshot; `None`: of the next, with more to come.
+        frontier: Option<EventTime>,
+        /// The state.
+        part: Part,
+    },
+    /// Where a source is to be read from.
+    Source {
+        /// Its number.
+        index: usize,
+        /// Of which snapshot.
+        frontier: EventTime,
+        /// One a partition that has begun.
+        positions: Vec<PartitionPosition>,
+    },
+    /// What an output has given on a worker since it last told, below `to`.
+    Digests {
+        /// The output.
+        output: usize,
+        /// The worker.
+        worker: usize,
+        /// From there on: what a restored run begins with, or the frontier last told.
+        since: EventTime,
+        /// Up to there; the frontier of a snapshot, or of the end.
+        to: EventTime,
+        /// By interval.
+        digests: Digests,
+    },
+    /// Everything below the frontier is in a sink and survives a crash.
+    Sink {
+        /// The output.
+        output: usize,
+        /// Of which snapshot.
+        frontier: EventTime,
+    },
+}
+
+/// Whose state it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq, PartialOrd, Ord)]
+pub enum StatePlace {
+    /// An operator's.
+    Node(NodeId),
+    /// What an input of a recursion contains.
+    Edge(NodeId, usize),
+    /// That of an output: a view.
+    Output(usize),
+}
+
+/// Where node `id` of `plan` has state.
+pub fn places_of(plan: &StreamPlan, id: NodeId) -> Vec<StatePlace> {
+    let node = plan.node(id);
+    match &node.operator {
+        Operator::Scan(_)
+        | Operator::Values(_)
+        | Operator::LateRows { .. }
+        | Operator::DeadLetters
+        | Operator::Calc(_)
+        | Operator::Union
+        | Operator::Expand { .. }
+        | Operator::WindowAssign { .. }
+        | Operator::RecursionInput(_)
+        | Operator::RecursionVariable { .. }
+        | Operator::Clock
+        | Operator::Unnest(_)
+        | Operator::Arrange { .. } => Vec::new(),
+        Operator::Recursive(_) => {
+            (0..node.inputs.len()).map(|input| StatePlace::Edge(id, input)).collect()
+        }
+        Operator::SessionAssign { .. }
+        | Operator::GroupAggregate { .. }
+        | Operator::WindowAggregate { .. }
+        | Operator::SessionAggregate { .. }
+        | Operator::WindowRank(_)
+        | Operator::WindowJoin(_)
+        | Operator::OverAggregate(_)
+        | Operator::TemporalFilter(_)
+        | Operator::IntervalJoin(_)
+        | Operator::TemporalJoin(_)
+        | Operator::LookupJoin(_)
+        | Operator::SetOperation { .. }
+        | Operator::Rank(_)
+        | Operator::ChangelogNormalize { .. }
+        | Operator::MatchRecognize(_)
+        | Operator::Join(_) => vec![StatePlace::Node(id)],
+    }
+}
+
+/// What a snapshot is going to be.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Wanted {
+    /// Its frontier.
+    pub frontier: EventTime,
+    /// The nodes that hang on a source that still reads.
+    pub live: BTreeSet<NodeId>,
+}
+
+/// A table of state as it was written, and the worker that wrote it.
+pub type WrittenTable = (usize, SavedTable);
+
+/// A snapshot that a job starts from.
+#[derive(Debug, Default)]
+pub struct Restored {
+    /// Its frontier.
+    pub frontier: EventTime,
+    /// The tables of each part of the state, the oldest first.
+    pub states: BTreeMap<StatePlace, Vec<WrittenTable>>,
+    /// By the number of the source.
+    pub sources: BTreeMap<usize, Vec<PartitionPosition>>,
+}
+
+/// What the run has decided so far, by source and partition.
+pub type Decided = BTreeMap<(usize, String), Arc<Decisions>>;
+
+/// Which run of which job.
+#[derive(Clone, Debug, Default)]
+pub struct RunOf {
+    /// The job.
+    pub job: String,
+    /// The number of the run.
+    pub run: u64,
+    /// Told of the steps of durable sinks.
+    pub steps: Steps,
+    /// What it has decided before it was interrupted.
+    pub decided: Decided,
+    /// What digests are made of.
+    pub digesting: Digesting,
+}
+
+/// What digests are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Digesting {
+    /// The length of an interval, in ms of event time.
+    pub interval: EventTime,
+    /// Updates from there on are left out, and outputs tell when they are there.
+    pub until: EventTime,
+    /// Whether outputs are computed for their digests alone.
+    pub alone: bool,
+}
+
+impl Default for Digesting {
+    fn default() -> Self {
+        Digesting { interval: DIGEST_INTERVAL_MS, until: CLOSED, alone: false }
+    }
+}
+
+/// The snapshots of one job in this process.
+#[derive(Debug)]
+pub struct Snapshots {
+    run: RunOf,
+    /// The frontier of the snapshot that is being taken, or [`BEGINNING`].
+    wanted: AtomicI64,
+    released: Mutex<Vec<EventTime>>,
+    resolution: Resolution,
+    /// For each source, by number, the nodes that read it.
+    readers: Vec<BTreeSet<NodeId>>,
+    sender: SyncSender<Handed>,
+    restored: Option<Arc<Restored>>,
+    journal: Arc<dyn Journal>,
+    failure: Mutex<Option<Error>>,
+}
+
+impl Snapshots {
+    /// For the sources of `plan`, none of which has released anything yet.
+    pub fn new(
+        run: RunOf,
+        plan: &StreamPlan,
+        sender: SyncSender<Handed>,
+        restored: Option<Arc<Restored>>,
+        journal: Arc<dyn Journal>,
+    ) -> Self {
+        let is_scan = |id: &usize| matches!(plan.nodes[*id].operator, Operator::Scan(_));
+        let scans: Vec<usize> = (0..plan.nodes.len()).filter(is_scan).collect();
+        let mut readers = vec![BTreeSet::new(); scans.len()];
+        for (source, &scan) in scans.iter().enumerate() {
+            let found = &mut readers[source];
+            found.insert(NodeId(scan));
+            for (id, node) in plan.nodes.iter().enumerate() {
+                if node.inputs.iter().any(|input| found.contains(input)) {
+                    found.insert(NodeId(id));
+                }
+            }
+        }
+        // Sources that go on from the snapshot have released all below it.
+        let mut released = vec![BEGINNING; scans.len()];
+        if let Some(restored) = &restored {
+            for &source in restored.sources.keys() {
+                if let Some(released) = released.get_mut(source) {
+                    *released = restored.frontier;
+                }
+            }
+        }
+        let ticks = plan.nodes.iter().map(|node| node.settings.time_resolution);
+        Snapshots {
+            run,
+            wanted: AtomicI64::new(BEGINNING),
+            released: Mutex::new(released),
+            resolution: ticks.max_by_key(|r| r.tick_ms()).unwrap_or_default(),
+            readers,
+            sender,
+            restored,
+            journal,
+            failure: Mutex::default(),
+        }
+    }
+
+    /// Chooses the frontier of the next snapshot: the first border of a tick that no source that
+    /// still reads has released. `None` if nothing was read yet, or all has been.
+    pub fn request(&self) -> Option<Wanted> {
+        let released = lock(&self.released);
+        let live = || released.iter().enumerate().filter(|(_, r)| **r != CLOSED);
+        let reached = live().map(|(_, r)| *r).max().filter(|r| *r != BEGINNING)?;
+        let next = reached.checked_add(self.resolution.tick_ms())?;
+        let frontier = self.resolution.tick_start(next);
+        let nodes = live().filter_map(|(source, _)| self.readers.get(source)).flatten();
+        let live = nodes.copied().collect();
+        self.wanted.store(frontier, Ordering::Release);
+        Some(Wanted { frontier, live })
+    }
+
+    /// The snapshot is complete, or given up.
+    pub fn done(&self) {
+        self.wanted.store(BEGINNING, Ordering::Release);
+    }
+
+    /// Source `index` is about to let `frontier` pass. To be called before it does: a snapshot
+    /// chosen from here on lies ahead.
+    pub fn release(&self, index: usize, frontier: EventTime) {
+        if let Some(own) = lock(&self.released).get_mut(index) {
+            *own = frontier.max(*own);
+        }
+    }
+
+    /// The frontier of the snapshot that is being taken, if it is above `saved`.
+    #[inline]
+    pub fn wanted(&self, saved: EventTime) -> Option<EventTime> {
+        let wanted = self.wanted.load(Ordering::Acquire);
+        (wanted > saved).then_some(wanted)
+    }
+
+    /// Hands something to the writer; waits while it is busy. A writer that is gone takes nothing:
+    /// then there are no more snapshots.
+    pub fn hand(&self, handed: Handed) {
+        let _ = self.sender.send(handed);
+    }
+
+    /// The job must stop: its snapshots cannot be written.
+    pub fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+    }
+
+    /// Why the job must stop.
+    pub fn failure(&self) -> Option<Error> {
+        lock(&self.failure).clone()
+    }
+
+    /// What a sink is told of them.
+    pub fn sink_mode(&self) -> SinkMode {
+        let RunOf { job, run, steps, .. } = self.run.clone();
+        SinkMode { durable: true, job, run: run.to_string(), steps }
+    }
+
+    /// What digests are made of.
+    pub fn digesting(&self) -> Digesting {
+        self.run.digesting
+    }
+
+    /// The frontier below which sinks have been given everything.
+    pub fn sinks_reached(&self) -> EventTime {
+        self.restored.as_ref().map_or(BEGINNING, |restored| restored.frontier)
+    }
+
+    /// Notes what source `source` has decided about `partition`.
+    pub fn note(&self, source: usize, partition: &str, decision: Decision) -> Result<()> {
+        self.journal.note(source, partition, decision)
+    }
+
+    /// What the run has decided about a partition before it was interrupted.
+    pub fn decided(&self, source: usize, partition: &str) -> Option<&Arc<Decisions>> {
+        if self.run.decided.is_empty() {
+            return None;
+        }
+        self.run.decided.get(&(source, partition.to_string()))
+    }
+
+    /// What the job starts from.
+    pub fn restored(&self) -> Option<&Arc<Restored>> {
+        self.restored.as_ref()
+    }
+
+    /// Whether the run had come to its end before: it is computed again, for its views alone.
+    pub fn is_ended(&self) -> bool {
+        self.restored.as_ref().is_some_and(|restored| restored.frontier == CLOSED)
+    }
+
+    /// The frontier that output `index` of `plan` goes on from: that of the snapshot, unless
+    /// all that it reads is computed again.
+    pub fn output_began(&self, plan: &StreamPlan, index: usize) -> EventTime {
+        let Some(restored) = &self.restored else { return BEGINNING };
+        let node = plan.outputs.get(index).map(|output| output.node);
+        let resumed = restored.sources.keys().filter_map(|&source| self.readers.get(source));
+        let goes_on = node.is_some_and(|node| resumed.into_iter().any(|r| r.contains(&node)));
+        if goes_on { restored.frontier } else { BEGINNING }
+    }
+
+    /// What a part of the state starts from: the frontier, and its tables.
+    pub fn restored_state(&self, place: StatePlace) -> Option<(EventTime, &[WrittenTable])> {
+        let restored = self.restored.as_ref()?;
+        let tables = restored.states.get(&place)?;
+        Some((restored.frontier, tables))
+    }
+}
