@@ -84,7 +84,8 @@ fn first_damage(bytes: &[u8]) -> Option<(usize, &'static str)> {
         }
         let end = block_end.min(bytes.len());
         let rest = &bytes[at..end];
-        let Some((header, body)) = rest.split_first_chunk::<HEADER>() else { return None };
+        // A header that the file ends in is of a record that was not finished.
+        let (header, body) = rest.split_first_chunk::<HEADER>()?;
         let [c0, c1, c2, c3, l0, l1, kind] = *header;
         let length = usize::from(u16::from_le_bytes([l0, l1]));
         if kind == 0 && bytes[at..].iter().all(|byte| *byte == 0) {

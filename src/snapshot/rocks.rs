@@ -80,7 +80,8 @@ fn options(mode: Mode) -> Options {
     blocks.set_format_version(5);
     options.set_block_based_table_factory(&blocks);
     if mode != Mode::Write {
-        // Without a bound RocksDB reads a store of one file by a way that does not see large values.
+        // Without a bound RocksDB reads a store of one file by a way that does not see values in
+        // files of their own.
         options.set_max_open_files(FILES_OPEN_MAX);
     }
     options.set_paranoid_checks(mode != Mode::Salvage);
