@@ -13,7 +13,7 @@ use std::sync::{Mutex, MutexGuard, PoisonError};
 use std::{env, fs};
 
 use floodmark::error::{ErrorKind, Result};
-use floodmark::snapshot::{JournalEntry, Manifest, Store, failpoint};
+use floodmark::snapshot::{JobDefinition, JournalEntry, Manifest, Store, failpoint};
 
 use rows::{manifest, numbered_rows, texts};
 
@@ -89,9 +89,19 @@ fn check(dir: &Path) -> Option<u64> {
     newest
 }
 
+/// Points of the store that its ordinary life reaches.
+fn points() -> impl Iterator<Item = &'static str> {
+    failpoint::NAMES.iter().copied().filter(|name| !is_of_a_rebuild(name) && !is_of_a_sink(name))
+}
+
 /// Points that only a damaged store reaches.
 fn is_of_a_rebuild(name: &str) -> bool {
     name.starts_with("rebuild.")
+}
+
+/// Points of the sinks, which know nothing of the store: `tests/crash.rs` names and reaches them.
+fn is_of_a_sink(name: &str) -> bool {
+    name.starts_with("sink.")
 }
 
 /// Not a test by itself: what the tests below run in a process of its own.
@@ -121,10 +131,10 @@ fn live_in_a_process(dir: &Path, spec: &str, rounds: u64) -> bool {
 #[test]
 fn a_process_that_dies_at_a_point_leaves_the_snapshot_before() {
     let _turn = turn();
-    for name in failpoint::NAMES.iter().filter(|name| !is_of_a_rebuild(name)) {
+    for name in points() {
         let dir = tempfile::tempdir().unwrap();
         // The first is reached once in a life, the other not before there are two snapshots.
-        let is_rare = ["open.before_format", "retain.before_manifests"].contains(name);
+        let is_rare = ["open.before_format", "retain.before_manifests"].contains(&name);
         let nth = if is_rare { 1 } else { 2 };
         assert!(!live_in_a_process(dir.path(), &format!("{name}=kill@{nth}"), 3), "{name}");
         let newest = check(dir.path()).unwrap_or(0);
@@ -137,11 +147,11 @@ fn a_process_that_dies_at_a_point_leaves_the_snapshot_before() {
 #[test]
 fn a_step_that_fails_leaves_the_snapshot_before() {
     let _turn = turn();
-    for name in failpoint::NAMES.iter().filter(|name| !is_of_a_rebuild(name)) {
+    for name in points() {
         let dir = tempfile::tempdir().unwrap();
         failpoint::arm(&format!("{name}=error@1")).unwrap();
         let ended = live(dir.path(), 2);
-        if *name != "commits.before_rename" {
+        if name != "commits.before_rename" {
             let error = ended.expect_err(name);
             assert_eq!(error.kind, ErrorKind::Io);
             assert!(error.message.contains(name), "{error}");
@@ -184,12 +194,21 @@ fn a_rebuild_that_dies_is_finished_or_begun_again() {
     for name in failpoint::NAMES.iter().filter(|name| is_of_a_rebuild(name)) {
         let dir = tempfile::tempdir().unwrap();
         live(dir.path(), 2).unwrap();
+        let defined = JobDefinition {
+            name: "service".to_owned(),
+            sql: "SELECT 1".to_owned(),
+            settings: Default::default(),
+            created_ms: 5,
+        };
+        Store::open(&dir.path().join("data")).unwrap().define(&defined).unwrap();
         damage(dir.path());
         assert!(!live_in_a_process(dir.path(), &format!("{name}=kill@1"), 1), "{name}");
         let store = Store::open(&dir.path().join("data")).unwrap();
         let left: Vec<u64> =
             store.snapshots("job").unwrap().into_iter().flatten().map(|m| m.id).collect();
         assert_eq!(left, [2], "{name}");
+        assert_eq!(store.definitions().unwrap(), [Ok(defined)], "{name}");
+        assert_eq!(store.journal("job", 1).unwrap().read().unwrap(), [entry(1), entry(0)]);
         drop(store);
         live(dir.path(), 1).unwrap();
     }
@@ -261,9 +280,15 @@ fn every_point_of_the_code_is_in_the_list() {
         }
     }
     reached.sort();
-    let mut listed = failpoint::NAMES.to_vec();
+    let is_own = |name: &&str| !is_of_a_sink(name);
+    let mut listed: Vec<&str> = failpoint::NAMES.iter().copied().filter(is_own).collect();
     listed.sort_unstable();
     assert_eq!(reached, listed, "each point stands at one place, and in the list");
+    let crashes = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/crash.rs");
+    let crashes = fs::read_to_string(crashes).unwrap();
+    for name in failpoint::NAMES.iter().filter(|name| is_of_a_sink(name)) {
+        assert!(crashes.contains(&format!("\"{name}\"")), "no test reaches {name}");
+    }
 }
 
 #[test]

@@ -278,6 +278,8 @@ fn entries() -> Vec<JournalEntry> {
             settings: BTreeMap::from([("workers".to_owned(), "2".to_owned())]),
             workers: 2,
             from: Some(7),
+            frontier: Some(9),
+            plan: "00ff".to_owned(),
         },
         JournalEntry::Ingested {
             table: table.clone(),
@@ -292,6 +294,7 @@ fn entries() -> Vec<JournalEntry> {
             output: "v".to_owned(),
             from: 0,
             to: i64::MAX,
+            since: -5,
             updates: 9,
             digest: u128::MAX - 1,
         },

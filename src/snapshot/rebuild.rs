@@ -11,7 +11,7 @@ use std::path::Path;
 use rocksdb::WriteBatch;
 
 use super::directory::{self, Commits, STORE, STORE_DAMAGED, STORE_NEW};
-use super::keys::{self, CHUNK, CHUNK_INDEX, JOURNAL, MANIFEST};
+use super::keys::{self, CHUNK, CHUNK_INDEX, DEFINITION, JOURNAL, MANIFEST};
 use super::model::{Damage, Manifest};
 use super::rocks::{Mode, Rocks};
 use super::store::{Store, locked, put_latest};
@@ -65,11 +65,18 @@ fn rebuild(dir: &Path, damages: &mut Vec<Damage>) -> Result<()> {
     let mut commits = locked(&old.shared.commits).clone();
     for job in old.jobs()? {
         let whole = copy_snapshots(&old, &new, &job, damages)?;
-        copy_journals(&old, &new, &job, damages)?;
+        let (from, to) = (keys::prefix(JOURNAL, &job), keys::after(keys::prefix(JOURNAL, &job)));
+        if let Err(what) = copy_entries(&old, &new, &from, &to)? {
+            let what = format!("its journals: {what}");
+            damages.push(Damage { job: job.clone(), snapshot: None, chunk: None, what });
+        }
         if let (false, Some(of_job)) = (whole.is_empty(), commits.jobs.get_mut(&job)) {
             // Where none is left the list goes on to say that there were some.
             of_job.snapshots = whole;
         }
+    }
+    if let Err(what) = copy_entries(&old, &new, &[DEFINITION], &[DEFINITION + 1])? {
+        damages.push(store_damage(format!("the jobs of the service: {what}")));
     }
     new.flush("rebuilding it")?;
     drop((old, new));
@@ -157,19 +164,15 @@ fn copy_snapshot(
     Ok(damages)
 }
 
-/// Copies the entries of the journals of `job` as they are: a reader finds what is wrong with them.
-fn copy_journals(old: &Store, new: &Rocks, job: &str, damages: &mut Vec<Damage>) -> Result<()> {
-    let from = keys::prefix(JOURNAL, job);
+/// Copies the entries between two keys as they are: a reader finds what is wrong with them. What
+/// cannot be read ends it, and is returned.
+fn copy_entries(old: &Store, new: &Rocks, from: &[u8], to: &[u8]) -> Result<Result<(), String>> {
     let mut written = Ok(());
-    let read = old.shared.rocks.scan(&from, &keys::after(from.clone()), |key, value| {
+    let read = old.shared.rocks.scan(from, to, |key, value| {
         let mut batch = WriteBatch::default();
         batch.put(key, value);
         written = new.write_unlogged(batch, "rebuilding it");
         written.is_ok()
     });
-    if let Err(what) = read {
-        let what = format!("its journals: {what}");
-        damages.push(Damage { job: job.to_owned(), snapshot: None, chunk: None, what });
-    }
-    written
+    written.map(|()| read)
 }
