@@ -54,7 +54,7 @@ impl Progress {
     }
 
     /// The live line, on a terminal.
-    fn show(&mut self, metrics: &JobMetrics) {
+    pub fn show(&mut self, metrics: &JobMetrics) {
         if !self.is_live {
             return;
         }

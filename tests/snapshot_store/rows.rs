@@ -189,6 +189,7 @@ pub fn manifest(job: &str, id: u64, chunks: Vec<ChunkRef>) -> Manifest {
 }
 
 /// Commits the next snapshot of `job`, a chunk for each of `rows`.
+#[allow(dead_code, reason = "each test crate uses its part")]
 pub fn snapshot(store: &Store, job: &str, rows: &[RecordBatch]) -> Manifest {
     let chunks = rows.iter().map(|rows| store.write_chunk(job, rows).unwrap()).collect();
     let manifest = manifest(job, store.next_id(job).unwrap(), chunks);
