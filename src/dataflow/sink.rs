@@ -169,3 +169,76 @@ impl WriterThread {
         (self.resume.notify)(before.max(frontier));
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    /// Notes what it is called with.
+    #[derive(Clone, Default)]
+    struct Notes(Arc<Mutex<Vec<String>>>);
+
+    impl Notes {
+        fn note(&self, what: String) -> Result<()> {
+            lock(&self.0).push(what);
+            Ok(())
+        }
+    }
+
+    impl SinkWriter for Notes {
+        fn write(&mut self, batch: &UpdateBatch) -> Result<()> {
+            self.note(format!("write {:?}", batch.times().to_vec()))
+        }
+        fn commit(&mut self, frontier: EventTime) -> Result<()> {
+            self.note(format!("commit {frontier}"))
+        }
+        fn checkpoint(&mut self, frontier: EventTime) -> Result<()> {
+            self.note(format!("checkpoint {frontier}"))
+        }
+        fn finish(&mut self, complete: bool) -> Result<()> {
+            self.note(format!("finish {complete}"))
+        }
+    }
+
+    fn at(times: &[EventTime]) -> SinkMessage {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let rows = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(times.to_vec()))]);
+        SinkMessage::Write(UpdateBatch::new(rows.unwrap(), times.to_vec().into(), None))
+    }
+
+    #[test]
+    fn a_writer_goes_on_from_what_it_made_durable() {
+        let notes = Notes::default();
+        let heard = Arc::new(Mutex::new(Vec::new()));
+        let hears = Arc::clone(&heard);
+        let resume = Resume { from: 20, notify: Box::new(move |f| lock(&hears).push(f)) };
+        let metrics = Arc::new(JobMetrics::new(Vec::new(), vec!["o".into()], 1));
+        let counters = Arc::clone(&metrics);
+        let sink = SinkHandle::start("o", Box::new(notes.clone()), metrics, 0, resume).unwrap();
+        assert_eq!(sink.committed(), 20);
+        let messages = [
+            at(&[5, 10]),
+            SinkMessage::Commit(15),
+            SinkMessage::Checkpoint(15),
+            at(&[15, 19, 20, 25]),
+            SinkMessage::Commit(30),
+            SinkMessage::Checkpoint(30),
+            at(&[31]),
+        ];
+        for message in messages {
+            assert!(sink.offer(message).is_none());
+        }
+        sink.finish(true).unwrap();
+        let expected =
+            ["write [20, 25]", "commit 30", "checkpoint 30", "write [31]", "finish true"];
+        assert_eq!(*lock(&notes.0), expected);
+        assert_eq!(*lock(&heard), [20, 30, CLOSED]);
+        assert_eq!(sink.committed(), CLOSED);
+        assert_eq!(counters.outputs[0].updates.load(Ordering::Relaxed), 3);
+    }
+}

@@ -10,7 +10,11 @@
 //! litter.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::commit::{Commit, SavedSlot, directories_above, sync_directory, unwritten_name};
 use super::part::{Part, PartNames, write_error};
@@ -251,6 +255,22 @@ pub(super) fn create_root(root: &Path) -> Result<()> {
     let missing: Vec<&Path> = root.ancestors().take_while(|path| !path.exists()).collect();
     std::fs::create_dir_all(root).map_err(|e| write_error(root, &e))?;
     missing.iter().filter_map(|path| path.parent()).try_for_each(sync_directory)
+}
+
+/// Keeps other sinks out of `root`, whose numbers and unfinished parts would get in each other's
+/// way. The lock ends with the file that is given back, also by a kill.
+pub(super) fn lock_root(root: &Path) -> Result<File> {
+    let path = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let directory = File::open(path).map_err(|e| Error::io(path.display(), &e))?;
+    // A file system that knows no locks is taken as it is.
+    if flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        let message = format!("another sink is writing to '{}'", path.display());
+        return Err(Error::new(ErrorKind::Conflict, message).with_hint(
+            "give each table a directory of its own, and INSERT the UNION ALL of queries into one \
+             table",
+        ));
+    }
+    Ok(directory)
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {
