@@ -19,6 +19,7 @@
 //!   dataflow inside of recursions only
 //! * [`connectors`], [`formats`]: sources and sinks; encodings of rows and of changes
 //! * [`serve`]: reading collections at a time
+//! * [`snapshot`]: the durable store of snapshots and journals; alone in knowing RocksDB
 //! * [`state`]: keyed columnar state: groups, aggregates, rows by slot, shared arrangements
 //! * [`plan`]: logical plan to stream plan; changelog modes, unique keys, row-times and what they
 //!   prove of state, exchanges, explain
@@ -46,6 +47,7 @@ pub mod job;
 pub mod limits;
 pub mod plan;
 pub mod serve;
+pub mod snapshot;
 pub mod sql;
 pub mod state;
 pub mod telemetry;

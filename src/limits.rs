@@ -8,6 +8,8 @@ pub const SPLIT_BYTES: usize = 1 << 20;
 pub const CHUNKS_FREE_MAX: usize = 16;
 /// Rows of input that an operator keeps for the next snapshot before it hands them over.
 pub const SNAPSHOT_LOG_ROWS_MAX: usize = 1 << 16;
+/// Rows of a log that are not summed up yet, however short the sum is.
+pub const SNAPSHOT_SUM_ROWS_MIN: u64 = 1 << 16;
 /// Messages that wait for the writer of snapshots.
 pub const SNAPSHOT_MESSAGES_MAX: usize = 256;
 /// Bytes of the first split of a file, read to learn its earliest time.
@@ -135,3 +137,17 @@ pub const RECURSION_MULTIPLICITY_MAX: i64 = 1 << 40;
 pub const RECURSION_TYPE_ROUNDS_MAX: usize = 5;
 /// Rows of one side that a join applies before it emits and lets go of what has left.
 pub const JOIN_STEP_ROWS: usize = 512;
+/// Rows of one stored chunk of state.
+pub const SNAPSHOT_CHUNK_ROWS: usize = 32 << 10;
+/// Bytes of the name of a job that has snapshots.
+pub const SNAPSHOT_JOB_BYTES_MAX: usize = 255;
+/// Bytes of stored values that are gathered in memory before they are written to a file.
+pub const SNAPSHOT_WRITE_BYTES: usize = 16 << 20;
+/// Bytes of one file of large stored values.
+pub const SNAPSHOT_BLOB_BYTES: u64 = 64 << 20;
+/// Threads of the store that write files and merge them.
+pub const SNAPSHOT_BACKGROUND_JOBS_MAX: i32 = 2;
+/// Bytes of deleted chunks after which their space is asked back.
+pub const SNAPSHOT_RECLAIM_BYTES: u64 = 16 << 20;
+/// Bytes of the manifest of an exported snapshot.
+pub const SNAPSHOT_MANIFEST_BYTES_MAX: u64 = 1 << 30;

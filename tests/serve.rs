@@ -67,6 +67,28 @@ fn a_job_comes_is_read_and_goes() {
 }
 
 #[test]
+fn a_job_counts_the_changes_that_do_not_fit() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let log = r#"{"op":"+U","data":{"id":1,"v":"put"}}
+{"op":"+I","data":{"id":2,"v":"first"}}
+{"op":"+I","data":{"id":2,"v":"second"}}
+{"op":"+I","data":{"id":2,"v":"third"}}
+{"op":"-D","data":{"id":3}}
+{"op":"-D","data":{"id":4}}
+{"op":"-D","data":{"id":5}}
+"#;
+    write(dir.path(), "log.jsonl", log);
+    let sql = "CREATE TABLE t (id INT, v STRING, PRIMARY KEY (id) NOT ENFORCED)
+         WITH ('connector' = 'filesystem', 'path' = 'log.jsonl', 'format' = 'changelog-json');
+         CREATE MATERIALIZED VIEW held AS SELECT id, v FROM t;";
+    let service = Service::start(dir.path(), &[]);
+    service.post("/v1/jobs", &json!({"name": "log", "sql": sql})).ok();
+    let job = service.wait_for("/v1/jobs/log", |job| job["state"] == "finished");
+    let counts = ["unknown_updates", "duplicate_inserts", "absent_deletes", "dead_letters"];
+    assert_eq!(counts.map(|name| job[name].as_u64()), [1, 2, 3, 3].map(Some), "{job}");
+}
+
+#[test]
 fn a_view_is_read_by_key_with_a_limit_and_in_other_forms() {
     let dir = tempfile::tempdir().expect("a folder");
     let service = started(dir.path());

@@ -135,6 +135,12 @@ pub struct Job {
     pub late_rows: u64,
     /// Records refused or failed.
     pub dead_letters: u64,
+    /// Updates of keys that were not there: they were put there.
+    pub unknown_updates: u64,
+    /// Deletions of keys that were not there: ignored.
+    pub absent_deletes: u64,
+    /// Insertions of keys that were there: they took the place of the row.
+    pub duplicate_inserts: u64,
     /// The script.
     pub sql: String,
 }
@@ -300,6 +306,9 @@ impl From<JobInfo> for Job {
             rows_out: info.rows_out,
             late_rows: info.late_rows,
             dead_letters: info.dead_letters,
+            unknown_updates: info.unknown_updates,
+            absent_deletes: info.absent_deletes,
+            duplicate_inserts: info.duplicate_inserts,
             sql: info.sql,
         }
     }

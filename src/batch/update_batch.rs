@@ -197,6 +197,16 @@ impl UpdateBatch {
         Ok((Some(self.filter(&BooleanArray::new(below, None))?), Some(self.filter(&above)?)))
     }
 
+    /// The updates in the order of time; those of one time stay in theirs.
+    pub fn by_time(self) -> Result<Self> {
+        if self.times.is_sorted() {
+            return Ok(self);
+        }
+        let mut order: Vec<u32> = (0..self.len() as u32).collect();
+        order.sort_by_key(|&row| self.times[row as usize]);
+        self.take(&UInt32Array::from(order))
+    }
+
     /// All `batches` as one; `schema` is that of the result when there are none.
     pub fn concat(schema: &SchemaRef, batches: &[UpdateBatch]) -> Result<Self> {
         if let [one] = batches {

@@ -16,12 +16,13 @@
 
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, RecordBatch, UInt32Array};
+use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
 
 use super::logic::{Emitted, StatefulLogic};
 use super::side::bury_failed;
+use super::ticks::by_tick;
 use crate::batch::UpdateBatch;
 use crate::error::Result;
 use crate::limits::{CHANGES_PER_BATCH_MAX, WINDOW_ROWS_UNREAD_MAX};
@@ -122,28 +123,6 @@ impl GroupAggregate {
         UpdateBatch::concat(&self.narrowed.schema, &narrowed)
     }
 
-    /// The start of each row's tick; rows come back in the order of ticks.
-    fn by_tick(&self, batch: UpdateBatch) -> Result<(UpdateBatch, Vec<EventTime>)> {
-        let mut ticks = Vec::with_capacity(batch.len());
-        let (mut start, mut sorted) = (BEGINNING, true);
-        let (mut low, mut high) = (BEGINNING, BEGINNING);
-        for &time in batch.times().iter() {
-            if time < low || time >= high {
-                start = self.resolution.tick_start(time);
-                sorted &= ticks.last().is_none_or(|&last| last <= start);
-                (low, high) = (start, start.saturating_add(self.resolution.tick_ms()));
-            }
-            ticks.push(start);
-        }
-        if sorted {
-            return Ok((batch, ticks));
-        }
-        let mut order: Vec<u32> = (0..batch.len() as u32).collect();
-        order.sort_by_key(|&row| ticks[row as usize]);
-        let ticks = order.iter().map(|&row| ticks[row as usize]).collect();
-        Ok((batch.take(&UInt32Array::from(order))?, ticks))
-    }
-
     fn grow(&mut self) {
         let bound = self.keys.bound();
         self.states.resize(bound);
@@ -165,7 +144,7 @@ impl GroupAggregate {
             return Ok(());
         }
         self.ever = true;
-        let (batch, ticks) = self.by_tick(batch)?;
+        let (batch, ticks) = by_tick(batch, self.resolution)?;
         let columns = GroupKeys::read(self.narrowed.keys.iter().map(|&key| batch.column(key)))?;
         let columns: Vec<&Column> = columns.iter().collect();
         let mut groups = Vec::new();

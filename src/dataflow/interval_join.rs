@@ -107,7 +107,7 @@ impl IntervalJoinLogic {
             return self.step(to, &[left, right], out);
         }
         // Rows that go early must not be met by all that come late: in order of time.
-        let batches = [by_time(&left)?, by_time(&right)?];
+        let batches = [left.by_time()?, right.by_time()?];
         let mut done = [0, 0];
         for border in borders(&batches, to) {
             let mut part = |side: usize| {
@@ -302,17 +302,6 @@ fn is_pair(
     time <= side.until[at]
         && side.times[at] <= until
         && relations.iter().all(|c| c.relation.holds(value(c), side.values[c.other][at]))
-}
-
-/// The rows in order of time.
-fn by_time(batch: &UpdateBatch) -> Result<UpdateBatch> {
-    let times = batch.times();
-    if times.is_sorted() {
-        return Ok(batch.clone());
-    }
-    let mut order: Vec<u32> = (0..batch.len() as u32).collect();
-    order.sort_by_key(|&row| times[row as usize]);
-    batch.take(&UInt32Array::from(order))
 }
 
 /// Frontiers up to `to` that cut sorted batches into steps of bounded size, rows of one time apart.

@@ -3,6 +3,7 @@
 //! Every aggregating logic must equal recomputation from scratch, for any cut into batches and any
 //! frontiers. Rows are compared as text.
 
+use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
@@ -16,6 +17,7 @@ use crate::batch::UpdateBatch;
 use crate::plan::aggregate::{
     AggregateCall, AggregateFunction as F, BitOperation, PairStatistic as S, Quantile, QuantileKind,
 };
+use crate::plan::node::SortColumn;
 use crate::state::keyed::row_text;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
@@ -255,6 +257,41 @@ pub fn key_text(row: &Row, keys: &[usize]) -> String {
     row_text(&keys.iter().map(|&key| value(row, key)).collect::<Vec<_>>(), 0).unwrap()
 }
 
+/// The place of column ts.
+pub const TS: usize = 2;
+/// The place of column x.
+pub const X: usize = 3;
+
+/// The number in `column`, one of k, ts and x.
+pub fn number(row: &Row, column: usize) -> Option<i64> {
+    match column {
+        0 => row.k,
+        TS => Some(row.ts),
+        X => row.x,
+        _ => panic!("no number in column {column}"),
+    }
+}
+
+/// The order of two rows by some of k, ts and x.
+pub fn compare_by(a: &Row, b: &Row, order: &[SortColumn]) -> Ordering {
+    order.iter().fold(Ordering::Equal, |before, by| {
+        before.then_with(|| match (number(a, by.column), number(b, by.column)) {
+            (None, None) => Ordering::Equal,
+            (None, _) if by.options.nulls_first => Ordering::Less,
+            (None, _) => Ordering::Greater,
+            (_, None) if by.options.nulls_first => Ordering::Greater,
+            (_, None) => Ordering::Less,
+            (Some(a), Some(b)) if by.options.descending => b.cmp(&a),
+            (Some(a), Some(b)) => a.cmp(&b),
+        })
+    })
+}
+
+/// No key, k, or k and s.
+pub fn keys() -> impl Strategy<Value = Vec<usize>> {
+    prop_oneof![Just(vec![]), Just(vec![0]), Just(vec![0, 1])]
+}
+
 /// Argument rows in order of time and value; what was taken back is taken from the oldest equal
 /// ones.
 fn ordered(rows: &[Row], argument: usize) -> Vec<(i64, Row)> {
@@ -490,4 +527,11 @@ pub fn drive_all(
         from = to;
     }
     seen
+}
+
+/// Drives `logic` over all of `updates`: `expected` is seen of it, and no state is left.
+pub fn check_law(logic: &mut impl StatefulLogic, updates: &[Row], cut: &Cut, expected: Seen) {
+    let seen = drive(logic, updates, cut, true);
+    assert_eq!(logic.state_rows(), 0);
+    assert_eq!(seen, expected);
 }

@@ -84,6 +84,11 @@ impl DeadLetters {
         self.times.extend(others.times);
     }
 
+    /// The letters and their times.
+    pub fn iter(&self) -> impl Iterator<Item = (&DeadLetter, EventTime)> {
+        self.letters.iter().zip(self.times.iter().copied())
+    }
+
     /// The letters without their times.
     pub fn letters(&self) -> &[DeadLetter] {
         &self.letters

@@ -18,6 +18,7 @@ use std::sync::{Arc, Mutex};
 
 use super::metrics::lock;
 use crate::connectors::PartitionPosition;
+use crate::error::Error;
 use crate::plan::node::{NodeId, Operator, StreamPlan};
 use crate::state::saved::{Part, SavedTable};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
@@ -65,6 +66,45 @@ pub enum StatePlace {
     Output(usize),
 }
 
+/// Where node `id` of `plan` has state.
+pub fn places_of(plan: &StreamPlan, id: NodeId) -> Vec<StatePlace> {
+    let node = plan.node(id);
+    match &node.operator {
+        Operator::Scan(_)
+        | Operator::Values(_)
+        | Operator::LateRows { .. }
+        | Operator::DeadLetters
+        | Operator::Calc(_)
+        | Operator::Union
+        | Operator::Expand { .. }
+        | Operator::WindowAssign { .. }
+        | Operator::RecursionInput(_)
+        | Operator::RecursionVariable { .. }
+        | Operator::Clock
+        | Operator::Unnest(_)
+        | Operator::Arrange { .. } => Vec::new(),
+        Operator::Recursive(_) => {
+            (0..node.inputs.len()).map(|input| StatePlace::Edge(id, input)).collect()
+        }
+        Operator::SessionAssign { .. }
+        | Operator::GroupAggregate { .. }
+        | Operator::WindowAggregate { .. }
+        | Operator::SessionAggregate { .. }
+        | Operator::WindowRank(_)
+        | Operator::WindowJoin(_)
+        | Operator::OverAggregate(_)
+        | Operator::TemporalFilter(_)
+        | Operator::IntervalJoin(_)
+        | Operator::TemporalJoin(_)
+        | Operator::LookupJoin(_)
+        | Operator::SetOperation { .. }
+        | Operator::Rank(_)
+        | Operator::ChangelogNormalize { .. }
+        | Operator::MatchRecognize(_)
+        | Operator::Join(_) => vec![StatePlace::Node(id)],
+    }
+}
+
 /// What a snapshot is going to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -99,6 +139,7 @@ pub struct Snapshots {
     readers: Vec<BTreeSet<NodeId>>,
     sender: SyncSender<Handed>,
     restored: Option<Arc<Restored>>,
+    failure: Mutex<Option<Error>>,
 }
 
 impl Snapshots {
@@ -120,14 +161,23 @@ impl Snapshots {
                 }
             }
         }
+        // Sources that go on from the snapshot have released all below it.
+        let mut released = vec![BEGINNING; scans.len()];
+        if let Some(restored) = &restored {
+            let resumed = restored.sources.keys();
+            for source in resumed.filter_map(|&index| released.get_mut(index)) {
+                *source = restored.frontier;
+            }
+        }
         let ticks = plan.nodes.iter().map(|node| node.settings.time_resolution);
         Snapshots {
             wanted: AtomicI64::new(BEGINNING),
-            released: Mutex::new(vec![BEGINNING; scans.len()]),
+            released: Mutex::new(released),
             resolution: ticks.max_by_key(|r| r.tick_ms()).unwrap_or_default(),
             readers,
             sender,
             restored,
+            failure: Mutex::default(),
         }
     }
 
@@ -169,6 +219,16 @@ impl Snapshots {
     /// then there are no more snapshots.
     pub fn hand(&self, handed: Handed) {
         let _ = self.sender.send(handed);
+    }
+
+    /// The job must stop: its snapshots cannot be written.
+    pub fn fail(&self, error: Error) {
+        lock(&self.failure).get_or_insert(error);
+    }
+
+    /// Why the job must stop.
+    pub fn failure(&self) -> Option<Error> {
+        lock(&self.failure).clone()
     }
 
     /// What the job starts from.

@@ -213,7 +213,7 @@ impl TemporalJoinLogic {
         right: &[UpdateBatch],
         out: &mut Emitted,
     ) -> Result<()> {
-        let left = UpdateBatch::concat(&self.schemas[0], left)?;
+        let left = UpdateBatch::concat(&self.schemas[0], left)?.by_time()?;
         let right = UpdateBatch::concat(&self.schemas[1], right)?;
         if left.is_empty() && right.is_empty() {
             return Ok(());
@@ -224,13 +224,9 @@ impl TemporalJoinLogic {
         self.chains.resize(self.keys.bound());
         let arrivals = self.arrivals(right, &right_groups)?;
         let mut step = Step::default();
-        let mut order: Vec<u32> = (0..left.len() as u32).collect();
-        if !left.times().is_sorted() {
-            order.sort_by_key(|&row| left.times()[row as usize]);
-        }
         let mut matched = vec![false; left.len()];
         let mut events = arrivals.events.iter().peekable();
-        for row in order {
+        for row in 0..left.len() as u32 {
             let moment = left.times()[row as usize].saturating_sub(self.join.lag);
             while let Some(event) = events.next_if(|e| e.time <= moment) {
                 self.happens(event, &arrivals, &mut step)?;

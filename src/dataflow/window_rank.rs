@@ -10,9 +10,8 @@ use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, Rows, SortField};
 
-use super::windowed::{WindowFunction, Windowed, millis_of};
+use super::windowed::{WindowFunction, Windowed, contents, millis_of};
 use crate::batch::UpdateBatch;
-use crate::batch::consolidate::accumulate;
 use crate::error::{DeadLetter, Result};
 use crate::plan::node::{RankKind, WindowRank};
 use crate::time::EventTime;
@@ -119,15 +118,8 @@ impl WindowFunction for RankFunction {
         inputs: &[UpdateBatch],
         _dead: &mut Vec<DeadLetter>,
     ) -> Result<(UpdateBatch, Vec<EventTime>)> {
-        let summed;
-        let batch = match self.append_only {
-            true => &inputs[0],
-            false => {
-                summed = accumulate(&inputs[0])?;
-                &summed
-            }
-        };
-        let (kept, numbers) = self.ranks(batch)?;
+        let batch = contents(&inputs[0], self.append_only)?;
+        let (kept, numbers) = self.ranks(&batch)?;
         let (rows, times, _) = batch.take(&UInt32Array::from(kept))?.into_parts();
         let ends = millis_of(&rows, self.rank.end)?.to_vec();
         let mut columns = rows.columns().to_vec();

@@ -18,7 +18,7 @@ use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 use super::logic::{Emitted, LateRows, StatefulLogic};
 use super::side::letter_of_row;
 use crate::batch::UpdateBatch;
-use crate::batch::consolidate::consolidate;
+use crate::batch::consolidate::{accumulate, consolidate};
 use crate::batch::ipc::compact;
 use crate::error::{DeadLetter, Result};
 use crate::time::{CLOSED, EventTime};
@@ -43,6 +43,11 @@ pub trait WindowFunction: 'static {
         inputs: &[UpdateBatch],
         dead: &mut Vec<DeadLetter>,
     ) -> Result<(UpdateBatch, Vec<EventTime>)>;
+}
+
+/// What the rows of a window add up to; rows of an input that only appends do so as they are.
+pub(super) fn contents(batch: &UpdateBatch, append_only: bool) -> Result<UpdateBatch> {
+    if append_only { Ok(batch.clone()) } else { accumulate(batch) }
 }
 
 /// The rows of the windows with one end, per input.

@@ -166,6 +166,9 @@ impl Job {
             rows_out: metrics.outputs.iter().map(|o| o.updates.load(Ordering::Relaxed)).sum(),
             late_rows: metrics.late_rows.load(Ordering::Relaxed),
             dead_letters: metrics.dead_letters.load(Ordering::Relaxed),
+            unknown_updates: metrics.unknown_updates.load(Ordering::Relaxed),
+            absent_deletes: metrics.absent_deletes.load(Ordering::Relaxed),
+            duplicate_inserts: metrics.duplicate_inserts.load(Ordering::Relaxed),
             sources,
         }
     }

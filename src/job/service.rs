@@ -109,6 +109,12 @@ pub struct JobInfo {
     pub late_rows: u64,
     /// Records refused or failed.
     pub dead_letters: u64,
+    /// Updates of keys that were not there: they were put there.
+    pub unknown_updates: u64,
+    /// Deletions of keys that were not there: ignored.
+    pub absent_deletes: u64,
+    /// Insertions of keys that were there: they took the place of the row.
+    pub duplicate_inserts: u64,
 }
 
 /// Whether `name` can name a job: letters, digits, `_` and `-`, beginning with a letter or `_`.

@@ -31,6 +31,22 @@ pub struct Settings {
     pub recursion_limit: u64,
     /// `plan.rewrites`: which rewrites of plans are made.
     pub rewrites: Rewrites,
+    /// `snapshot.interval` in ms of wall time between two snapshots. Default 10 s.
+    pub snapshot_interval: i64,
+    /// `snapshot.keep`: how many snapshots are kept. Default 3.
+    pub snapshot_keep: usize,
+    /// `snapshot.on_failure`: what becomes of a job whose snapshots cannot be written.
+    pub on_snapshot_failure: OnSnapshotFailure,
+}
+
+/// What becomes of a job whose snapshots cannot be written.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub enum OnSnapshotFailure {
+    /// It goes on without them.
+    #[default]
+    Continue,
+    /// It fails.
+    Stop,
 }
 
 impl Default for Settings {
@@ -46,6 +62,9 @@ impl Default for Settings {
             split_bytes: crate::limits::SPLIT_BYTES,
             recursion_limit: crate::limits::RECURSION_ITERATIONS_MAX,
             rewrites: Rewrites::default(),
+            snapshot_interval: 10_000,
+            snapshot_keep: 3,
+            on_snapshot_failure: OnSnapshotFailure::default(),
         }
     }
 }
@@ -63,6 +82,9 @@ enum Target {
     SplitBytes,
     RecursionLimit,
     Rewrites,
+    SnapshotInterval,
+    SnapshotKeep,
+    OnSnapshotFailure,
     /// Must be UTC.
     TimeZone,
     /// Accepted for scripts written for Flink; has no meaning here.
@@ -70,7 +92,7 @@ enum Target {
 }
 
 /// The keys, Flink's names beside ours.
-const KEYS: [(&str, Target); 29] = [
+const KEYS: [(&str, Target); 32] = [
     ("time_resolution", Target::TimeResolution),
     ("allowed_lateness", Target::AllowedLateness),
     ("idle_timeout", Target::IdleTimeout),
@@ -81,6 +103,9 @@ const KEYS: [(&str, Target); 29] = [
     ("source.split_bytes", Target::SplitBytes),
     ("recursion.limit", Target::RecursionLimit),
     ("plan.rewrites", Target::Rewrites),
+    ("snapshot.interval", Target::SnapshotInterval),
+    ("snapshot.keep", Target::SnapshotKeep),
+    ("snapshot.on_failure", Target::OnSnapshotFailure),
     ("table.exec.source.idle-timeout", Target::IdleTimeout),
     ("table.exec.state.ttl", Target::Ignored),
     ("table.exec.emit.allow-lateness", Target::AllowedLateness),
@@ -95,7 +120,7 @@ const KEYS: [(&str, Target); 29] = [
     ("execution.runtime-mode", Target::Ignored),
     ("pipeline.name", Target::Ignored),
     ("sql-client.execution.result-mode", Target::Ignored),
-    ("execution.checkpointing.interval", Target::Ignored),
+    ("execution.checkpointing.interval", Target::SnapshotInterval),
     ("execution.checkpointing.mode", Target::Ignored),
     ("execution.checkpointing.timeout", Target::Ignored),
     ("execution.checkpointing.min-pause", Target::Ignored),
@@ -132,6 +157,21 @@ impl Settings {
             Target::RowsInFlight => self.rows_in_flight = count(key, value)?,
             Target::SplitBytes => self.split_bytes = count(key, value)?,
             Target::RecursionLimit => self.recursion_limit = count(key, value)? as u64,
+            Target::SnapshotInterval => {
+                let ms = duration(key, value)?;
+                if ms < 1 {
+                    return Err(refused(key, value).with_hint("the least is 1 ms"));
+                }
+                self.snapshot_interval = ms;
+            }
+            Target::SnapshotKeep => self.snapshot_keep = count(key, value)?,
+            Target::OnSnapshotFailure => {
+                self.on_snapshot_failure = match value {
+                    "continue" => OnSnapshotFailure::Continue,
+                    "stop" => OnSnapshotFailure::Stop,
+                    _ => return Err(refused(key, value).with_hint("write continue or stop")),
+                }
+            }
             Target::Rewrites => self.rewrites = Rewrites::parse(value)?,
             Target::TimeZone => {
                 if !["UTC", "Etc/UTC", "GMT", "Z", "+00:00"].contains(&value) {

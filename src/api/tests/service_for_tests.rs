@@ -113,6 +113,9 @@ fn job(name: &str, sql: &str, state: JobState, frontier: Option<EventTime>) -> J
         rows_out: 2,
         late_rows: 1,
         dead_letters: 0,
+        unknown_updates: 0,
+        absent_deletes: 0,
+        duplicate_inserts: 0,
     }
 }
 

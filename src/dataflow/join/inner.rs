@@ -12,8 +12,8 @@
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::SchemaRef;
 
+use super::Shared;
 use super::output::{Condition, Output, Rows};
-use super::{Shared, by_time};
 use crate::batch::UpdateBatch;
 use crate::dataflow::logic::{Emitted, StatefulLogic};
 use crate::error::Result;
@@ -158,7 +158,7 @@ impl InnerJoin {
     fn prepare(&self, side: usize, batches: Vec<UpdateBatch>) -> Result<Vec<UpdateBatch>> {
         let side = &self.sides[side];
         if side.by_time && !batches.is_empty() {
-            return Ok(vec![by_time(&side.schema, &batches)?]);
+            return Ok(vec![UpdateBatch::concat(&side.schema, &batches)?.by_time()?]);
         }
         let mut done = Vec::new();
         let mut small: Vec<UpdateBatch> = Vec::new();

@@ -18,8 +18,8 @@ use std::rc::Rc;
 
 use self::pairs::{Pair, Settling};
 use self::side::{Side, Touched};
+use super::Shared;
 use super::output::{Condition, Output};
-use super::{Shared, by_time};
 use crate::batch::UpdateBatch;
 use crate::dataflow::logic::{Emitted, StatefulLogic};
 use crate::error::Result;
@@ -200,7 +200,7 @@ impl StatefulLogic for Matching {
         let mut inputs = inputs.into_iter();
         let mut next = |side: &Side| {
             let batches = side.project(inputs.next().unwrap_or_default())?;
-            by_time(&side.schema, &batches)
+            UpdateBatch::concat(&side.schema, &batches)?.by_time()
         };
         let new = [next(&self.sides[0])?, next(&self.sides[1])?];
         let mut at = [0, 0];

@@ -20,7 +20,6 @@ use std::collections::BTreeMap;
 use std::rc::Rc;
 use std::sync::Arc;
 
-use arrow::array::UInt32Array;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::JoinType;
 
@@ -28,7 +27,6 @@ use self::inner::InnerJoin;
 use self::matching::{Matching, Shows};
 use self::output::{Condition, Output};
 use super::logic::StatefulLogic;
-use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
 use crate::plan::joins::{counts_matches, keeps_times, readers, sides_read};
 use crate::plan::node::{Join, NodeId, Operator, StreamPlan};
@@ -181,16 +179,4 @@ fn shows(kind: JoinType) -> [Shows; 2] {
         JoinType::LeftMark => [Marked, Nothing],
         JoinType::RightMark => [Nothing, Marked],
     }
-}
-
-/// All `batches` as one in the order of time; rows of one time stay in theirs.
-pub(super) fn by_time(schema: &SchemaRef, batches: &[UpdateBatch]) -> Result<UpdateBatch> {
-    let batch = UpdateBatch::concat(schema, batches)?;
-    let times = batch.times();
-    if times.is_sorted() {
-        return Ok(batch);
-    }
-    let mut order: Vec<u32> = (0..batch.len() as u32).collect();
-    order.sort_by_key(|&row| times[row as usize]);
-    batch.take(&UInt32Array::from(order))
 }

@@ -9,6 +9,7 @@ use datafusion::prelude::{Expr, col};
 use proptest::prelude::*;
 
 use super::*;
+use crate::batch::UpdateBatch;
 use crate::dataflow::logic::Emitted;
 use crate::dataflow::oracle::schema;
 use crate::dataflow::oracle::{Cut, Row, Seen, batch, cell_text, cuts, drive_all, rows, updates};

@@ -116,7 +116,7 @@ impl MatchLogic {
     }
 
     /// The time at which a match became certain.
-    fn time(&self, high: i64, from: EventTime) -> EventTime {
+    pub(super) fn time(&self, high: i64, from: EventTime) -> EventTime {
         if high >= i64::MAX - 1 {
             return LATEST.max(from).min(CLOSED - 1);
         }

@@ -138,8 +138,8 @@ impl StatefulLogic for MatchLogic {
         due.dedup();
         let mut results = Results::default();
         results.requests.resize_with(self.define.len(), Vec::new);
-        self.drive(&due, closed, &mut results, out)?;
-        self.note(&results, out)?;
+        self.drive(&due, closed, from, &mut results, out)?;
+        self.note(&results, from, out)?;
         self.emit(&results.found, from, out)?;
         self.forget(&due, closed)
     }
@@ -268,6 +268,7 @@ impl MatchLogic {
         &mut self,
         due: &[u32],
         closed: i64,
+        from: EventTime,
         results: &mut Results,
         out: &mut Emitted,
     ) -> Result<()> {
@@ -287,7 +288,7 @@ impl MatchLogic {
                     Some(requests) if !requests.is_empty() => std::mem::take(requests),
                     _ => continue,
                 };
-                self.answer(variable, &requests, out)?;
+                self.answer(variable, &requests, from, out)?;
             }
             ready = asking;
         }
@@ -295,7 +296,13 @@ impl MatchLogic {
     }
 
     /// Evaluates the condition of `variable` for all who ask for it.
-    fn answer(&mut self, variable: usize, requests: &[Request], out: &mut Emitted) -> Result<()> {
+    fn answer(
+        &mut self,
+        variable: usize,
+        requests: &[Request],
+        from: EventTime,
+        out: &mut Emitted,
+    ) -> Result<()> {
         let (evaluator, local) = match &self.define[variable] {
             Condition::Always => return Err(Error::internal("an unasked condition")),
             Condition::Row(evaluator, _) | Condition::Local(evaluator) => (evaluator, true),
@@ -316,12 +323,19 @@ impl MatchLogic {
         let mut failures = Failures::new();
         let names = &self.matched.variables;
         let answers = evaluator.run(&frames, &self.rows, names, &mut failures)?;
-        for (index, reason) in failures {
-            let frame = &frames[index];
-            if let Some(row) = frame.current() {
-                let reason = format!("the condition of {}: {reason}", names[variable]);
-                out.dead_letters.push(letter_of_row(NAME, &reason, &self.rows.row(row)?));
-            }
+        let failed = failures.into_iter().filter_map(|(index, reason)| {
+            Some((frames[index].current()?, requests[index].high, reason))
+        });
+        let mut failed: Vec<(u32, i64, String)> = failed.collect();
+        if local {
+            // What is of the row alone fails once, however many searches ask at a time.
+            failed.sort_unstable();
+            failed.dedup_by_key(|(row, ..)| *row);
+        }
+        for (row, high, reason) in failed {
+            let reason = format!("the condition of {}: {reason}", names[variable]);
+            let letter = letter_of_row(NAME, &reason, &self.rows.row(row)?);
+            out.dead.push(letter, self.time(high, from));
         }
         let answers = answers.as_boolean_opt();
         for (index, request) in requests.iter().enumerate() {
@@ -334,7 +348,7 @@ impl MatchLogic {
     }
 
     /// Dead letters for what was given up.
-    fn note(&self, results: &Results, out: &mut Emitted) -> Result<()> {
+    fn note(&self, results: &Results, from: EventTime, out: &mut Emitted) -> Result<()> {
         let Limits { rows, open, steps } = self.setup.limits;
         for note in &results.notes {
             let reason = match note.kind {
@@ -354,7 +368,8 @@ impl MatchLogic {
                                      first of this match; the search went on at the next row"
                     .to_string(),
             };
-            out.dead_letters.push(letter_of_row(NAME, &reason, &self.rows.row(note.row)?));
+            let letter = letter_of_row(NAME, &reason, &self.rows.row(note.row)?);
+            out.dead.push(letter, self.time(note.high, from));
         }
         Ok(())
     }

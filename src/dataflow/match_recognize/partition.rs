@@ -92,6 +92,8 @@ pub struct Found {
 pub struct Note {
     /// The row.
     pub row: u32,
+    /// The latest time that had to be known for it to happen.
+    pub high: i64,
     /// What happened.
     pub kind: NoteKind,
 }
@@ -114,6 +116,8 @@ pub struct Request {
     pub partition: u32,
     /// Where the search began.
     pub start: u64,
+    /// The latest time that had to be known before it asks.
+    pub high: i64,
 }
 
 /// What comes of driving partitions.
@@ -208,7 +212,11 @@ impl Partition {
             self.fed = self.end();
         }
         loop {
-            if self.advance(me, setup, closed, out) {
+            // Which searches are open when one more begins is for the rows before it to decide,
+            // not for how far the frontier happens to be.
+            let begins = setup.independent && self.next < self.fed;
+            let known = if begins || self.fed < self.end() { i64::MIN } else { closed };
+            if self.advance(me, setup, known, out) {
                 return true;
             }
             let begins = self.next < self.fed && (setup.independent || self.searches.is_empty());
@@ -237,7 +245,7 @@ impl Partition {
         }
         if self.searches.len() >= setup.limits.open {
             let oldest = self.searches.remove(0);
-            self.note(oldest.start, NoteKind::TooMany, out);
+            self.note(oldest.start, self.known(setup, ts), NoteKind::TooMany, out);
         }
         let deadline = setup.within.map_or(i64::MAX, |ms| ts.saturating_add(ms));
         self.searches.push(Search::new(self.next, ts, deadline, &setup.program));
@@ -246,9 +254,15 @@ impl Partition {
         }
     }
 
-    fn note(&self, number: u64, kind: NoteKind, out: &mut Results) {
+    /// The latest time that had to be known where a search needs `high`: one that begins where
+    /// another ended needs all that that one did.
+    fn known(&self, setup: &Setup, high: i64) -> i64 {
+        if setup.independent { high } else { self.high.max(high) }
+    }
+
+    fn note(&self, number: u64, high: i64, kind: NoteKind, out: &mut Results) {
         if let Some(entry) = self.entry(number) {
-            out.notes.push(Note { row: entry.row, kind });
+            out.notes.push(Note { row: entry.row, high, kind });
         }
     }
 
@@ -270,7 +284,8 @@ impl Partition {
                 Outcome::Asks(variable) => {
                     asks = true;
                     if let Some(requests) = out.requests.get_mut(variable as usize) {
-                        requests.push(Request { partition: me, start: search.start });
+                        let high = self.known(setup, search.high);
+                        requests.push(Request { partition: me, start: search.start, high });
                     }
                     true
                 }
@@ -286,10 +301,10 @@ impl Partition {
 
     fn decided(&mut self, search: &mut Search, outcome: Outcome, setup: &Setup, out: &mut Results) {
         let start = search.start;
+        let high = self.known(setup, search.high);
         if !setup.independent {
-            self.high = self.high.max(search.high);
+            self.high = high;
         }
-        let high = if setup.independent { search.high } else { self.high };
         let length = u64::from(search.path.len());
         let mut next = start + 1;
         match outcome {
@@ -297,7 +312,7 @@ impl Partition {
                 self.matches += 1;
                 let path = std::mem::take(&mut search.path);
                 if !setup.independent {
-                    next = self.skip_to(start, &path, setup.skip, out);
+                    next = self.skip_to(start, &path, (setup.skip, high), out);
                 }
                 let shown = length.max(1);
                 for number in start..start + shown {
@@ -312,7 +327,7 @@ impl Partition {
                 out.found.push(Found { high, number: self.matches, rows, before, path });
             }
             Outcome::Excess(excess) => {
-                self.note(start, NoteKind::GivenUp(excess), out);
+                self.note(start, high, NoteKind::GivenUp(excess), out);
                 // The rows that it read are given up with it, or the next would fare no better.
                 next = start + search.read.max(1);
             }
@@ -327,7 +342,13 @@ impl Partition {
     }
 
     /// The row at which the search goes on after the match at `start`.
-    fn skip_to(&self, start: u64, path: &Path, skip: Skip, out: &mut Results) -> u64 {
+    fn skip_to(
+        &self,
+        start: u64,
+        path: &Path,
+        (skip, high): (Skip, i64),
+        out: &mut Results,
+    ) -> u64 {
         let length = path.len();
         let place = match skip {
             Skip::ToNextRow => return start + 1,
@@ -339,7 +360,7 @@ impl Partition {
         match place {
             Some(place) if place > 0 => start + u64::from(place),
             _ => {
-                self.note(start, NoteKind::NoSkip, out);
+                self.note(start, high, NoteKind::NoSkip, out);
                 start + 1
             }
         }

@@ -231,6 +231,8 @@ impl Search {
 
     fn wait(&mut self, row: u64, end: bool) -> Outcome {
         (self.awaits, self.awaits_end) = (row, end);
+        // The step is taken when the row is there: waiting for it is none.
+        self.steps -= 1;
         Outcome::Waits
     }
 

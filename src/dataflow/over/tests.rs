@@ -22,32 +22,6 @@ use crate::state::keyed::row_text;
 use crate::time::Resolution;
 
 const TICK: i64 = 10;
-const TS: usize = 2;
-const X: usize = 3;
-
-fn number(row: &Row, column: usize) -> Option<i64> {
-    match column {
-        0 => row.k,
-        TS => Some(row.ts),
-        X => row.x,
-        _ => panic!("no number in column {column}"),
-    }
-}
-
-fn compare_by(a: &Row, b: &Row, order: &[SortColumn]) -> Ordering {
-    order.iter().fold(Ordering::Equal, |before, by| {
-        before.then_with(|| match (number(a, by.column), number(b, by.column)) {
-            (None, None) => Ordering::Equal,
-            (None, _) if by.options.nulls_first => Ordering::Less,
-            (None, _) => Ordering::Greater,
-            (_, None) if by.options.nulls_first => Ordering::Greater,
-            (_, None) => Ordering::Less,
-            (Some(a), Some(b)) if by.options.descending => b.cmp(&a),
-            (Some(a), Some(b)) => a.cmp(&b),
-        })
-    })
-}
-
 fn compare_rows(a: &Row, b: &Row) -> Ordering {
     let float = |row: &Row| row.f.map(crate::state::column::ordered_bits);
     let key = |row: &Row| {

@@ -22,6 +22,7 @@ use super::tree::{Partition, Reach, Span};
 use super::values::OrderValues;
 use crate::batch::UpdateBatch;
 use crate::dataflow::logic::{Emitted, StatefulLogic};
+use crate::dataflow::ticks::Ticks;
 use crate::error::Result;
 use crate::limits::{CHANGES_PER_BATCH_MAX, WINDOW_ROWS_UNREAD_MAX};
 use crate::plan::over::OverAggregate;
@@ -140,7 +141,7 @@ impl Updating {
     }
 
     /// The net changes of `rows`, by partition and row.
-    fn net(encoded: &Encoded, rows: &mut [u32]) -> Vec<Change> {
+    fn net(encoded: &Encoded, mut rows: Vec<u32>) -> Vec<Change> {
         let order = |row: u32| encoded.order.as_ref().map(|o| o.row(row as usize));
         rows.sort_unstable_by(|&a, &b| {
             let (i, j) = (a as usize, b as usize);
@@ -173,23 +174,15 @@ impl Updating {
 
     fn apply(&mut self, batch: &UpdateBatch, from: EventTime, out: &mut Emitted) -> Result<()> {
         let encoded = self.encode(batch)?;
-        let ticks: Vec<EventTime> = match self.over.final_only {
+        let ticks = match self.over.final_only {
             true => {
                 let last = batch.time_range().map_or(BEGINNING, |(_, last)| last);
-                vec![self.resolution.tick_start(last); batch.len()]
+                Ticks::new(&vec![last; batch.len()], self.resolution)
             }
-            false => batch.times().iter().map(|&t| self.resolution.tick_start(t)).collect(),
+            false => Ticks::new(batch.times(), self.resolution),
         };
-        let mut rows: Vec<u32> = (0..batch.len() as u32).collect();
-        if !ticks.is_sorted() {
-            rows.sort_by_key(|&row| ticks[row as usize]);
-        }
-        let mut start = 0;
-        while start < rows.len() {
-            let tick = ticks[rows[start] as usize];
-            let same = |row: &&u32| ticks[**row as usize] == tick;
-            let length = rows[start..].iter().take_while(same).count();
-            let changes = Self::net(&encoded, &mut rows[start..start + length]);
+        for (tick, rows) in ticks.iter() {
+            let changes = Self::net(&encoded, rows.to_vec());
             let parts: Vec<&[Change]> = changes.chunk_by(|a, b| a.group == b.group).collect();
             let mut part = 0;
             while part < parts.len() {
@@ -204,7 +197,6 @@ impl Updating {
                 self.apply_changes(&parts[part..end], tick.max(from), out)?;
                 part = end;
             }
-            start += length;
         }
         self.forget_empty(encoded.groups);
         Ok(())

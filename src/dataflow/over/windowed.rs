@@ -15,8 +15,7 @@ use super::moves::{Moves, take_rows};
 use super::program::Program;
 use super::values::OrderValues;
 use crate::batch::UpdateBatch;
-use crate::batch::consolidate::accumulate;
-use crate::dataflow::windowed::{WindowFunction, Windowed, millis_of};
+use crate::dataflow::windowed::{WindowFunction, Windowed, contents, millis_of};
 use crate::error::{DeadLetter, Result};
 use crate::plan::over::OverAggregate;
 use crate::state::aggregate::AggregateStates;
@@ -120,15 +119,8 @@ impl WindowFunction for OverFunctions {
         inputs: &[UpdateBatch],
         dead: &mut Vec<DeadLetter>,
     ) -> Result<(UpdateBatch, Vec<EventTime>)> {
-        let summed;
-        let batch = match self.append_only {
-            true => &inputs[0],
-            false => {
-                summed = accumulate(&inputs[0])?;
-                &summed
-            }
-        };
-        let (rows, lines, peers) = self.lines(batch)?;
+        let batch = contents(&inputs[0], self.append_only)?;
+        let (rows, lines, peers) = self.lines(&batch)?;
         let mut places = vec![0; batch.len()];
         for line in &lines {
             line.rows.iter().enumerate().for_each(|(at, &row)| places[row as usize] = at as i64);

@@ -188,10 +188,7 @@ impl Panes {
         if batches.is_empty() {
             return Ok(None);
         }
-        let all = UpdateBatch::concat(&parts.input, &batches)?;
-        let mut order: Vec<u32> = (0..all.len() as u32).collect();
-        order.sort_by_key(|&row| all.times()[row as usize]);
-        Ok(Some((all.take(&UInt32Array::from(order))?, 0)))
+        Ok(Some((UpdateBatch::concat(&parts.input, &batches)?.by_time()?, 0)))
     }
 
     /// Adds waiting rows: the windows that they are late for have closed.

@@ -17,6 +17,7 @@ mod distinct;
 mod extreme;
 mod ordered;
 mod pair;
+mod per_group;
 mod plan;
 mod quantile;
 mod sum;

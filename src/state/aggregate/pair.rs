@@ -4,13 +4,14 @@
 use std::any::Any;
 use std::ops::Range;
 
+use super::per_group::{Additive, PerGroup};
 use super::{AggregateState, StepInput, same};
 use crate::error::{Error, Result};
 use crate::plan::aggregate::PairStatistic;
 use crate::state::column::{ColumnBuilder, Values};
 use crate::state::exact::{FloatTotal, covariance_numerator, variance_numerator};
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Moments {
     count: i64,
     x: FloatTotal,
@@ -26,7 +27,7 @@ pub(super) struct Pairs {
     columns: (usize, usize),
     selection: usize,
     members: Vec<PairStatistic>,
-    moments: Vec<Moments>,
+    moments: PerGroup<Moments>,
 }
 
 impl Pairs {
@@ -35,7 +36,7 @@ impl Pairs {
         selection: usize,
         members: Vec<PairStatistic>,
     ) -> Self {
-        Pairs { columns, selection, members, moments: Vec::new() }
+        Pairs { columns, selection, members, moments: PerGroup::default() }
     }
 }
 
@@ -47,15 +48,6 @@ impl Moments {
         self.xx.add_product(x, x, diff);
         self.yy.add_product(y, y, diff);
         self.xy.add_product(x, y, diff);
-    }
-
-    fn merge(&mut self, other: &Moments) {
-        self.count += other.count;
-        self.x.merge(&other.x);
-        self.y.merge(&other.y);
-        self.xx.merge(&other.xx);
-        self.yy.merge(&other.yy);
-        self.xy.merge(&other.xy);
     }
 
     /// The statistic; `None` where it is not defined.
@@ -95,9 +87,20 @@ impl Moments {
     }
 }
 
+impl Additive for Moments {
+    fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.x.merge(&other.x);
+        self.y.merge(&other.y);
+        self.xx.merge(&other.xx);
+        self.yy.merge(&other.yy);
+        self.xy.merge(&other.xy);
+    }
+}
+
 impl AggregateState for Pairs {
     fn resize(&mut self, groups: usize) {
-        self.moments.resize_with(groups, Moments::default);
+        self.moments.resize(groups);
     }
 
     fn update(&mut self, input: &StepInput, rows: Range<usize>, groups: &[u32]) -> Result<()> {
@@ -113,33 +116,28 @@ impl AggregateState for Pairs {
     }
 
     fn merge(&mut self, other: &dyn AggregateState, groups: &[u32]) -> Result<()> {
-        for (&group, moments) in groups.iter().zip(&same::<Self>(other)?.moments) {
-            self.moments[group as usize].merge(moments);
-        }
+        self.moments.merge(&same::<Self>(other)?.moments, groups);
         Ok(())
     }
 
     fn absorb(&mut self, pairs: &[(u32, u32)]) {
-        for &(from, into) in pairs {
-            let moments = std::mem::take(&mut self.moments[from as usize]);
-            self.moments[into as usize].merge(&moments);
-        }
+        self.moments.absorb(pairs);
     }
 
     fn clear(&mut self, groups: &[u32]) {
-        groups.iter().for_each(|&group| self.moments[group as usize] = Moments::default());
+        self.moments.clear(groups);
     }
 
     fn reset(&mut self) {
-        self.moments.clear();
+        self.moments.reset();
     }
 
     fn append(&self, member: usize, groups: &[u32], out: &mut ColumnBuilder) -> Result<()> {
         for &group in groups {
             let statistic = self.members.get(member);
-            match statistic.and_then(|&s| self.moments[group as usize].value(s)) {
+            match statistic.and_then(|&s| self.moments[group].value(s)) {
                 Some(_) if statistic == Some(&PairStatistic::Count) => {
-                    out.push_int(self.moments[group as usize].count);
+                    out.push_int(self.moments[group].count);
                 }
                 Some(value) => out.push_float(value),
                 None => out.push_null(),

@@ -1,4 +1,6 @@
-//! From aggregate calls to states: which columns are read, and which calls share a state.
+//! From aggregate calls to states: which columns are read, and where each result comes from.
+
+mod spec;
 
 use std::sync::Arc;
 
@@ -8,23 +10,19 @@ use datafusion::physical_expr::PhysicalExpr;
 use datafusion::physical_expr::aggregate::{AggregateExprBuilder, AggregateFunctionExpr};
 use datafusion::physical_expr::expressions::Column as ColumnExpr;
 
-use super::bits::Bits;
-use super::count::Count;
-use super::distinct::{Distinct, FILTERS_MAX, Member};
-use super::extreme::{Bytes, Extreme, Ints, Kind, Multiset, Timed, Wides};
-use super::ordered::{Ordered, Reader};
-use super::pair::Pairs;
-use super::quantile::{Meaning, Quantiles};
-use super::sum::{Measure, Sum, WideTotal};
-use super::variance::{Spread, Variance};
-use super::{AggregateState, StepInput, ValueState, read_step, types_of};
+use self::spec::{Inner, Spec, Unique, position_or_push};
+use super::distinct::FILTERS_MAX;
+use super::ordered::Reader;
+use super::quantile::Meaning;
+use super::sum::Measure;
+use super::variance::Spread;
+use super::{AggregateState, StepInput, read_step, types_of};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
 use crate::plan::aggregate::{
-    AggregateCall, AggregateFunction, BitOperation, PairStatistic, Quantile, QuantileKind,
+    AggregateCall, AggregateFunction, BitOperation, Quantile, QuantileKind,
 };
 use crate::state::column::{ColumnBuilder, Form, Reading, decimal_scale, form_of};
-use crate::state::exact::FloatTotal;
 
 /// A column that states read.
 #[derive(Clone, Debug, PartialEq, Eq)]
@@ -40,77 +38,6 @@ pub(crate) enum Request {
 pub(crate) struct Selection {
     pub(crate) not_null: Vec<usize>,
     pub(crate) filter: Option<usize>,
-}
-
-/// What a state is made of; equal keys mean one state for several calls.
-#[derive(Clone, Debug)]
-enum Spec {
-    Count {
-        selection: usize,
-    },
-    Sum {
-        column: usize,
-        selection: usize,
-        form: Form,
-        scale: i8,
-        members: Vec<Measure>,
-    },
-    Variance {
-        column: usize,
-        selection: usize,
-        scale: i8,
-        members: Vec<Spread>,
-    },
-    Extreme {
-        column: usize,
-        selection: usize,
-        form: Form,
-        timed: bool,
-        greatest: bool,
-    },
-    Ordered {
-        column: usize,
-        selection: usize,
-        reader: Reader,
-    },
-    Quantile {
-        column: usize,
-        selection: usize,
-        form: Form,
-        meaning: Meaning,
-        members: Vec<Quantile>,
-    },
-    Pairs {
-        columns: (usize, usize),
-        selection: usize,
-        members: Vec<PairStatistic>,
-    },
-    Bits {
-        column: usize,
-        selection: usize,
-        width: usize,
-        members: Vec<BitOperation>,
-    },
-    Distinct {
-        columns: Vec<usize>,
-        types: Vec<DataType>,
-        filters: Vec<usize>,
-        members: Vec<Unique>,
-    },
-}
-
-/// A call over distinct values: the index of its filter, and what it does with new values.
-#[derive(Clone, Debug, PartialEq)]
-struct Unique {
-    filter: usize,
-    inner: Inner,
-}
-
-#[derive(Clone, Debug, PartialEq)]
-enum Inner {
-    Count,
-    Sum(Measure),
-    Variance(Spread),
 }
 
 /// What a state appends to its builder.
@@ -432,136 +359,6 @@ impl AggregatePlan {
         }
         self.specs.push(spec);
         (self.specs.len() - 1, 0)
-    }
-}
-
-fn position_or_push<T: PartialEq>(all: &mut Vec<T>, one: T) -> usize {
-    all.iter().position(|other| *other == one).unwrap_or_else(|| {
-        all.push(one);
-        all.len() - 1
-    })
-}
-
-impl Spec {
-    /// Makes this state serve `other` as well, if it can.
-    fn take_in(&mut self, other: &Spec) -> Option<usize> {
-        match (self, other) {
-            (Spec::Count { selection: a }, Spec::Count { selection: b }) => (*a == *b).then_some(0),
-            (
-                Spec::Sum { column: a, selection: b, members, .. },
-                Spec::Sum { column: c, selection: d, members: more, .. },
-            ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
-            (
-                Spec::Variance { column: a, selection: b, members, .. },
-                Spec::Variance { column: c, selection: d, members: more, .. },
-            ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
-            (
-                Spec::Quantile { column: a, selection: b, members, .. },
-                Spec::Quantile { column: c, selection: d, members: more, .. },
-            ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
-            (
-                Spec::Pairs { columns: a, selection: b, members },
-                Spec::Pairs { columns: c, selection: d, members: more },
-            ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
-            (
-                Spec::Bits { column: a, selection: b, members, .. },
-                Spec::Bits { column: c, selection: d, members: more, .. },
-            ) if a == c && b == d => more.first().map(|m| position_or_push(members, *m)),
-            (
-                Spec::Extreme { column: a, selection: b, timed: t, greatest: g, .. },
-                Spec::Extreme { column: c, selection: d, timed: u, greatest: h, .. },
-            ) => ((*a, *b, *t, *g) == (*c, *d, *u, *h)).then_some(0),
-            _ => None,
-        }
-    }
-
-    fn state(&self, append_only: bool) -> Box<dyn AggregateState> {
-        match self {
-            Spec::Count { selection } => Box::new(Count::new(*selection)),
-            Spec::Sum { column, selection, form, scale, members } => {
-                sum(*column, *selection, *form, *scale, members.clone())
-            }
-            Spec::Variance { column, selection, scale, members } => {
-                Box::new(Variance::new(*column, *selection, *scale, members.clone()))
-            }
-            Spec::Extreme { column, selection, form, timed, greatest } => {
-                let make = (*column, *selection, *greatest, append_only);
-                match (form, timed) {
-                    (Form::Int | Form::Float, false) => extreme::<Ints>(make),
-                    (Form::Wide, false) => extreme::<Wides>(make),
-                    (_, false) => extreme::<Bytes>(make),
-                    (Form::Int | Form::Float, true) => extreme::<Timed<Ints>>(make),
-                    (Form::Wide, true) => extreme::<Timed<Wides>>(make),
-                    (_, true) => extreme::<Timed<Bytes>>(make),
-                }
-            }
-            Spec::Quantile { column, selection, form, meaning, members } => {
-                let (column, selection, members) = (*column, *selection, members.clone());
-                match form {
-                    Form::Int | Form::Float => {
-                        Box::new(Quantiles::<Ints>::new(column, selection, *meaning, members))
-                    }
-                    Form::Wide => {
-                        Box::new(Quantiles::<Wides>::new(column, selection, *meaning, members))
-                    }
-                    _ => Box::new(Quantiles::<Bytes>::new(column, selection, *meaning, members)),
-                }
-            }
-            Spec::Pairs { columns, selection, members } => {
-                Box::new(Pairs::new(*columns, *selection, members.clone()))
-            }
-            Spec::Bits { column, selection, width, members } => {
-                Box::new(Bits::new(*column, *selection, *width, members.clone()))
-            }
-            Spec::Ordered { column, selection, reader } => {
-                Box::new(Ordered::new(*column, *selection, !append_only, reader.clone()))
-            }
-            Spec::Distinct { columns, types, filters, members } => {
-                let members = members.iter().map(|unique| unique.member(types)).collect();
-                let (columns, types, filters) = (columns.clone(), types.clone(), filters.clone());
-                Box::new(Distinct::new(columns, types, filters, members, !append_only))
-            }
-        }
-    }
-}
-
-impl Unique {
-    fn member(&self, types: &[DataType]) -> Member {
-        let data_type = types.first().unwrap_or(&DataType::Int64);
-        let scale = decimal_scale(data_type);
-        let inner = match &self.inner {
-            Inner::Count => None,
-            Inner::Sum(measure) => Some(sum(0, 0, form_of(data_type), scale, vec![*measure])),
-            Inner::Variance(spread) => {
-                let state = Variance::new(0, 0, scale, vec![*spread]);
-                Some(Box::new(state) as Box<dyn ValueState>)
-            }
-        };
-        Member { filter: self.filter, inner }
-    }
-}
-
-fn sum(
-    column: usize,
-    selection: usize,
-    form: Form,
-    scale: i8,
-    members: Vec<Measure>,
-) -> Box<dyn ValueState> {
-    match form {
-        Form::Float => Box::new(Sum::<FloatTotal>::new(column, selection, scale, members)),
-        Form::Wide => Box::new(Sum::<WideTotal>::new(column, selection, scale, members)),
-        _ => Box::new(Sum::<i128>::new(column, selection, scale, members)),
-    }
-}
-
-fn extreme<K: Kind>(
-    (column, selection, greatest, append_only): (usize, usize, bool, bool),
-) -> Box<dyn AggregateState> {
-    if append_only {
-        Box::new(Extreme::<K>::new(column, selection, greatest))
-    } else {
-        Box::new(Multiset::<K>::new(column, selection, greatest))
     }
 }
 

@@ -8,6 +8,7 @@ use std::ops::Range;
 
 use arrow::datatypes::i256;
 
+use super::per_group::{Additive, PerGroup};
 use super::{AggregateState, Number, StepInput, ValueState, same};
 use crate::error::{Error, Result};
 use crate::state::column::{Column, ColumnBuilder, Form, Values, decimal_scale};
@@ -38,18 +39,25 @@ pub(super) struct Sum<T> {
     selection: usize,
     scale: i8,
     members: Vec<Measure>,
-    totals: Vec<(T, i64)>,
+    totals: PerGroup<(T, i64)>,
 }
 
 impl<T: Total> Sum<T> {
     pub(super) fn new(column: usize, selection: usize, scale: i8, members: Vec<Measure>) -> Self {
-        Sum { column, selection, scale, members, totals: Vec::new() }
+        Sum { column, selection, scale, members, totals: PerGroup::default() }
+    }
+}
+
+impl<T: Total> Additive for (T, i64) {
+    fn merge(&mut self, other: &Self) {
+        self.0.merge(&other.0);
+        self.1 += other.1;
     }
 }
 
 impl<T: Total> AggregateState for Sum<T> {
     fn resize(&mut self, groups: usize) {
-        self.totals.resize_with(groups, Default::default);
+        self.totals.resize(groups);
     }
 
     fn update(&mut self, input: &StepInput, rows: Range<usize>, groups: &[u32]) -> Result<()> {
@@ -65,35 +73,26 @@ impl<T: Total> AggregateState for Sum<T> {
     }
 
     fn merge(&mut self, other: &dyn AggregateState, groups: &[u32]) -> Result<()> {
-        for (&group, (total, count)) in groups.iter().zip(&same::<Self>(other)?.totals) {
-            let mine = &mut self.totals[group as usize];
-            mine.0.merge(total);
-            mine.1 += count;
-        }
+        self.totals.merge(&same::<Self>(other)?.totals, groups);
         Ok(())
     }
 
     fn absorb(&mut self, pairs: &[(u32, u32)]) {
-        for &(from, into) in pairs {
-            let (total, count) = std::mem::take(&mut self.totals[from as usize]);
-            let mine = &mut self.totals[into as usize];
-            mine.0.merge(&total);
-            mine.1 += count;
-        }
+        self.totals.absorb(pairs);
     }
 
     fn clear(&mut self, groups: &[u32]) {
-        groups.iter().for_each(|&group| self.totals[group as usize] = Default::default());
+        self.totals.clear(groups);
     }
 
     fn reset(&mut self) {
-        self.totals.clear();
+        self.totals.reset();
     }
 
     fn append(&self, member: usize, groups: &[u32], out: &mut ColumnBuilder) -> Result<()> {
         let measure = self.members.get(member).copied().unwrap_or(Measure::Sum);
         for &group in groups {
-            match &self.totals[group as usize] {
+            match &self.totals[group] {
                 (_, 0) => out.push_null(),
                 (total, count) => total.push(measure, *count, self.scale, out),
             }
@@ -109,7 +108,7 @@ impl<T: Total> AggregateState for Sum<T> {
 impl<T: Total> ValueState for Sum<T> {
     fn add_value(&mut self, group: usize, value: Number, diff: i64) {
         if let Some(item) = T::item(value) {
-            let (total, count) = &mut self.totals[group];
+            let (total, count) = &mut self.totals[group as u32];
             total.add(item, diff);
             *count += diff;
         }

@@ -3,6 +3,7 @@
 use std::any::Any;
 use std::ops::Range;
 
+use super::per_group::{Additive, PerGroup};
 use super::{AggregateState, Number, StepInput, ValueState, same};
 use crate::error::{Error, Result};
 use crate::state::column::{ColumnBuilder, Values};
@@ -15,7 +16,7 @@ pub(super) struct Spread {
     pub(super) root: bool,
 }
 
-#[derive(Clone, Default)]
+#[derive(Default)]
 struct Moments {
     count: i64,
     sum: FloatTotal,
@@ -28,12 +29,12 @@ pub(super) struct Variance {
     selection: usize,
     scale: i8,
     members: Vec<Spread>,
-    moments: Vec<Moments>,
+    moments: PerGroup<Moments>,
 }
 
 impl Variance {
     pub(super) fn new(column: usize, selection: usize, scale: i8, members: Vec<Spread>) -> Self {
-        Variance { column, selection, scale, members, moments: Vec::new() }
+        Variance { column, selection, scale, members, moments: PerGroup::default() }
     }
 }
 
@@ -42,12 +43,6 @@ impl Moments {
         self.count += diff;
         self.sum.add(value, diff);
         self.squares.add_square(value, diff);
-    }
-
-    fn merge(&mut self, other: &Moments) {
-        self.count += other.count;
-        self.sum.merge(&other.sum);
-        self.squares.merge(&other.squares);
     }
 
     fn value(&self, spread: Spread) -> Option<f64> {
@@ -64,9 +59,17 @@ impl Moments {
     }
 }
 
+impl Additive for Moments {
+    fn merge(&mut self, other: &Self) {
+        self.count += other.count;
+        self.sum.merge(&other.sum);
+        self.squares.merge(&other.squares);
+    }
+}
+
 impl AggregateState for Variance {
     fn resize(&mut self, groups: usize) {
-        self.moments.resize_with(groups, Moments::default);
+        self.moments.resize(groups);
     }
 
     fn update(&mut self, input: &StepInput, rows: Range<usize>, groups: &[u32]) -> Result<()> {
@@ -81,25 +84,20 @@ impl AggregateState for Variance {
     }
 
     fn merge(&mut self, other: &dyn AggregateState, groups: &[u32]) -> Result<()> {
-        for (&group, moments) in groups.iter().zip(&same::<Self>(other)?.moments) {
-            self.moments[group as usize].merge(moments);
-        }
+        self.moments.merge(&same::<Self>(other)?.moments, groups);
         Ok(())
     }
 
     fn absorb(&mut self, pairs: &[(u32, u32)]) {
-        for &(from, into) in pairs {
-            let moments = std::mem::take(&mut self.moments[from as usize]);
-            self.moments[into as usize].merge(&moments);
-        }
+        self.moments.absorb(pairs);
     }
 
     fn clear(&mut self, groups: &[u32]) {
-        groups.iter().for_each(|&group| self.moments[group as usize] = Moments::default());
+        self.moments.clear(groups);
     }
 
     fn reset(&mut self) {
-        self.moments.clear();
+        self.moments.reset();
     }
 
     fn append(&self, member: usize, groups: &[u32], out: &mut ColumnBuilder) -> Result<()> {
@@ -108,7 +106,7 @@ impl AggregateState for Variance {
             .get(member)
             .ok_or_else(|| Error::internal("a variance without its kind"))?;
         for &group in groups {
-            match self.moments[group as usize].value(spread) {
+            match self.moments[group].value(spread) {
                 Some(value) => out.push_float(value),
                 None => out.push_null(),
             }
@@ -128,6 +126,6 @@ impl ValueState for Variance {
             Number::Float(value) => value,
             Number::Wide(value) => value as f64 / 10f64.powi(i32::from(self.scale)),
         };
-        self.moments[group].add(value, diff);
+        self.moments[group as u32].add(value, diff);
     }
 }

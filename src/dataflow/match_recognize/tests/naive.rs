@@ -234,7 +234,7 @@ impl Search<'_> {
                     After::Last(v) => {
                         let place = path.iter().rposition(|(of, _)| *of == v).unwrap_or(0);
                         if place == 0 && !path.is_empty() {
-                            seen.dead.push(String::new());
+                            seen.dead.push((time, String::new()));
                         }
                         self.start + place.max(1)
                     }

@@ -1,0 +1,64 @@
+//! From a manifest to what the operators of a plan take back.
+
+use std::collections::BTreeMap;
+
+use super::states::{PlaceState, read};
+use super::writer::place_of;
+use crate::connectors::PartitionPosition;
+use crate::dataflow::snapshots::{Restored, StatePlace};
+use crate::error::{Error, Result};
+use crate::plan::node::{Operator, StreamPlan};
+use crate::snapshot::{Manifest, Store};
+use crate::state::saved::Recovery;
+
+/// The state's tables as the manifest lists them.
+pub fn states_of(manifest: &Manifest, plan: &StreamPlan) -> BTreeMap<StatePlace, PlaceState> {
+    let _ = plan;
+    let of = |state: &crate::snapshot::SavedState| {
+        let recovery = match state.recovery.as_str() {
+            "log" => Some(Recovery::Log),
+            "contents" => Some(Recovery::Contents),
+            "tables" => Some(Recovery::Tables),
+            // The next part says from when on.
+            _ => None,
+        };
+        (place_of(state.node), PlaceState { recovery, tables: state.tables.clone() })
+    };
+    manifest.states.iter().map(of).collect()
+}
+
+/// Reads all that `manifest` names.
+pub fn restored(store: &Store, manifest: &Manifest, plan: &StreamPlan) -> Result<Restored> {
+    let mut states = BTreeMap::new();
+    for state in &manifest.states {
+        let mut tables = Vec::new();
+        for table in &state.tables {
+            if let Some(read) = read(store, table)? {
+                tables.push((table.worker as usize, read));
+            }
+        }
+        states.insert(place_of(state.node), tables);
+    }
+    let scans: Vec<&str> = plan
+        .nodes
+        .iter()
+        .filter_map(|node| match &node.operator {
+            Operator::Scan(scan) => Some(scan.table.def.name.as_str()),
+            _ => None,
+        })
+        .collect();
+    let mut sources = BTreeMap::new();
+    for source in &manifest.sources {
+        let index = scans.iter().position(|table| *table == source.table).ok_or_else(|| {
+            Error::internal(format!("a snapshot of a table {} that is not read", source.table))
+        })?;
+        let positions = source.partitions.iter().map(|p| PartitionPosition {
+            name: p.name.clone(),
+            offset: p.offset,
+            floor: p.floor,
+            ended: p.ended,
+        });
+        sources.insert(index, positions.collect());
+    }
+    Ok(Restored { frontier: manifest.frontier, states, sources })
+}

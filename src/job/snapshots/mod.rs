@@ -1,0 +1,213 @@
+//! The snapshots of a running job: when they are taken, what is written, what a job starts from.
+//!
+//! * [`start`] looks for the last complete snapshot of a job and loads it
+//! * `writer`: the thread that asks for snapshots, writes what the operators hand over and commits
+//! * `pending`: what a snapshot in progress still waits for
+//! * `states`: the tables of each part of the state, and when they are summed up
+//! * `load`: from a manifest to what the operators take back
+//!
+//! The dataflow never waits for a disk: what is handed over goes through a bounded channel. A
+//! snapshot that cannot be written is reported and given up; the one before stays whole.
+
+mod load;
+mod pending;
+mod states;
+#[cfg(test)]
+mod tests;
+mod writer;
+
+use std::collections::BTreeMap;
+use std::path::Path;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::sync_channel;
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::thread::JoinHandle;
+use std::time::Duration;
+
+use crate::dataflow::snapshots::{Restored, Snapshots};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::SNAPSHOT_MESSAGES_MAX;
+use crate::plan::explain::explain;
+use crate::plan::node::StreamPlan;
+use crate::snapshot::{JournalEntry, Manifest, Store};
+use crate::telemetry::clock::wall_ms;
+
+/// What is snapshotted, and how.
+#[derive(Clone)]
+pub struct SnapshotSpec {
+    /// Where to.
+    pub store: Arc<Store>,
+    /// The job's name.
+    pub job: String,
+    /// Its script.
+    pub sql: String,
+    /// Its settings from outside of the script.
+    pub settings: BTreeMap<String, String>,
+    /// Workers of the run.
+    pub workers: usize,
+}
+
+/// The snapshots of one running job.
+pub struct JobSnapshots {
+    /// Those inside the dataflow.
+    pub snapshots: Arc<Snapshots>,
+    shared: Arc<Shared>,
+    thread: Mutex<Option<JoinHandle<()>>>,
+}
+
+/// What the writer's thread shares with those who ask it for something.
+struct Shared {
+    state: Mutex<Asked>,
+    changed: Condvar,
+    is_over: AtomicBool,
+}
+
+#[derive(Default)]
+struct Asked {
+    /// Snapshots that have been asked for so far.
+    asked: u64,
+    /// Requests answered, and how the last one was.
+    answered: u64,
+    last: Option<Result<u64>>,
+}
+
+impl Shared {
+    fn lock(&self) -> MutexGuard<'_, Asked> {
+        self.state.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+}
+
+/// A job's beginning: from a snapshot, or from nothing.
+pub struct Beginning {
+    /// The snapshots to come.
+    pub snapshots: Arc<JobSnapshots>,
+    /// The number of the snapshot that it starts from.
+    pub from: Option<u64>,
+    /// What was found damaged on the way.
+    pub skipped: Vec<String>,
+    /// Whether the run before had come to its end.
+    pub was_complete: bool,
+}
+
+/// A word for what a plan computes; two plans with the same one have the same state.
+pub fn fingerprint(plan: &StreamPlan) -> String {
+    let text = explain(plan);
+    let hash = crate::batch::hash::hash_bytes(text.as_bytes());
+    let second = crate::batch::hash::mix(hash, text.len() as u64);
+    format!("{hash:016x}{second:016x}")
+}
+
+/// Opens the store under `dir`.
+pub fn open_store(dir: &Path) -> Result<Arc<Store>> {
+    Ok(Arc::new(Store::open(dir)?))
+}
+
+/// Starts the snapshots of `plan`'s job, from its last complete one if there is one.
+///
+/// A job whose last run came to its end begins anew. One whose plan has changed since is refused:
+/// its state would mean something else.
+pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
+    let latest = spec.store.latest(&spec.job)?;
+    let skipped = latest.skipped.iter().map(ToString::to_string).collect();
+    let fingerprint = fingerprint(plan);
+    let was_complete = latest.manifest.as_ref().is_some_and(|m| m.complete);
+    let manifest = latest.manifest.filter(|manifest| !manifest.complete);
+    if let Some(manifest) = &manifest
+        && manifest.plan != fingerprint
+    {
+        let job = &spec.job;
+        let message = format!("job {job} has changed since its snapshot {}", manifest.id);
+        return Err(Error::new(ErrorKind::Conflict, message).with_hint(format!(
+            "run it as it was, give it another name with --name, or forget its snapshots: \
+             floodmark snapshots delete {job} --all"
+        )));
+    }
+    let restored = manifest.as_ref().map(|m| load::restored(&spec.store, m, plan)).transpose()?;
+    let run = match &manifest {
+        Some(manifest) => manifest.run,
+        None => spec.store.runs(&spec.job)?.last().map_or(0, |run| run + 1),
+    };
+    let journal = spec.store.journal(&spec.job, run)?;
+    journal.append(&[JournalEntry::Started {
+        run,
+        at_ms: wall_ms(),
+        sql: spec.sql.clone(),
+        settings: spec.settings.clone(),
+        workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
+        from: manifest.as_ref().map(|m| m.id),
+    }])?;
+    journal.sync()?;
+    let from = manifest.as_ref().map(|m| m.id);
+    let snapshots = begin(spec, plan, fingerprint, run, manifest.as_ref(), restored)?;
+    Ok(Beginning { snapshots, from, skipped, was_complete })
+}
+
+fn begin(
+    spec: SnapshotSpec,
+    plan: &Arc<StreamPlan>,
+    fingerprint: String,
+    run: u64,
+    manifest: Option<&Manifest>,
+    restored: Option<Restored>,
+) -> Result<Arc<JobSnapshots>> {
+    let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
+    let snapshots = Arc::new(Snapshots::new(plan, sender, restored.map(Arc::new)));
+    let shared = Arc::new(Shared {
+        state: Mutex::default(),
+        changed: Condvar::new(),
+        is_over: AtomicBool::new(false),
+    });
+    let name = format!("snapshots-{}", spec.job);
+    let writer = writer::Writer::new(
+        writer::Run { spec, fingerprint, run },
+        Arc::clone(plan),
+        manifest,
+        Arc::clone(&snapshots),
+        Arc::clone(&shared),
+    )?;
+    let thread = std::thread::Builder::new()
+        .name(name)
+        .spawn(move || writer.run(&receiver))
+        .map_err(|e| Error::io("a thread for snapshots", &e))?;
+    let thread = Mutex::new(Some(thread));
+    Ok(Arc::new(JobSnapshots { snapshots, shared, thread }))
+}
+
+impl JobSnapshots {
+    /// Takes a snapshot now and waits for it at most `patience`; its number. An error if there is
+    /// nothing to snapshot, or it could not be taken.
+    pub fn create(&self, patience: Duration) -> Result<u64> {
+        let mut asked = self.shared.lock();
+        asked.asked += 1;
+        let own = asked.asked;
+        let waiting = |asked: &mut Asked| {
+            asked.answered < own && !self.shared.is_over.load(Ordering::Acquire)
+        };
+        let waited = self.shared.changed.wait_timeout_while(asked, patience, waiting);
+        let (asked, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        match &asked.last {
+            Some(last) if asked.answered >= own => last.clone(),
+            _ => Err(Error::new(
+                ErrorKind::Conflict,
+                "the snapshot is not complete yet: some source or sink is behind",
+            )
+            .with_hint("look again with `floodmark snapshots list`")),
+        }
+    }
+
+    /// Ends the snapshots; `complete`: the job has come to its end.
+    pub fn finish(&self, complete: bool) -> Result<()> {
+        {
+            let mut asked = self.shared.lock();
+            if complete {
+                asked.asked = u64::MAX;
+            }
+            self.shared.is_over.store(true, Ordering::Release);
+        }
+        let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
+        if let Some(thread) = thread {
+            thread.join().map_err(|_| Error::internal("the writer of snapshots panicked"))?;
+        }
+        Ok(())
+    }
+}

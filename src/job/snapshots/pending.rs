@@ -1,0 +1,94 @@
+//! What a snapshot in progress still waits for.
+
+use std::collections::{BTreeMap, BTreeSet};
+
+use crate::connectors::PartitionPosition;
+use crate::connectors::registry;
+use crate::dataflow::snapshots::{StatePlace, Wanted, places_of};
+use crate::plan::node::{NodeId, Operator, OutputTarget, StreamPlan};
+use crate::time::EventTime;
+
+/// A snapshot that is being taken.
+pub struct Pending {
+    /// Its frontier.
+    pub frontier: EventTime,
+    /// The nodes that are part of it.
+    pub live: BTreeSet<NodeId>,
+    /// Wall time of its beginning.
+    pub started_ms: i64,
+    /// Parts of the state that have not been handed over, by worker.
+    states: BTreeSet<(StatePlace, usize)>,
+    sources: BTreeSet<usize>,
+    sinks: BTreeSet<usize>,
+    /// From where the sources are to be read.
+    pub positions: BTreeMap<usize, Vec<PartitionPosition>>,
+}
+
+impl Pending {
+    /// Of `plan` on `workers` workers.
+    pub fn new(wanted: Wanted, plan: &StreamPlan, workers: usize, now_ms: i64) -> Self {
+        let Wanted { frontier, live } = wanted;
+        let mut places: Vec<StatePlace> = Vec::new();
+        for &id in &live {
+            places.extend(places_of(plan, id));
+        }
+        let mut sinks = BTreeSet::new();
+        for (index, output) in plan.outputs.iter().enumerate() {
+            if !live.contains(&output.node) {
+                continue;
+            }
+            match &output.target {
+                OutputTarget::Sink(table) if registry::discards(table) => {}
+                OutputTarget::Sink(_) => {
+                    sinks.insert(index);
+                }
+                OutputTarget::View { .. } | OutputTarget::Print(_) => {
+                    places.push(StatePlace::Output(index));
+                }
+            }
+        }
+        let of_worker = |place: StatePlace| (0..workers).map(move |worker| (place, worker));
+        let is_scan = |id: &usize| matches!(plan.nodes[*id].operator, Operator::Scan(_));
+        let scans = (0..plan.nodes.len()).filter(is_scan).map(NodeId).enumerate();
+        Pending {
+            states: places.into_iter().flat_map(of_worker).collect(),
+            sources: scans.filter(|(_, id)| live.contains(id)).map(|(i, _)| i).collect(),
+            sinks,
+            positions: BTreeMap::new(),
+            started_ms: now_ms,
+            frontier,
+            live,
+        }
+    }
+
+    /// A worker has handed over a part of the state.
+    pub fn state(&mut self, place: StatePlace, worker: usize) {
+        self.states.remove(&(place, worker));
+    }
+
+    /// A source has said from where to read.
+    pub fn source(&mut self, index: usize, positions: Vec<PartitionPosition>) {
+        self.sources.remove(&index);
+        self.positions.insert(index, positions);
+    }
+
+    /// A sink holds everything.
+    pub fn sink(&mut self, output: usize) {
+        self.sinks.remove(&output);
+    }
+
+    /// Whether nothing is missing.
+    pub fn is_complete(&self) -> bool {
+        self.states.is_empty() && self.sources.is_empty() && self.sinks.is_empty()
+    }
+
+    /// Whether a part of the state belongs to it.
+    pub fn holds(&self, place: StatePlace, plan: &StreamPlan) -> bool {
+        match place {
+            StatePlace::Node(id) | StatePlace::Edge(id, _) => self.live.contains(&id),
+            StatePlace::Output(index) => {
+                plan.outputs.get(index).is_some_and(|o| self.live.contains(&o.node))
+            }
+        }
+    }
+}

@@ -1,0 +1,375 @@
+//! The thread that takes a job's snapshots.
+//!
+//! It asks for one at each interval, writes what is handed over as it comes, and commits a manifest
+//! when nothing is missing. What comes for the next snapshot while one is being taken waits here.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::Ordering;
+use std::sync::mpsc::{Receiver, RecvTimeoutError};
+use std::time::{Duration, Instant};
+
+use super::load::states_of;
+use super::pending::Pending;
+use super::states::States;
+use super::{Shared, SnapshotSpec};
+use crate::connectors::PartitionPosition;
+use crate::dataflow::snapshots::{Handed, Snapshots, StatePlace};
+use crate::error::{Error, ErrorKind, Result};
+use crate::plan::node::{NodeId, Operator, OutputTarget, StreamPlan};
+use crate::snapshot::{
+    FORMAT, JournalEntry, Manifest, SavedPartition, SavedSink, SavedSource, SavedState,
+};
+use crate::sql::settings::{OnSnapshotFailure, Settings};
+use crate::telemetry::clock::{monotonic, wall_ms};
+use crate::time::{CLOSED, EventTime};
+
+/// How often the thread looks at what it is asked for.
+const LOOK: Duration = Duration::from_millis(50);
+
+/// What stays the same during a run.
+pub struct Run {
+    /// What is snapshotted.
+    pub spec: SnapshotSpec,
+    /// Of the plan.
+    pub fingerprint: String,
+    /// The number of the run.
+    pub run: u64,
+}
+
+/// The thread's own.
+pub struct Writer {
+    run: Run,
+    plan: Arc<StreamPlan>,
+    settings: Arc<Settings>,
+    snapshots: Arc<Snapshots>,
+    shared: Arc<Shared>,
+    states: States,
+    pending: Option<Pending>,
+    /// What came for the next snapshot.
+    next: Vec<Handed>,
+    new_bytes: u64,
+    snapshot: u64,
+    /// Places that have handed over all for the snapshot in progress.
+    handed: BTreeSet<(StatePlace, usize)>,
+    due: Instant,
+    /// Requests that the snapshot in progress answers.
+    answers: u64,
+    broken: Option<Error>,
+    last_frontier: EventTime,
+}
+
+impl Writer {
+    /// The writer of a run that goes on from `manifest`.
+    pub fn new(
+        run: Run,
+        plan: Arc<StreamPlan>,
+        manifest: Option<&Manifest>,
+        snapshots: Arc<Snapshots>,
+        shared: Arc<Shared>,
+    ) -> Result<Self> {
+        let settings = plan.nodes.first().map(|n| Arc::clone(&n.settings)).unwrap_or_default();
+        let states = match manifest {
+            Some(manifest) => States::of(states_of(manifest, &plan)),
+            None => States::default(),
+        };
+        Ok(Writer {
+            snapshot: run.spec.store.next_id(&run.spec.job)?,
+            due: monotonic() + interval(&settings),
+            last_frontier: manifest.map_or(crate::time::BEGINNING, |m| m.frontier),
+            run,
+            plan,
+            settings,
+            snapshots,
+            shared,
+            states,
+            pending: None,
+            next: Vec::new(),
+            new_bytes: 0,
+            handed: BTreeSet::new(),
+            answers: 0,
+            broken: None,
+        })
+    }
+
+    /// Runs until the job is over.
+    pub fn run(mut self, receiver: &Receiver<Handed>) {
+        loop {
+            match receiver.recv_timeout(LOOK) {
+                Ok(handed) => self.receive(handed),
+                Err(RecvTimeoutError::Timeout) => {}
+                Err(RecvTimeoutError::Disconnected) => return self.end(),
+            }
+            if self.shared.is_over.load(Ordering::Acquire) {
+                // What is on its way belongs to a snapshot that nobody waits for any more.
+                while receiver.try_recv().is_ok() {}
+                return self.end();
+            }
+            self.look();
+        }
+    }
+
+    /// Begins a snapshot if one is due.
+    fn look(&mut self) {
+        if self.pending.is_some() {
+            return;
+        }
+        let asked = self.shared.lock().asked;
+        let is_asked = asked > self.shared.lock().answered;
+        if let Some(error) = self.broken.clone() {
+            if is_asked {
+                self.answer(asked, Err(error));
+            }
+            return;
+        }
+        if !is_asked && monotonic() < self.due {
+            return;
+        }
+        self.due = monotonic() + interval(&self.settings);
+        let Some(wanted) = self.snapshots.request() else {
+            if is_asked {
+                let error = Error::new(ErrorKind::Conflict, "there is nothing to snapshot now")
+                    .with_hint("the job has read nothing yet, or all of its input");
+                self.answer(asked, Err(error));
+            }
+            return;
+        };
+        self.answers = asked;
+        self.handed.clear();
+        let workers = self.run.spec.workers;
+        self.pending = Some(Pending::new(wanted, &self.plan, workers, wall_ms()));
+        self.commit_if_complete();
+    }
+
+    fn receive(&mut self, handed: Handed) {
+        if self.broken.is_some() {
+            return;
+        }
+        let frontier = self.pending.as_ref().map(|p| p.frontier);
+        match handed {
+            Handed::State { place, worker, .. } if self.handed.contains(&(place, worker)) => {
+                self.next.push(handed);
+            }
+            Handed::State { place, worker, frontier: of, part } => {
+                let spec = &self.run.spec;
+                let added = self.states.add(
+                    &spec.store,
+                    &spec.job,
+                    (place, worker),
+                    self.snapshot,
+                    &part,
+                );
+                match added {
+                    Ok(bytes) => self.new_bytes += bytes,
+                    Err(error) => return self.fail(error),
+                }
+                if of.is_some() && of == frontier {
+                    self.handed.insert((place, worker));
+                    if let Some(pending) = &mut self.pending {
+                        pending.state(place, worker);
+                    }
+                }
+            }
+            Handed::Source { index, frontier: of, positions } => {
+                if let Some(pending) = self.pending.as_mut().filter(|p| p.frontier == of) {
+                    pending.source(index, positions);
+                }
+            }
+            Handed::Sink { output, frontier: of } => {
+                if let Some(pending) = self.pending.as_mut().filter(|p| p.frontier == of) {
+                    pending.sink(output);
+                }
+            }
+        }
+        self.commit_if_complete();
+    }
+
+    fn commit_if_complete(&mut self) {
+        let Some(pending) = self.pending.take_if(|pending| pending.is_complete()) else { return };
+        let committed = self.commit(&pending);
+        self.snapshots.done();
+        self.handed.clear();
+        match committed {
+            Ok(()) => {
+                let id = self.snapshot;
+                self.snapshot += 1;
+                self.new_bytes = 0;
+                self.last_frontier = pending.frontier;
+                self.answer(self.answers, Ok(id));
+                for handed in std::mem::take(&mut self.next) {
+                    self.receive(handed);
+                }
+            }
+            Err(error) => self.fail(error),
+        }
+    }
+
+    fn commit(&mut self, pending: &Pending) -> Result<()> {
+        let Run { spec, fingerprint, run } = &self.run;
+        let (store, job, frontier) = (&spec.store, &spec.job, pending.frontier);
+        self.new_bytes += self.states.tidy(store, job, self.snapshot, frontier)?;
+        let plan = &self.plan;
+        let states = self.states.kept(|place| pending.holds(place, plan));
+        let states = states.iter().map(|(place, state)| SavedState {
+            operator: operator_name(plan, *place),
+            node: place_number(*place),
+            fingerprint: String::new(),
+            recovery: state.recovery.map_or("", |r| r.name()).to_string(),
+            tables: state.tables.clone(),
+        });
+        let sinks = plan.outputs.iter().filter_map(|output| match &output.target {
+            OutputTarget::Sink(table) => {
+                Some(SavedSink { name: table.name.clone(), committed: frontier })
+            }
+            _ => None,
+        });
+        let now = wall_ms();
+        let manifest = Manifest {
+            format: FORMAT,
+            job: job.clone(),
+            run: *run,
+            id: self.snapshot,
+            frontier,
+            complete: false,
+            created_ms: now,
+            duration_ms: now.saturating_sub(pending.started_ms).unsigned_abs(),
+            sql: spec.sql.clone(),
+            settings: spec.settings.clone(),
+            plan: fingerprint.clone(),
+            workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
+            states: states.collect(),
+            sources: sources_of(plan, &pending.positions),
+            sinks: sinks.collect(),
+            counters: BTreeMap::new(),
+            new_bytes: self.new_bytes,
+        };
+        store.commit(&manifest)?;
+        store.retain(job, self.settings.snapshot_keep)
+    }
+
+    fn answer(&self, up_to: u64, result: Result<u64>) {
+        let mut asked = self.shared.lock();
+        asked.answered = asked.answered.max(up_to);
+        asked.last = Some(result);
+        drop(asked);
+        self.shared.changed.notify_all();
+    }
+
+    /// From here on there are no more snapshots in this run.
+    fn fail(&mut self, error: Error) {
+        tracing::error!(
+            "job {}: no more snapshots, the last complete one stays: {error}",
+            self.run.spec.job
+        );
+        self.snapshots.done();
+        self.pending = None;
+        self.next.clear();
+        self.answer(self.answers, Err(error.clone()));
+        if self.settings.on_snapshot_failure == OnSnapshotFailure::Stop {
+            self.snapshots.fail(error.clone());
+        }
+        self.broken = Some(error);
+    }
+
+    /// Says how the run has ended.
+    fn end(self) {
+        let is_complete = self.shared.lock().asked == u64::MAX;
+        let spec = &self.run.spec;
+        let ended = (|| {
+            if is_complete && self.broken.is_none() {
+                let now = wall_ms();
+                spec.store.commit(&Manifest {
+                    format: FORMAT,
+                    job: spec.job.clone(),
+                    run: self.run.run,
+                    id: self.snapshot,
+                    frontier: CLOSED,
+                    complete: true,
+                    created_ms: now,
+                    duration_ms: 0,
+                    sql: spec.sql.clone(),
+                    settings: spec.settings.clone(),
+                    plan: self.run.fingerprint.clone(),
+                    workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
+                    states: Vec::new(),
+                    sources: Vec::new(),
+                    sinks: Vec::new(),
+                    counters: BTreeMap::new(),
+                    new_bytes: 0,
+                })?;
+                spec.store.retain(&spec.job, self.settings.snapshot_keep)?;
+            }
+            let journal = spec.store.journal(&spec.job, self.run.run)?;
+            let outcome = if is_complete { "complete" } else { "stopped" };
+            journal.append(&[JournalEntry::Ended {
+                at_ms: wall_ms(),
+                outcome: outcome.to_string(),
+            }])?;
+            journal.sync()
+        })();
+        if let Err(error) = ended {
+            tracing::error!("job {}: its end was not noted: {error}", spec.job);
+        }
+        self.shared.changed.notify_all();
+    }
+}
+
+fn interval(settings: &Settings) -> Duration {
+    Duration::from_millis(settings.snapshot_interval.unsigned_abs())
+}
+
+/// The state's owner as users see it in `EXPLAIN`.
+fn operator_name(plan: &StreamPlan, place: StatePlace) -> String {
+    match place {
+        StatePlace::Node(id) => crate::plan::explain::operator_name(plan, id),
+        StatePlace::Edge(id, input) => format!("Recursive#{}.Enter{input}", id.0),
+        StatePlace::Output(index) => match plan.outputs.get(index).map(|o| &o.target) {
+            Some(OutputTarget::View { name, .. }) => format!("View({name})"),
+            _ => "Print".to_string(),
+        },
+    }
+}
+
+/// A number of the place that is unique in its plan and says which it is.
+pub fn place_number(place: StatePlace) -> u64 {
+    match place {
+        StatePlace::Node(id) => id.0 as u64,
+        StatePlace::Edge(id, input) => EDGES + ((id.0 as u64) << 16) + input as u64,
+        StatePlace::Output(index) => OUTPUTS + index as u64,
+    }
+}
+
+/// The place of [`place_number`].
+pub fn place_of(number: u64) -> StatePlace {
+    match number {
+        n if n >= EDGES => {
+            let n = n - EDGES;
+            StatePlace::Edge(NodeId((n >> 16) as usize), (n & 0xffff) as usize)
+        }
+        n if n >= OUTPUTS => StatePlace::Output((n - OUTPUTS) as usize),
+        n => StatePlace::Node(NodeId(n as usize)),
+    }
+}
+
+const OUTPUTS: u64 = 1 << 32;
+const EDGES: u64 = 1 << 40;
+
+fn sources_of(
+    plan: &StreamPlan,
+    positions: &BTreeMap<usize, Vec<PartitionPosition>>,
+) -> Vec<SavedSource> {
+    let tables = plan.nodes.iter().filter_map(|node| match &node.operator {
+        Operator::Scan(scan) => Some(scan.table.def.name.clone()),
+        _ => None,
+    });
+    let of = |(index, table)| {
+        let partitions = positions.get(&index)?.iter().map(|p| SavedPartition {
+            name: p.name.clone(),
+            offset: p.offset,
+            floor: p.floor,
+            ended: p.ended,
+        });
+        Some(SavedSource { table, partitions: partitions.collect() })
+    };
+    tables.enumerate().filter_map(of).collect()
+}

@@ -1,0 +1,69 @@
+//! One sum, or several, for each group: what states of sums share.
+
+use std::ops::{Index, IndexMut};
+
+/// Sums that can be added to others of their kind.
+pub(super) trait Additive: Default {
+    /// Adds those of `other`.
+    fn merge(&mut self, other: &Self);
+}
+
+/// Sums by group; those of a new group are empty.
+pub(super) struct PerGroup<S>(Vec<S>);
+
+impl<S> Default for PerGroup<S> {
+    fn default() -> Self {
+        PerGroup(Vec::new())
+    }
+}
+
+impl<S: Additive> PerGroup<S> {
+    /// Makes room for groups below `groups`.
+    pub(super) fn resize(&mut self, groups: usize) {
+        self.0.resize_with(groups, S::default);
+    }
+
+    /// Adds group `i` of `other` to group `groups[i]`.
+    pub(super) fn merge(&mut self, other: &Self, groups: &[u32]) {
+        for (&group, sums) in groups.iter().zip(&other.0) {
+            self.0[group as usize].merge(sums);
+        }
+    }
+
+    /// Adds, for each pair, the first group to the second and empties the first.
+    pub(super) fn absorb(&mut self, pairs: &[(u32, u32)]) {
+        for &(from, into) in pairs {
+            let sums = std::mem::take(&mut self.0[from as usize]);
+            self.0[into as usize].merge(&sums);
+        }
+    }
+
+    /// Empties `groups`.
+    pub(super) fn clear(&mut self, groups: &[u32]) {
+        groups.iter().for_each(|&group| self.0[group as usize] = S::default());
+    }
+
+    /// Forgets all groups; memory is kept.
+    pub(super) fn reset(&mut self) {
+        self.0.clear();
+    }
+
+    /// All sums, in the order of groups.
+    pub(super) fn as_mut_slice(&mut self) -> &mut [S] {
+        &mut self.0
+    }
+}
+
+impl<S> Index<u32> for PerGroup<S> {
+    type Output = S;
+
+    fn index(&self, group: u32) -> &S {
+        &self.0[group as usize]
+    }
+}
+
+impl<S> IndexMut<u32> for PerGroup<S> {
+    fn index_mut(&mut self, group: u32) -> &mut S {
+        &mut self.0[group as usize]
+    }
+}
