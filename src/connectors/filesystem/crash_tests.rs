@@ -356,6 +356,26 @@ fn a_new_run_numbers_on_after_a_finished_one() {
     assert!(String::from_utf8_lossy(&files[2].1).contains("r3"));
 }
 
+#[test]
+fn parts_that_a_finished_run_had_no_time_to_name_get_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = sink_table(dir.path(), "parquet", false);
+    let (steps, reached) = crash_after(4);
+    let mut sink = registry::create_sink(&table, &[], &mode("r1", steps)).unwrap();
+    sink.recover(BEGINNING).unwrap();
+    sink.write(&updates(&[(5, 5, "x".into())])).unwrap();
+    assert_eq!(sink.finish(true).unwrap_err().message, CRASH);
+    assert_eq!(reached.lock().unwrap().last(), Some(&steps::BEFORE_PUBLISH));
+    drop(sink);
+    assert!(visible(dir.path()).is_empty());
+    let next = || registry::create_sink(&table, &[], &SinkMode::default());
+    next().unwrap();
+    assert_eq!((visible(dir.path()).len(), hidden_count(dir.path())), (1, 1));
+    // It is not missed when it has been read and taken away.
+    std::fs::remove_file(dir.path().join("part-00000.parquet")).unwrap();
+    next().unwrap();
+}
+
 /// A directory with a part open, after a crash.
 fn crashed(format: &str) -> (tempfile::TempDir, TableDef) {
     let dir = tempfile::tempdir().unwrap();
