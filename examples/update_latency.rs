@@ -135,6 +135,9 @@ struct Arguments {
 struct Figures {
     rows: u64,
     load_seconds: f64,
+    /// The longest that rows handed over at once took while the state was loaded, in milliseconds:
+    /// it shows what growing costs.
+    load_longest_ms: f64,
     /// Of changes of one row, in microseconds.
     one: Spread,
     /// Of changes of 1,000 rows, in microseconds.
@@ -430,10 +433,12 @@ fn measure(worker: &mut Worker, case: &Case, rows: u64, counts: Counts) -> Resul
     let mut workload = Workload::new(rows, case.rows_per_key);
     let base = memory("VmRSS:");
     let start = monotonic();
+    let mut longest = Duration::ZERO;
     while let Some(changes) = workload.load(counts.load_rows) {
-        job.apply(changes)?;
+        longest = longest.max(job.apply(changes)?);
     }
     let load_seconds = (monotonic() - start).as_secs_f64();
+    let load_longest_ms = longest.as_secs_f64() * 1e3;
     for _ in 0..WARM_UP {
         let changes = workload.change(1);
         job.apply(changes)?;
@@ -451,7 +456,16 @@ fn measure(worker: &mut Worker, case: &Case, rows: u64, counts: Counts) -> Resul
     let outputs = &job.runtime.metrics.outputs;
     let updates = outputs.iter().map(|o| o.updates.load(std::sync::atomic::Ordering::Relaxed));
     let updates = updates.sum();
-    Ok(Figures { rows, load_seconds, one, thousand, bytes_per_row, peak_per_row, updates })
+    Ok(Figures {
+        rows,
+        load_seconds,
+        load_longest_ms,
+        one,
+        thousand,
+        bytes_per_row,
+        peak_per_row,
+        updates,
+    })
 }
 
 fn measure_alone(case: &'static Case, rows: u64, counts: Counts) -> Result<Figures> {
@@ -497,10 +511,10 @@ fn run(arguments: &Arguments) -> Result<()> {
         return Ok(());
     }
     println!(
-        "| case | rows of state | loaded in s | 1 row: median µs | p99 | max | 1,000 rows: \
+        "| case | rows of state | loaded in s | longest step ms | 1 row: median µs | p99 | max | 1,000 rows: \
          median µs | p99 | max | bytes a row | at most |"
     );
-    println!("|---|---|---|---|---|---|---|---|---|---|---|");
+    println!("|---|---|---|---|---|---|---|---|---|---|---|---|");
     let mut ratios = Vec::new();
     for case in CASES.iter().filter(is_wanted) {
         let mut all = Vec::new();
@@ -508,10 +522,11 @@ fn run(arguments: &Arguments) -> Result<()> {
             let found = measure_apart(arguments, case, rows)?;
             let Figures { one, thousand, .. } = &found;
             println!(
-                "| {} | {rows} | {:.1} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | {:.0} | \
-                 {:.0} |",
+                "| {} | {rows} | {:.1} | {:.0} | {:.1} | {:.1} | {:.0} | {:.0} | {:.0} | {:.0} | \
+                 {:.0} | {:.0} |",
                 case.name,
                 found.load_seconds,
+                found.load_longest_ms,
                 one.median,
                 one.p99,
                 one.max,

@@ -78,6 +78,7 @@ fn query(script: &str, workers: usize, split_bytes: &str) -> Result<Rows> {
         &definition,
         &Topology::alone(workers),
         None,
+        None,
         &stop,
         |_| {},
         |rows| {

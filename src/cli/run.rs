@@ -15,6 +15,7 @@ use crate::error::{Error, Result};
 use crate::formats::{csv, json, table};
 use crate::job::batch_run::{self, Outcome};
 use crate::job::definition::Definition;
+use crate::job::snapshots::{self, SnapshotSpec};
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -43,9 +44,12 @@ pub struct RunArguments {
     /// Print changes as they close instead of final contents
     #[arg(long)]
     changelog: bool,
-    /// Directory for what outlives the run
+    /// Directory for snapshots: a run that was interrupted goes on from the last one
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
+    /// Name of the job among its snapshots; that of the first file if not given
+    #[arg(long, value_name = "NAME", requires = "data_dir")]
+    name: Option<String>,
     /// Set a job setting before the first statement
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::parse_setting)]
     settings: Vec<(String, String)>,
@@ -67,10 +71,8 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     if !definition.has_outputs() {
         return Ok(());
     }
-    if let Some(dir) = &arguments.data_dir {
-        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir.display(), &e))?;
-    }
     let topology = topology(arguments)?;
+    let keep = keep(arguments, &texts, &topology)?;
     let format = arguments.format.unwrap_or_else(default_format);
     let stop = super::interrupt::flag()?;
     let mut progress = Progress::start();
@@ -88,6 +90,7 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
         &definition,
         &topology,
         changes.then_some(&printer),
+        keep,
         &stop,
         |metrics| progress.show(metrics),
         |rows| {
@@ -101,6 +104,31 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     };
     progress.finish(&metrics, how);
     Ok(())
+}
+
+/// What is kept of the job's snapshots, if they are asked for.
+fn keep(
+    arguments: &RunArguments,
+    texts: &[(String, String)],
+    topology: &Topology,
+) -> Result<Option<SnapshotSpec>> {
+    let Some(dir) = &arguments.data_dir else { return Ok(None) };
+    if topology.addresses.len() > 1 {
+        return Err(Error::config(
+            "--data-dir with --peers: a job on several processes takes no snapshots",
+        )
+        .with_hint("leave one of them out"));
+    }
+    let first = arguments.files.first().and_then(|file| file.file_stem());
+    let stem = first.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
+    let sql: Vec<&str> = texts.iter().map(|(_, text)| text.as_str()).collect();
+    Ok(Some(SnapshotSpec {
+        store: snapshots::open_store(dir)?,
+        job: arguments.name.clone().unwrap_or(stem),
+        sql: sql.join("\n"),
+        settings: arguments.settings.iter().cloned().collect(),
+        workers: topology.workers,
+    }))
 }
 
 fn topology(arguments: &RunArguments) -> Result<Topology> {

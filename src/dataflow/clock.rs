@@ -203,11 +203,6 @@ impl SourceClock {
         }
     }
 
-    /// What has been let pass.
-    pub fn passed(&self) -> EventTime {
-        self.frontier
-    }
-
     /// The partitions.
     pub fn partitions(&self) -> &[PartitionClock] {
         &self.partitions

@@ -324,7 +324,7 @@ fn best_of_tick(
             let is_behind = prefix > held.prefix
                 || (prefix == held.prefix && {
                     let other = kept.pool.at(held.slot);
-                    kept.order.compare(&kept.pool, step.place(row), other).is_ge()
+                    kept.order.compare_tied(&kept.pool, prefix, step.place(row), other).is_ge()
                 });
             if is_behind {
                 continue;

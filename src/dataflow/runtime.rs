@@ -10,13 +10,14 @@ use super::collect::Collected;
 use super::flow::Alignment;
 use super::metrics::{JobMetrics, lock};
 use super::sink::{Resume, SinkHandle};
-use super::snapshots::Snapshots;
+use super::snapshots::{Handed, Snapshots};
 use super::source::SharedSource;
-use crate::connectors::{SinkMode, SinkWriter, Source, SourceSpec, registry};
+use crate::connectors::{SinkWriter, Source, SourceSpec, registry};
 use crate::error::{DeadLetter, Result};
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
+use crate::time::BEGINNING;
 
 /// Where this process stands among its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -81,12 +82,32 @@ impl JobRuntime {
         Self::with_sources(plan, place, print, &registry::create_source)
     }
 
+    /// As [`JobRuntime::new`], with snapshots; starts from one if there is one.
+    pub fn with_snapshots(
+        plan: Arc<StreamPlan>,
+        place: Place,
+        print: Option<PrintChanges<'_>>,
+        snapshots: Arc<Snapshots>,
+    ) -> Result<Self> {
+        Self::open(plan, place, print, &registry::create_source, Some(snapshots))
+    }
+
     /// As [`JobRuntime::new`], with sources that `create` makes.
     pub fn with_sources(
         plan: Arc<StreamPlan>,
         place: Place,
         print: Option<PrintChanges<'_>>,
         create: CreateSource<'_>,
+    ) -> Result<Self> {
+        Self::open(plan, place, print, create, None)
+    }
+
+    fn open(
+        plan: Arc<StreamPlan>,
+        place: Place,
+        print: Option<PrintChanges<'_>>,
+        create: CreateSource<'_>,
+        snapshots: Option<Arc<Snapshots>>,
     ) -> Result<Self> {
         let tables = plan.scans().map(|s| s.table.def.name.clone()).collect::<Vec<_>>();
         let names = plan.outputs.iter().map(|o| name_of(&o.target)).collect();
@@ -111,11 +132,18 @@ impl JobRuntime {
                 &node.settings,
                 Arc::clone(&alignment),
             );
+            if let Some(snapshots) = &snapshots {
+                let restored = snapshots.restored();
+                let positions = restored.and_then(|r| r.sources.get(&index)).map(Vec::as_slice);
+                shared.keep(Arc::clone(snapshots), positions)?;
+            }
             sources.insert(NodeId(id), Arc::new(shared));
         }
         let mut outputs = Vec::new();
         for (index, output) in plan.outputs.iter().enumerate() {
-            outputs.push(open(&plan, output, index, place, print, &metrics)?);
+            let to =
+                Opening { plan: &plan, place, metrics: &metrics, snapshots: snapshots.as_ref() };
+            outputs.push(to.open(output, index, print)?);
         }
         Ok(JobRuntime {
             plan,
@@ -126,25 +154,13 @@ impl JobRuntime {
             stopping: AtomicBool::new(false),
             built: Mutex::new(0),
             workers_here: place.workers,
-            snapshots: None,
+            snapshots,
         })
     }
 
     /// The shared source of a scan.
     pub fn source(&self, node: NodeId) -> Option<&Arc<SharedSource>> {
         self.sources.get(&node)
-    }
-
-    /// Takes snapshots, and starts from one if there is one. To be called before the dataflow is
-    /// built.
-    pub fn with_snapshots(mut self, snapshots: Arc<Snapshots>) -> Result<Self> {
-        let restored = snapshots.restored().cloned();
-        for (index, source) in self.sources.values().enumerate() {
-            let positions = restored.as_ref().and_then(|r| r.sources.get(&index));
-            source.keep(Arc::clone(&snapshots), positions.map(Vec::as_slice))?;
-        }
-        self.snapshots = Some(snapshots);
-        Ok(self)
     }
 
     /// The job's snapshots, if it takes any.
@@ -221,38 +237,69 @@ impl JobRuntime {
     }
 }
 
-fn open(
-    plan: &StreamPlan,
-    output: &PlanOutput,
-    index: usize,
+/// What outputs are opened with.
+struct Opening<'a> {
+    plan: &'a StreamPlan,
     place: Place,
-    print: Option<PrintChanges<'_>>,
-    metrics: &Arc<JobMetrics>,
-) -> Result<OutputRuntime> {
-    let node = plan.node(output.node);
-    let key = node.props.unique_key.as_deref();
-    let start = |name: &str, writer| {
-        let handle = SinkHandle::start(name, writer, Arc::clone(metrics), index, Resume::default());
-        handle.map(OutputRuntime::Sink)
-    };
-    match &output.target {
-        OutputTarget::View { retain_history, .. } => {
-            let schema = Arc::clone(&node.schema);
-            let contents = ViewContents::new(schema, place.workers, *retain_history);
-            Ok(OutputRuntime::View(Arc::new(contents)))
-        }
-        OutputTarget::Sink(table) => {
-            if registry::discards(table) || place.process > 0 {
-                return Ok(OutputRuntime::Discard);
+    metrics: &'a Arc<JobMetrics>,
+    snapshots: Option<&'a Arc<Snapshots>>,
+}
+
+impl Opening<'_> {
+    fn open(
+        &self,
+        output: &PlanOutput,
+        index: usize,
+        print: Option<PrintChanges<'_>>,
+    ) -> Result<OutputRuntime> {
+        let node = self.plan.node(output.node);
+        match &output.target {
+            OutputTarget::View { retain_history, .. } => {
+                let schema = Arc::clone(&node.schema);
+                let contents = ViewContents::new(schema, self.place.workers, *retain_history);
+                Ok(OutputRuntime::View(Arc::new(contents)))
             }
-            let mode = SinkMode::default();
-            start(&table.name, registry::create_sink(table, &output.key(node), &mode)?)
+            OutputTarget::Sink(table) => {
+                if registry::discards(table) || self.place.process > 0 {
+                    return Ok(OutputRuntime::Discard);
+                }
+                let mode = self.snapshots.map(|s| s.sink_mode()).unwrap_or_default();
+                let writer = registry::create_sink(table, &output.key(node), &mode)?;
+                self.start(&table.name, writer, index)
+            }
+            OutputTarget::Print(_) => match print {
+                _ if self.place.process > 0 => Ok(OutputRuntime::Discard),
+                Some(print) => {
+                    let key = node.props.unique_key.as_deref();
+                    self.start("print", print(&node.schema, key), index)
+                }
+                None => Ok(OutputRuntime::Collect(Arc::default())),
+            },
         }
-        OutputTarget::Print(_) => match print {
-            _ if place.process > 0 => Ok(OutputRuntime::Discard),
-            Some(print) => start("print", print(&node.schema, key)),
-            None => Ok(OutputRuntime::Collect(Arc::default())),
-        },
+    }
+
+    /// Starts the thread of `writer`, where an earlier run has left it.
+    fn start(
+        &self,
+        name: &str,
+        mut writer: Box<dyn SinkWriter>,
+        index: usize,
+    ) -> Result<OutputRuntime> {
+        let resume = match self.snapshots {
+            None => Resume::default(),
+            Some(snapshots) => {
+                let restored = snapshots.restored().map_or(BEGINNING, |r| r.frontier);
+                let snapshots = Arc::clone(snapshots);
+                Resume {
+                    from: writer.recover(restored)?,
+                    notify: Box::new(move |frontier| {
+                        snapshots.hand(Handed::Sink { output: index, frontier });
+                    }),
+                }
+            }
+        };
+        let handle = SinkHandle::start(name, writer, Arc::clone(self.metrics), index, resume)?;
+        Ok(OutputRuntime::Sink(handle))
     }
 }
 

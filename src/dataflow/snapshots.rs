@@ -17,7 +17,8 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
 use super::metrics::lock;
-use crate::connectors::PartitionPosition;
+use crate::connectors::filesystem::steps::Steps;
+use crate::connectors::{PartitionPosition, SinkMode};
 use crate::error::Error;
 use crate::plan::node::{NodeId, Operator, StreamPlan};
 use crate::state::saved::{Part, SavedTable};
@@ -128,9 +129,21 @@ pub struct Restored {
     pub sources: BTreeMap<usize, Vec<PartitionPosition>>,
 }
 
+/// Which run of which job.
+#[derive(Clone, Debug, Default)]
+pub struct RunOf {
+    /// The job.
+    pub job: String,
+    /// The number of the run.
+    pub run: u64,
+    /// Told of the steps of durable sinks.
+    pub steps: Steps,
+}
+
 /// The snapshots of one job in this process.
 #[derive(Debug)]
 pub struct Snapshots {
+    run: RunOf,
     /// The frontier of the snapshot that is being taken, or [`BEGINNING`].
     wanted: AtomicI64,
     released: Mutex<Vec<EventTime>>,
@@ -145,6 +158,7 @@ pub struct Snapshots {
 impl Snapshots {
     /// For the sources of `plan`, none of which has released anything yet.
     pub fn new(
+        run: RunOf,
         plan: &StreamPlan,
         sender: SyncSender<Handed>,
         restored: Option<Arc<Restored>>,
@@ -164,13 +178,15 @@ impl Snapshots {
         // Sources that go on from the snapshot have released all below it.
         let mut released = vec![BEGINNING; scans.len()];
         if let Some(restored) = &restored {
-            let resumed = restored.sources.keys();
-            for source in resumed.filter_map(|&index| released.get_mut(index)) {
-                *source = restored.frontier;
+            for &source in restored.sources.keys() {
+                if let Some(released) = released.get_mut(source) {
+                    *released = restored.frontier;
+                }
             }
         }
         let ticks = plan.nodes.iter().map(|node| node.settings.time_resolution);
         Snapshots {
+            run,
             wanted: AtomicI64::new(BEGINNING),
             released: Mutex::new(released),
             resolution: ticks.max_by_key(|r| r.tick_ms()).unwrap_or_default(),
@@ -229,6 +245,12 @@ impl Snapshots {
     /// Why the job must stop.
     pub fn failure(&self) -> Option<Error> {
         lock(&self.failure).clone()
+    }
+
+    /// What a sink is told of them.
+    pub fn sink_mode(&self) -> SinkMode {
+        let RunOf { job, run, steps } = self.run.clone();
+        SinkMode { durable: true, job, run: run.to_string(), steps }
     }
 
     /// What the job starts from.

@@ -60,7 +60,9 @@ pub struct SharedSource {
 struct Keeping {
     snapshots: Arc<Snapshots>,
     /// The frontier of the last one that it has given its positions for.
-    saved: AtomicI64,
+    saved: Mutex<EventTime>,
+    /// Every later one is above this.
+    passed: AtomicI64,
 }
 
 /// The operator of one worker, as others see it.
@@ -118,7 +120,8 @@ impl SharedSource {
             let known: Vec<_> = names.iter().map_while(of).cloned().collect();
             self.clock().resume(restored, &known);
         }
-        let keeping = Keeping { snapshots, saved: AtomicI64::new(restored) };
+        let keeping =
+            Keeping { snapshots, saved: Mutex::new(restored), passed: AtomicI64::new(restored) };
         self.keeping
             .set(keeping)
             .map_err(|_| Error::internal("a source was told twice of its snapshots"))
@@ -126,15 +129,24 @@ impl SharedSource {
 
     /// Tells the snapshots that `frontier` is about to pass, and what they want to know of it.
     fn release(&self, frontier: EventTime) {
-        let Some(Keeping { snapshots, saved }) = self.keeping.get() else { return };
-        snapshots.release(self.index, frontier);
-        let before = saved.load(Ordering::Acquire);
-        let Some(wanted) = snapshots.wanted(before).filter(|&w| w <= frontier) else { return };
-        // Of several workers one answers.
-        let order = (Ordering::AcqRel, Ordering::Acquire);
-        if saved.compare_exchange(before, wanted, order.0, order.1).is_err() {
-            return;
+        let Some(keeping) = self.keeping.get() else { return };
+        keeping.snapshots.release(self.index, frontier);
+        // Of several workers one answers, and the others wait: what has passed is told only then,
+        // because until then the positions may lie as far back as the frontier before.
+        let mut saved = lock(&keeping.saved);
+        if let Some(wanted) = keeping.snapshots.wanted(*saved).filter(|&w| w <= frontier) {
+            *saved = wanted;
+            self.hand_positions(keeping, wanted);
         }
+        keeping.passed.fetch_max(frontier, Ordering::AcqRel);
+    }
+
+    /// What every later snapshot is above.
+    fn passed(&self) -> EventTime {
+        self.keeping.get().map_or(BEGINNING, |keeping| keeping.passed.load(Ordering::Acquire))
+    }
+
+    fn hand_positions(&self, keeping: &Keeping, wanted: EventTime) {
         let names = self.partitions();
         let clock = self.clock();
         let partitions = clock.partitions().iter().zip(names);
@@ -145,7 +157,8 @@ impl SharedSource {
             })
             .collect();
         drop(clock);
-        snapshots.hand(Handed::Source { index: self.index, frontier: wanted, positions });
+        let index = self.index;
+        keeping.snapshots.hand(Handed::Source { index, frontier: wanted, positions });
     }
 
     /// Starts reading; the workers' operators have been built.
@@ -393,7 +406,7 @@ impl Reader {
             let rows = batch.time_range().map_or(BEGINNING, |(_, latest)| latest);
             let latest = dead.latest().map_or(rows, |letters| rows.max(letters));
             let mut clock = shared.clock();
-            let passed = clock.passed();
+            let passed = shared.passed();
             clock.partition(partition).marks().settled(sequence, latest, frontier, passed);
         }
         let publishes = shared.max_future_skew.is_some();

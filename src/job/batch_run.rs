@@ -11,6 +11,7 @@ use arrow::array::RecordBatch;
 
 use super::definition::{Definition, PlanFor};
 use super::results::final_rows;
+use super::snapshots::{self, SnapshotSpec};
 use crate::cluster::{Cluster, Topology};
 use crate::dataflow::metrics::JobMetrics;
 use crate::dataflow::runtime::{JobRuntime, OutputRuntime, PrintChanges};
@@ -31,6 +32,8 @@ pub enum Outcome {
 
 /// Runs `definition` until its inputs end or `stop` is set.
 ///
+/// With `keep` it takes snapshots, and goes on from the last one if there is one.
+///
 /// Changes of bare queries go to `print`, if given; otherwise `results` gets the final contents of
 /// each bare query, in statement order, once all is complete. `watch` is called several times a
 /// second.
@@ -38,19 +41,32 @@ pub fn run(
     definition: &Definition,
     topology: &Topology,
     print: Option<PrintChanges<'_>>,
+    keep: Option<SnapshotSpec>,
     stop: &AtomicBool,
     mut watch: impl FnMut(&JobMetrics),
     mut results: impl FnMut(&RecordBatch) -> Result<()>,
 ) -> Result<(Outcome, Arc<JobMetrics>)> {
     let plan = definition.plan(PlanFor { changelog: print.is_some(), side_views: false })?;
     let rows_in_flight = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
-    let runtime = Arc::new(JobRuntime::new(Arc::clone(&plan), topology.place(), print)?);
+    let beginning = keep.map(|spec| snapshots::start(spec, &plan)).transpose()?;
+    let place = topology.place();
+    let runtime = Arc::new(match &beginning {
+        None => JobRuntime::new(Arc::clone(&plan), place, print)?,
+        Some(beginning) => {
+            let snapshots = Arc::clone(&beginning.snapshots.snapshots);
+            JobRuntime::with_snapshots(Arc::clone(&plan), place, print, snapshots)?
+        }
+    });
     let cluster = Cluster::start(topology)?;
     cluster.install(0, &runtime, rows_in_flight.unwrap_or(crate::limits::ROWS_IN_FLIGHT_MAX))?;
     let metrics = Arc::clone(&runtime.metrics);
     let mut waited = Duration::ZERO;
     const STEP: Duration = Duration::from_millis(20);
     while !metrics.wait(STEP) && !stop.load(Ordering::Acquire) {
+        if let Some(error) = runtime.snapshots().and_then(|s| s.failure()) {
+            metrics.fail(error);
+            break;
+        }
         waited += STEP;
         if waited >= WATCH {
             waited = Duration::ZERO;
@@ -59,11 +75,17 @@ pub fn run(
     }
     let complete = metrics.is_done() && !metrics.is_failed();
     if !complete {
+        if let (Some(beginning), false) = (&beginning, metrics.is_failed()) {
+            beginning.snapshots.at_stop();
+        }
         runtime.stop();
         cluster.remove(0)?;
     }
     drop(cluster);
     runtime.finish_sinks(complete)?;
+    if let Some(beginning) = &beginning {
+        beginning.snapshots.finish(complete)?;
+    }
     if let Some(error) = metrics.failure() {
         return Err(error);
     }

@@ -3,11 +3,13 @@
 //! * [`definition`]: texts to a stream plan
 //! * [`batch_run`]: one job in one process, to its end (`floodmark run`)
 //! * [`service`], [`manager`]: jobs that come and go (`floodmark serve`)
+//! * [`snapshots`]: the snapshots of a running job, and what it starts from
 //! * [`results`]: the final contents of bare queries
 
 pub mod batch_run;
 pub mod definition;
 pub mod manager;
 pub mod results;
+pub mod snapshots;
 
 pub mod service;

@@ -46,6 +46,13 @@ pub fn explain(plan: &StreamPlan) -> String {
     text
 }
 
+/// A node as it is called in snapshots and logs: its operator and number.
+pub fn operator_name(plan: &StreamPlan, id: NodeId) -> String {
+    let described = describe(plan, plan.node(id));
+    let kind = described.split(['(', ' ']).next().unwrap_or_default();
+    format!("{kind}#{}", id.0)
+}
+
 /// The nearest operator at or below `node` that makes its collection an updating one.
 pub fn updating_operator(plan: &StreamPlan, node: NodeId) -> String {
     let mut at = node;

@@ -24,6 +24,7 @@ use super::column::{Column, Form, Values, form_of};
 use super::keys::{hash_column, hash_int};
 use super::pages::Pages;
 use super::rows::{Picked, RowStore};
+use super::table::PartedTable;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, ErrorKind, Result};
 use crate::time::{BEGINNING, CLOSED, EventTime};
@@ -73,7 +74,7 @@ pub struct Arrangement {
     /// How often each row is there; absent while each is there once.
     counts: Option<Pages<i64>>,
     /// Slots by the hash of the whole row, unless append-only.
-    distinct: HashTable<(u32, u32)>,
+    distinct: PartedTable<(u32, u32)>,
     log: VecDeque<Logged>,
     /// The number of the first update in the log.
     logged_from: u64,
@@ -104,7 +105,7 @@ impl Arrangement {
             next: Pages::default(),
             prev: Pages::default(),
             counts: (!spec.append_only).then(Pages::default),
-            distinct: HashTable::new(),
+            distinct: PartedTable::default(),
             log: VecDeque::new(),
             logged_from: 0,
             last: HashTable::new(),

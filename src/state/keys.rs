@@ -9,10 +9,10 @@ use std::ops::Range;
 
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
-use hashbrown::HashTable;
 
 use self::store::{Rows, Store, Stored};
 use super::column::{Column, ColumnBuilder, Form, Reading, Values, form_of};
+use super::table::PartedTable;
 use crate::batch::hash::{hash_bytes, mix};
 use crate::error::{Error, Result};
 
@@ -29,9 +29,9 @@ enum Table {
     /// No key columns: one group.
     Single { present: bool },
     /// One integer column: the key lies beside its group.
-    Int { groups: HashTable<(i64, u32)>, null: Option<u32> },
+    Int { groups: PartedTable<(i64, u32)>, null: Option<u32> },
     /// Any columns: the hash lies beside the group, the key is in the stores.
-    Many { groups: HashTable<(u64, u32)> },
+    Many { groups: PartedTable<(u64, u32)> },
 }
 
 #[inline]
@@ -51,9 +51,9 @@ impl GroupKeys {
         let table = match types.as_slice() {
             [] => Table::Single { present: false },
             [one] if matches!(form_of(one), Form::Int | Form::Float) => {
-                Table::Int { groups: HashTable::new(), null: None }
+                Table::Int { groups: PartedTable::default(), null: None }
             }
-            _ => Table::Many { groups: HashTable::new() },
+            _ => Table::Many { groups: PartedTable::default() },
         };
         GroupKeys { types, stores, table, free: Vec::new(), issued: 0 }
     }

@@ -18,3 +18,4 @@ pub mod pages;
 pub mod row_pool;
 pub mod rows;
 pub mod saved;
+pub mod table;

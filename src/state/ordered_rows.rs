@@ -12,7 +12,7 @@ use std::cmp::Ordering;
 use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 
-use super::column::{Column, Values};
+use super::column::{Column, Form, Values, form_of};
 use super::row_pool::{Place, RowPool};
 use crate::limits::ORDERED_BLOCK_ROWS_MAX;
 
@@ -22,6 +22,23 @@ pub struct RowOrder {
     columns: Vec<(usize, SortOptions)>,
     /// How many of them are asked for; the others break ties.
     keys: usize,
+    /// Whether the leading column fits in a prefix.
+    is_leading_short: bool,
+}
+
+/// A row that may be the one of a slot.
+#[derive(Clone, Copy, Debug)]
+pub struct Candidate {
+    /// A number of the caller's, for the row.
+    pub row: u32,
+    /// See [`RowOrder::prefixes`]: that of the row and of the slot.
+    pub prefix: u64,
+    /// The slot.
+    pub slot: u32,
+    /// Where the row lies.
+    pub place: Place,
+    /// Where the row of the slot lies.
+    pub other: Place,
 }
 
 impl RowOrder {
@@ -35,7 +52,11 @@ impl RowOrder {
                 columns.push((column, SortOptions { descending: false, nulls_first: true }));
             }
         }
-        RowOrder { columns, keys: count }
+        let short = |&(column, _): &(usize, _)| {
+            matches!(form_of(schema.field(column).data_type()), Form::Int | Form::Float)
+        };
+        let is_leading_short = columns.first().is_some_and(short);
+        RowOrder { columns, keys: count, is_leading_short }
     }
 
     /// The first column of the order, if rows have columns at all.
@@ -53,6 +74,31 @@ impl RowOrder {
     /// Compares two rows in the whole order: equal ones are the same row.
     pub fn compare(&self, pool: &RowPool, a: Place, b: Place) -> Ordering {
         compare(pool, &self.columns, a, b)
+    }
+
+    /// Compares two rows whose prefixes are both `prefix`, as [`RowOrder::compare`] does.
+    pub fn compare_tied(&self, pool: &RowPool, prefix: u64, a: Place, b: Place) -> Ordering {
+        compare(pool, self.undecided(prefix), a, b)
+    }
+
+    /// The columns that rows with one `prefix` can differ in.
+    fn undecided(&self, prefix: u64) -> &[(usize, SortOptions)] {
+        // NULLs share their prefixes with the least and the greatest value.
+        let is_decided = self.is_leading_short && prefix != 0 && prefix != u64::MAX;
+        &self.columns[usize::from(is_decided)..]
+    }
+
+    /// Keeps the candidates that are the same row as that of their slot.
+    ///
+    /// Values are read column by column, so that reads of memory overlap: none waits for another.
+    pub fn retain_same(&self, pool: &RowPool, candidates: &mut Vec<Candidate>) {
+        let decided =
+            candidates.iter().map(|c| self.columns.len() - self.undecided(c.prefix).len());
+        let from = decided.min().unwrap_or(0);
+        for column in &self.columns[from..] {
+            let column = std::slice::from_ref(column);
+            candidates.retain(|c| compare(pool, column, c.place, c.other).is_eq());
+        }
     }
 
     /// Compares two rows by the columns asked for alone.
@@ -203,6 +249,18 @@ impl OrderedRows {
         self.blocks().last()?.last()
     }
 
+    /// Entries among which there is one with `prefix`, if there is one at all.
+    pub fn block_of(&self, prefix: u64) -> &[Entry] {
+        match &self.blocks {
+            Blocks::One(block) => block,
+            Blocks::Many(blocks) => {
+                let behind = blocks
+                    .partition_point(|block| block.first().is_some_and(|e| e.prefix <= prefix));
+                blocks.get(behind.saturating_sub(1)).map_or(&[], Vec::as_slice)
+            }
+        }
+    }
+
     /// The entry for which `compare` says `Equal`, or else where it belongs.
     pub fn search(
         &self,
@@ -319,9 +377,42 @@ impl OrderedRows {
 
 #[cfg(test)]
 mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Float64Array, Int64Array, RecordBatch, StringViewArray};
+    use arrow::datatypes::{DataType, Field, Schema};
     use proptest::prelude::*;
 
     use super::*;
+
+    /// Numbers of which some have the prefix of NULL.
+    fn number() -> impl Strategy<Value = Option<i64>> {
+        let numbers = [i64::MIN, i64::MIN + 1, -1, 0, i64::MAX - 1, i64::MAX];
+        prop::option::weighted(0.8, prop::sample::select(numbers.to_vec()))
+    }
+
+    fn float() -> impl Strategy<Value = Option<f64>> {
+        let lowest = f64::from_bits(u64::MAX);
+        let floats = [lowest, -0.0, 0.0, 1.0, f64::from_bits(u64::MAX >> 1)];
+        prop::option::weighted(0.8, prop::sample::select(floats.to_vec()))
+    }
+
+    /// A pool with one open chunk of rows of a number, a float and a text.
+    fn pool(rows: &[(Option<i64>, Option<f64>, String)]) -> (RowPool, SchemaRef, u32) {
+        let schema = Arc::new(Schema::new(vec![
+            Field::new("n", DataType::Int64, true),
+            Field::new("f", DataType::Float64, true),
+            Field::new("t", DataType::Utf8View, true),
+        ]));
+        let columns: Vec<ArrayRef> = vec![
+            Arc::new(rows.iter().map(|r| r.0).collect::<Int64Array>()),
+            Arc::new(rows.iter().map(|r| r.1).collect::<Float64Array>()),
+            Arc::new(rows.iter().map(|r| Some(r.2.as_str())).collect::<StringViewArray>()),
+        ];
+        let mut pool = RowPool::new(Arc::clone(&schema)).unwrap();
+        let chunk = pool.open(RecordBatch::try_new(Arc::clone(&schema), columns).unwrap());
+        (pool, schema, chunk)
+    }
 
     fn position(rows: &OrderedRows, key: u64) -> Result<Position, Position> {
         rows.search(|entry| entry.prefix.cmp(&key))
@@ -329,6 +420,38 @@ mod tests {
 
     proptest! {
         #![proptest_config(ProptestConfig::with_cases(32))]
+
+        /// Prefixes order rows as the whole comparison does, and where they are equal the rest of
+        /// it decides as the whole does.
+        #[test]
+        fn prefixes_and_what_they_leave_open_are_the_order(
+            rows in prop::collection::vec((number(), float(), "[ab]{0,10}"), 1..40),
+            leading in 0usize..3, descending in any::<bool>(), nulls_first in any::<bool>(),
+        ) {
+            let (pool, schema, chunk) = pool(&rows);
+            let order = RowOrder::new(
+                &schema, vec![(leading, SortOptions { descending, nulls_first })], &[],
+            );
+            let prefixes = order.prefixes(&pool, chunk, rows.len());
+            let count = rows.len() as u32;
+            let mut candidates = Vec::new();
+            for (a, b) in (0..count).flat_map(|a| (0..count).map(move |b| (a, b))) {
+                let (place, other) = (RowPool::place(chunk, a), RowPool::place(chunk, b));
+                let whole = order.compare(&pool, place, other);
+                let prefix = prefixes[a as usize];
+                let parts = prefix.cmp(&prefixes[b as usize])
+                    .then_with(|| order.compare_tied(&pool, prefix, place, other));
+                prop_assert_eq!(parts, whole);
+                if prefix == prefixes[b as usize] {
+                    candidates.push(Candidate { row: a, prefix, slot: b, place, other });
+                }
+            }
+            let same = |c: &&Candidate| order.compare(&pool, c.place, c.other).is_eq();
+            let pairs = |c: &Candidate| (c.row, c.slot);
+            let expected: Vec<_> = candidates.iter().filter(same).map(pairs).collect();
+            order.retain_same(&pool, &mut candidates);
+            prop_assert_eq!(candidates.iter().map(pairs).collect::<Vec<_>>(), expected);
+        }
 
         #[test]
         fn a_list_in_blocks_is_a_sorted_list(
@@ -341,6 +464,8 @@ mod tests {
             for (slot, &key) in keys.iter().enumerate() {
                 let found = position(&rows, key);
                 prop_assert_eq!(found.is_ok(), !naive.insert(key));
+                let block = rows.block_of(key);
+                prop_assert_eq!(block.iter().any(|e| e.prefix == key), found.is_ok());
                 if let Err(at) = found {
                     rows.insert(at, Entry { prefix: key, slot: slot as u32, count: 1 });
                 }

@@ -34,9 +34,16 @@ pub struct RowPool {
     places: Vec<Place>,
     free_slots: Vec<u32>,
     /// Chunks that are to be merged, by how often their rows were copied.
-    levels: Vec<Vec<u32>>,
-    /// Rows of the chunks at level 0, which hold input buffers.
-    rows_open: usize,
+    levels: Vec<Level>,
+}
+
+/// Chunks that are to be merged.
+#[derive(Default)]
+struct Level {
+    chunks: Vec<u32>,
+    /// Their rows: all of them at level 0, where they hold input buffers; above it those that were
+    /// living when the chunk was listed.
+    rows: usize,
 }
 
 struct Chunk {
@@ -83,7 +90,6 @@ impl RowPool {
             places: Vec::new(),
             free_slots: Vec::new(),
             levels: Vec::new(),
-            rows_open: 0,
         })
     }
 
@@ -149,8 +155,8 @@ impl RowPool {
             self.free_chunks.push(place.chunk);
         } else if (chunk.live as usize) < chunk.slots.len() / 2 {
             chunk.listed = true;
-            let level = chunk.level;
-            self.list(level, place.chunk);
+            let (level, rows) = (chunk.level, chunk.live as usize);
+            self.list(level, place.chunk, rows);
         }
     }
 
@@ -164,8 +170,8 @@ impl RowPool {
     pub fn close(&mut self, chunk: u32) -> Result<()> {
         match &self.chunks[chunk as usize] {
             Some(open) if open.live > 0 => {
-                self.rows_open += open.slots.len();
-                self.list(0, chunk);
+                let rows = open.slots.len();
+                self.list(0, chunk, rows);
             }
             _ => {
                 self.chunks[chunk as usize] = None;
@@ -173,8 +179,10 @@ impl RowPool {
             }
         }
         for level in 0..self.levels.len() {
-            let due = self.levels[level].len() >= POOL_CHUNKS_MERGED;
-            if due || (level == 0 && self.rows_open > POOL_ROWS_OPEN_MAX) {
+            // Above level 0 a full chunk is enough: more would make one step wait for all of them.
+            let rows_max = if level == 0 { POOL_ROWS_OPEN_MAX } else { POOL_CHUNK_ROWS };
+            let Level { chunks, rows } = &self.levels[level];
+            if chunks.len() >= POOL_CHUNKS_MERGED || *rows > rows_max {
                 self.merge(level)?;
             }
         }
@@ -246,20 +254,18 @@ impl RowPool {
         }
     }
 
-    fn list(&mut self, level: usize, chunk: u32) {
+    fn list(&mut self, level: usize, chunk: u32, rows: usize) {
         if self.levels.len() <= level {
-            self.levels.resize_with(level + 1, Vec::new);
+            self.levels.resize_with(level + 1, Level::default);
         }
-        self.levels[level].push(chunk);
+        self.levels[level].chunks.push(chunk);
+        self.levels[level].rows += rows;
     }
 
     /// Copies the living rows of the chunks of `level` into chunks of their own.
     fn merge(&mut self, level: usize) -> Result<()> {
-        let merged = std::mem::take(&mut self.levels[level]);
+        let merged = std::mem::take(&mut self.levels[level]).chunks;
         let above = (level + 1).min(POOL_LEVELS_MAX);
-        if level == 0 {
-            self.rows_open = 0;
-        }
         let (mut places, mut slots) = (Vec::new(), Vec::new());
         for &id in &merged {
             let Some(chunk) = &self.chunks[id as usize] else { continue };
@@ -291,7 +297,7 @@ impl RowPool {
                 self.places[slot as usize] = Place { chunk: id, row: row as u32 };
             }
             if listed {
-                self.list(above, id);
+                self.list(above, id, rows);
             }
         }
         Ok(())
@@ -372,6 +378,28 @@ mod tests {
             kept.into_iter().for_each(|(slot, _)| pool.release(slot));
             prop_assert!(pool.is_empty());
         }
+    }
+
+    #[test]
+    fn no_step_waits_for_the_copies_of_many_half_dead_chunks() {
+        let mut pool = RowPool::new(schema()).unwrap();
+        let numbers: Vec<i64> = (0..POOL_CHUNK_ROWS as i64 / 2).collect();
+        let (mut slots, mut chunks) = (Vec::new(), 0);
+        for _ in 0..12 {
+            let chunk = pool.open(rows(&numbers));
+            slots.extend((0..numbers.len() as u32).map(|r| pool.keep(RowPool::place(chunk, r))));
+            pool.close(chunk).unwrap();
+        }
+        for (at, slot) in slots.into_iter().enumerate().filter(|(at, _)| at % 5 != 0) {
+            pool.release(slot);
+            if at % 1000 == 1 {
+                let chunk = pool.open(rows(&[1]));
+                pool.close(chunk).unwrap();
+                chunks = pool.chunks.iter().flatten().count();
+                assert!(pool.levels.iter().skip(1).all(|level| level.rows <= POOL_CHUNK_ROWS));
+            }
+        }
+        assert!(chunks <= 4, "{chunks} chunks of {} rows", pool.len());
     }
 
     #[test]

@@ -165,9 +165,16 @@ impl Job {
         };
         let stop = AtomicBool::new(false);
         let topology = Topology::alone(workers);
-        let (_, metrics) =
-            batch_run::run(&self.definition, &topology, Some(&print), &stop, |_| {}, |_| Ok(()))
-                .map_err(said)?;
+        let (_, metrics) = batch_run::run(
+            &self.definition,
+            &topology,
+            Some(&print),
+            None,
+            &stop,
+            |_| {},
+            |_| Ok(()),
+        )
+        .map_err(said)?;
         without_dead_letters(&metrics)?;
         let all = all.into_inner().expect("no writer panics");
         Ok(all.iter().map(|changes| changes.lock().expect("no writer panics").clone()).collect())
@@ -181,6 +188,7 @@ impl Job {
         let (_, metrics) = batch_run::run(
             &self.definition,
             &topology,
+            None,
             None,
             &stop,
             |_| {},

@@ -5,12 +5,14 @@ use std::cmp::Ordering;
 use super::{Log, NONE, Rows, Step};
 use crate::error::{Error, Result};
 use crate::plan::node::{Rank, RankKind};
-use crate::state::ordered_rows::{Entry, OrderedRows};
+use crate::state::ordered_rows::{Candidate, Entry, OrderedRows};
 use crate::time::EventTime;
 
 /// A row that is shown.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
 pub(super) struct Item {
+    /// The prefix of its entry.
+    prefix: u64,
     pub(super) slot: u32,
     /// Its number, or zero where that is not part of the output.
     pub(super) number: u64,
@@ -26,20 +28,38 @@ struct Range {
     numbered: bool,
 }
 
+/// The rows of a key.
+#[derive(Default)]
+struct List {
+    rows: OrderedRows,
+    /// The last tick that changed it.
+    mark: u32,
+}
+
+/// A row that came to be there no times.
+struct Gone {
+    /// Its key; [`NONE`] if it has been removed already.
+    group: u32,
+    prefix: u64,
+    slot: u32,
+}
+
 /// Rows in order, key by key.
 pub(super) struct Lists {
     range: Range,
     append_only: bool,
     /// Nothing is logged: what is shown is read at the end.
     unseen: bool,
-    lists: Vec<OrderedRows>,
-    marks: Vec<u32>,
+    lists: Vec<List>,
     /// The keys of this tick, and where what they showed begins in `before`.
     touched: Vec<(u32, usize)>,
     before: Vec<Item>,
     after: Vec<Item>,
     /// Rows that came to be there no times in this tick.
-    gone: Vec<(u32, u32)>,
+    gone: Vec<Gone>,
+    /// For each row of this tick the slot of the same row before it, if that was found.
+    same: Vec<u32>,
+    candidates: Vec<Candidate>,
 }
 
 impl Lists {
@@ -50,21 +70,21 @@ impl Lists {
             append_only,
             unseen: rank.final_only,
             lists: Vec::new(),
-            marks: Vec::new(),
             touched: Vec::new(),
             before: Vec::new(),
             after: Vec::new(),
             gone: Vec::new(),
+            same: Vec::new(),
+            candidates: Vec::new(),
         }
     }
 
     pub(super) fn resize(&mut self, bound: usize) {
-        self.lists.resize_with(bound, OrderedRows::default);
-        self.marks.resize(bound, 0);
+        self.lists.resize_with(bound, List::default);
     }
 
     pub(super) fn reset_marks(&mut self) {
-        self.marks.fill(0);
+        self.lists.iter_mut().for_each(|list| list.mark = 0);
     }
 
     /// Whether a further entry can do nothing behind the last one of `list`.
@@ -75,6 +95,36 @@ impl Lists {
             && self.range.to <= list.len() as u64
     }
 
+    /// Looks for the rows of a tick among those held.
+    ///
+    /// Lists, entries and values lie far apart when there are many. One kind of them is read for
+    /// all rows before the next, so that the reads overlap: none waits for that of another row.
+    fn find_same(&mut self, kept: &Rows, step: &Step, rows: &[u32]) {
+        self.same.clear();
+        if self.append_only {
+            return;
+        }
+        self.same.resize(rows.len(), NONE);
+        let (lists, prefixes) = (&self.lists, &step.prefixes);
+        let block_of = |&row: &u32| {
+            let row = row as usize;
+            lists[step.groups[row] as usize].rows.block_of(prefixes[row])
+        };
+        let blocks: Vec<&[Entry]> = rows.iter().map(block_of).collect();
+        self.candidates.clear();
+        for (at, (block, &row)) in blocks.into_iter().zip(rows).enumerate() {
+            let (prefix, place) = (prefixes[row as usize], step.place(row));
+            let first = block.partition_point(|entry| entry.prefix < prefix);
+            if let Some(Entry { slot, .. }) = block.get(first).filter(|e| e.prefix == prefix) {
+                let (slot, row) = (*slot, at as u32);
+                self.candidates.push(Candidate { row, prefix, slot, place, other: place });
+            }
+        }
+        self.candidates.iter_mut().for_each(|c| c.other = kept.pool.at(c.slot));
+        kept.order.retain_same(&kept.pool, &mut self.candidates);
+        self.candidates.iter().for_each(|c| self.same[c.row as usize] = c.slot);
+    }
+
     /// Applies the rows of one tick.
     pub(super) fn apply(
         &mut self,
@@ -83,34 +133,36 @@ impl Lists {
         rows: &[u32],
         mark: u32,
     ) -> Result<()> {
-        for &row in rows {
+        self.find_same(kept, step, rows);
+        for (at, &row) in rows.iter().enumerate() {
             let group = step.groups[row as usize];
             let (prefix, place, diff) =
                 (step.prefixes[row as usize], step.place(row), step.diff(row));
+            let same = self.same.get(at).copied().unwrap_or(NONE);
             let Rows { pool, order } = &*kept;
             let compare = |entry: &Entry| -> Ordering {
-                entry
-                    .prefix
-                    .cmp(&prefix)
-                    .then_with(|| order.compare(pool, pool.at(entry.slot), place))
+                entry.prefix.cmp(&prefix).then_with(|| match entry.slot == same {
+                    true => Ordering::Equal,
+                    false => order.compare_tied(pool, prefix, pool.at(entry.slot), place),
+                })
             };
-            let list = &self.lists[group as usize];
+            let list = &self.lists[group as usize].rows;
             let is_full = self.is_full(list);
             if diff == 0 || (is_full && list.last().is_some_and(|last| compare(last).is_le())) {
                 continue;
             }
             let found = list.search(compare);
-            if self.marks[group as usize] != mark {
-                self.marks[group as usize] = mark;
+            if self.lists[group as usize].mark != mark {
+                self.lists[group as usize].mark = mark;
                 self.touch(kept, group);
             }
-            let list = &mut self.lists[group as usize];
+            let list = &mut self.lists[group as usize].rows;
             match found {
                 Ok(position) => {
                     let Some(entry) = list.get_mut(position) else { continue };
                     entry.count = sum(entry.count, diff)?;
                     if entry.count == 0 {
-                        self.gone.push((group, entry.slot));
+                        self.gone.push(Gone { group, prefix, slot: entry.slot });
                     }
                 }
                 Err(position) => {
@@ -118,7 +170,7 @@ impl Lists {
                     list.insert(position, Entry { prefix, slot, count });
                     if is_full && let Some(last) = list.pop() {
                         // It may have been shown before this tick.
-                        self.gone.push((NONE, last.slot));
+                        self.gone.push(Gone { group: NONE, prefix, slot: last.slot });
                     }
                 }
             }
@@ -129,7 +181,7 @@ impl Lists {
     fn touch(&mut self, kept: &Rows, group: u32) {
         self.touched.push((group, self.before.len()));
         if !self.unseen {
-            self.range.shown(kept, &self.lists[group as usize], &mut self.before);
+            self.range.shown(kept, &self.lists[group as usize].rows, &mut self.before);
         }
     }
 
@@ -141,17 +193,20 @@ impl Lists {
         log: &mut Log,
         emptied: &mut Vec<u32>,
     ) {
-        for (group, slot) in std::mem::take(&mut self.gone) {
-            if group == NONE || self.remove(kept, group, slot) {
-                log.released.push(slot);
+        let mut gone = std::mem::take(&mut self.gone);
+        for row in &gone {
+            if row.group == NONE || self.remove(kept, row) {
+                log.released.push(row.slot);
             }
         }
+        gone.clear();
+        self.gone = gone;
         let touched = std::mem::take(&mut self.touched);
         let before = std::mem::take(&mut self.before);
         let mut after = std::mem::take(&mut self.after);
         for (at, &(group, start)) in touched.iter().enumerate() {
             let end = touched.get(at + 1).map_or(before.len(), |(_, next)| *next);
-            let list = &mut self.lists[group as usize];
+            let list = &mut self.lists[group as usize].rows;
             if self.append_only || !self.unseen {
                 after.clear();
                 let hidden = self.range.shown(kept, list, &mut after);
@@ -172,15 +227,16 @@ impl Lists {
         self.before.clear();
     }
 
-    /// Removes the row of `slot` if it is there no times.
-    fn remove(&mut self, kept: &Rows, group: u32, slot: u32) -> bool {
-        let (pool, order) = (&kept.pool, &kept.order);
-        let list = &mut self.lists[group as usize];
-        let place = pool.at(slot);
-        // Prefixes follow from the rows: the comparison of rows alone finds the same entry.
-        let found = list.search(|entry| match entry.slot == slot {
-            true => Ordering::Equal,
-            false => order.compare(pool, pool.at(entry.slot), place),
+    /// Removes a row if it is still there no times.
+    fn remove(&mut self, kept: &Rows, row: &Gone) -> bool {
+        let Rows { pool, order } = kept;
+        let Gone { group, prefix, slot } = *row;
+        let list = &mut self.lists[group as usize].rows;
+        let found = list.search(|entry| {
+            entry.prefix.cmp(&prefix).then_with(|| match entry.slot == slot {
+                true => Ordering::Equal,
+                false => order.compare_tied(pool, prefix, pool.at(entry.slot), pool.at(slot)),
+            })
         });
         let Ok(position) = found else { return false };
         let is_gone = list.get_mut(position).is_some_and(|e| e.slot == slot && e.count == 0);
@@ -192,7 +248,7 @@ impl Lists {
 
     /// Drops the list of `group` if it has no rows.
     pub(super) fn forget_if_empty(&mut self, group: u32) -> bool {
-        let list = &mut self.lists[group as usize];
+        let list = &mut self.lists[group as usize].rows;
         let is_empty = list.is_empty();
         if is_empty {
             *list = OrderedRows::default();
@@ -202,7 +258,7 @@ impl Lists {
 
     /// What is shown of `group`.
     pub(super) fn shown(&self, kept: &Rows, group: u32, out: &mut Vec<Item>) {
-        self.range.shown(kept, &self.lists[group as usize], out);
+        self.range.shown(kept, &self.lists[group as usize].rows, out);
     }
 }
 
@@ -223,7 +279,7 @@ impl Range {
             let copies = u64::from(entry.count.unsigned_abs());
             if self.kind == RankKind::RowNumber {
                 let (first, last) = (before + 1, before + copies);
-                self.push_copies(entry.slot, first.max(self.from), last.min(self.to), out);
+                self.push_copies(entry, first.max(self.from), last.min(self.to), out);
                 before = last;
                 if before >= self.to {
                     return Some(index + 1);
@@ -242,7 +298,8 @@ impl Range {
             }
             if current >= self.from {
                 let number = if self.numbered { current } else { 0 };
-                out.push(Item { slot: entry.slot, number, copies: copies as i64 });
+                let Entry { prefix, slot, .. } = *entry;
+                out.push(Item { prefix, slot, number, copies: copies as i64 });
             }
             before += copies;
             previous = Some(entry.slot);
@@ -251,14 +308,15 @@ impl Range {
     }
 
     /// The copies of a row that have the numbers `first..=last`.
-    fn push_copies(&self, slot: u32, first: u64, last: u64, out: &mut Vec<Item>) {
+    fn push_copies(&self, entry: &Entry, first: u64, last: u64, out: &mut Vec<Item>) {
         if first > last {
             return;
         }
+        let Entry { prefix, slot, .. } = *entry;
         if self.numbered {
-            out.extend((first..=last).map(|number| Item { slot, number, copies: 1 }));
+            out.extend((first..=last).map(|number| Item { prefix, slot, number, copies: 1 }));
         } else {
-            out.push(Item { slot, number: 0, copies: (last - first + 1) as i64 });
+            out.push(Item { prefix, slot, number: 0, copies: (last - first + 1) as i64 });
         }
     }
 
@@ -293,7 +351,9 @@ impl Range {
                 (Some(_), None) => Ordering::Less,
                 (None, Some(_)) => Ordering::Greater,
                 (Some(a), Some(b)) if a.slot == b.slot => Ordering::Equal,
-                (Some(a), Some(b)) => order.compare(pool, pool.at(a.slot), pool.at(b.slot)),
+                (Some(a), Some(b)) => a.prefix.cmp(&b.prefix).then_with(|| {
+                    order.compare_tied(pool, a.prefix, pool.at(a.slot), pool.at(b.slot))
+                }),
             };
             let gone = if side.is_le() { old.next() } else { None };
             let come = if side.is_ge() { new.next() } else { None };

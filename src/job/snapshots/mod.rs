@@ -12,8 +12,6 @@
 mod load;
 mod pending;
 mod states;
-#[cfg(test)]
-mod tests;
 mod writer;
 
 use std::collections::BTreeMap;
@@ -24,13 +22,17 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::dataflow::snapshots::{Restored, Snapshots};
+use crate::connectors::filesystem::steps::Steps;
+use crate::dataflow::snapshots::{Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
-use crate::snapshot::{JournalEntry, Manifest, Store};
+use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
 use crate::telemetry::clock::wall_ms;
+
+/// How long a job that is told to stop waits for its last snapshot.
+const STOP_PATIENCE: Duration = Duration::from_secs(10);
 
 /// What is snapshotted, and how.
 #[derive(Clone)]
@@ -111,6 +113,7 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let skipped = latest.skipped.iter().map(ToString::to_string).collect();
     let fingerprint = fingerprint(plan);
     let was_complete = latest.manifest.as_ref().is_some_and(|m| m.complete);
+    let ended = latest.manifest.as_ref().filter(|m| m.complete).map(|m| m.run);
     let manifest = latest.manifest.filter(|manifest| !manifest.complete);
     if let Some(manifest) = &manifest
         && manifest.plan != fingerprint
@@ -123,9 +126,13 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         )));
     }
     let restored = manifest.as_ref().map(|m| load::restored(&spec.store, m, plan)).transpose()?;
-    let run = match &manifest {
-        Some(manifest) => manifest.run,
-        None => spec.store.runs(&spec.job)?.last().map_or(0, |run| run + 1),
+    let begun = spec.store.runs(&spec.job)?.last().copied();
+    let run = match (&manifest, ended, begun) {
+        (Some(manifest), _, _) => manifest.run,
+        // One that stopped before its first snapshot is gone on with, from its beginning.
+        (None, Some(ended), Some(begun)) => begun.max(ended + 1),
+        (None, Some(ended), None) => ended + 1,
+        (None, None, begun) => begun.unwrap_or(0),
     };
     let journal = spec.store.journal(&spec.job, run)?;
     journal.append(&[JournalEntry::Started {
@@ -151,7 +158,9 @@ fn begin(
     restored: Option<Restored>,
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
-    let snapshots = Arc::new(Snapshots::new(plan, sender, restored.map(Arc::new)));
+    let steps = Steps::new(failpoint::reach);
+    let of = RunOf { job: spec.job.clone(), run, steps };
+    let snapshots = Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new)));
     let shared = Arc::new(Shared {
         state: Mutex::default(),
         changed: Condvar::new(),
@@ -192,6 +201,14 @@ impl JobSnapshots {
                 "the snapshot is not complete yet: some source or sink is behind",
             )
             .with_hint("look again with `floodmark snapshots list`")),
+        }
+    }
+
+    /// Takes a last snapshot before the job is stopped, so that nothing is computed again; a job
+    /// that cannot take one soon goes on from an earlier one.
+    pub fn at_stop(&self) {
+        if let Err(error) = self.create(STOP_PATIENCE) {
+            tracing::info!("no snapshot at the end: {error}");
         }
     }
 

@@ -123,7 +123,10 @@ impl States {
     }
 
     /// The parts, for a manifest; those that `holds` says nothing of are left out.
-    pub fn kept(&mut self, holds: impl Fn(StatePlace) -> bool) -> &BTreeMap<StatePlace, PlaceState> {
+    pub fn kept(
+        &mut self,
+        holds: impl Fn(StatePlace) -> bool,
+    ) -> &BTreeMap<StatePlace, PlaceState> {
         self.places.retain(|place, _| holds(*place));
         &self.places
     }
@@ -138,13 +141,7 @@ impl PlaceState {
     }
 
     /// Sums up what lies below `from`, log by log, where the log has outgrown its sum.
-    fn sum_up(
-        &mut self,
-        store: &Store,
-        job: &str,
-        snapshot: u64,
-        from: EventTime,
-    ) -> Result<u64> {
+    fn sum_up(&mut self, store: &Store, job: &str, snapshot: u64, from: EventTime) -> Result<u64> {
         // Rows that have a place of their own may be summed over workers; others stay apart.
         let mut logs: BTreeMap<(String, Option<u32>), Vec<SavedTableRef>> = BTreeMap::new();
         for table in std::mem::take(&mut self.tables) {

@@ -152,13 +152,8 @@ impl Writer {
             }
             Handed::State { place, worker, frontier: of, part } => {
                 let spec = &self.run.spec;
-                let added = self.states.add(
-                    &spec.store,
-                    &spec.job,
-                    (place, worker),
-                    self.snapshot,
-                    &part,
-                );
+                let added =
+                    self.states.add(&spec.store, &spec.job, (place, worker), self.snapshot, &part);
                 match added {
                     Ok(bytes) => self.new_bytes += bytes,
                     Err(error) => return self.fail(error),

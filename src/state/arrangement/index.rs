@@ -11,6 +11,7 @@ use hashbrown::hash_table::Entry as Place;
 use crate::error::Result;
 use crate::state::column::{Column, Values};
 use crate::state::keys::{GroupKeys, hash_column, hash_int};
+use crate::state::table::PartedTable;
 
 /// The end of a chain.
 pub const NONE: u32 = u32::MAX;
@@ -90,7 +91,7 @@ pub struct Chain {
 
 /// Keys to chains.
 pub struct Index {
-    chains: HashTable<Chain>,
+    chains: PartedTable<Chain>,
     /// The chain of NULL, where tags are numbers.
     null: Option<Chain>,
     /// Whether tags are numbers: equal tags are equal keys.
@@ -100,7 +101,7 @@ pub struct Index {
 impl Index {
     /// No keys yet; `exact`: the key is one column of numbers.
     pub fn new(exact: bool) -> Self {
-        Index { chains: HashTable::new(), null: None, exact }
+        Index { chains: PartedTable::default(), null: None, exact }
     }
 
     #[inline]
