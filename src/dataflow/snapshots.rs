@@ -16,10 +16,11 @@ use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
+use super::decisions::{Decision, Decisions, Journal};
 use super::metrics::lock;
 use crate::connectors::filesystem::steps::Steps;
 use crate::connectors::{PartitionPosition, SinkMode};
-use crate::error::Error;
+use crate::error::{Error, Result};
 use crate::plan::node::{NodeId, Operator, StreamPlan};
 use crate::state::saved::{Part, SavedTable};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
@@ -129,6 +130,9 @@ pub struct Restored {
     pub sources: BTreeMap<usize, Vec<PartitionPosition>>,
 }
 
+/// What the run has decided so far, by source and partition.
+pub type Decided = BTreeMap<(usize, String), Arc<Decisions>>;
+
 /// Which run of which job.
 #[derive(Clone, Debug, Default)]
 pub struct RunOf {
@@ -138,6 +142,8 @@ pub struct RunOf {
     pub run: u64,
     /// Told of the steps of durable sinks.
     pub steps: Steps,
+    /// What it has decided before it was interrupted.
+    pub decided: Decided,
 }
 
 /// The snapshots of one job in this process.
@@ -152,6 +158,7 @@ pub struct Snapshots {
     readers: Vec<BTreeSet<NodeId>>,
     sender: SyncSender<Handed>,
     restored: Option<Arc<Restored>>,
+    journal: Arc<dyn Journal>,
     failure: Mutex<Option<Error>>,
 }
 
@@ -162,6 +169,7 @@ impl Snapshots {
         plan: &StreamPlan,
         sender: SyncSender<Handed>,
         restored: Option<Arc<Restored>>,
+        journal: Arc<dyn Journal>,
     ) -> Self {
         let is_scan = |id: &usize| matches!(plan.nodes[*id].operator, Operator::Scan(_));
         let scans: Vec<usize> = (0..plan.nodes.len()).filter(is_scan).collect();
@@ -193,6 +201,7 @@ impl Snapshots {
             readers,
             sender,
             restored,
+            journal,
             failure: Mutex::default(),
         }
     }
@@ -249,8 +258,21 @@ impl Snapshots {
 
     /// What a sink is told of them.
     pub fn sink_mode(&self) -> SinkMode {
-        let RunOf { job, run, steps } = self.run.clone();
+        let RunOf { job, run, steps, .. } = self.run.clone();
         SinkMode { durable: true, job, run: run.to_string(), steps }
+    }
+
+    /// Notes what source `source` has decided about `partition`.
+    pub fn note(&self, source: usize, partition: &str, decision: Decision) -> Result<()> {
+        self.journal.note(source, partition, decision)
+    }
+
+    /// What the run has decided about a partition before it was interrupted.
+    pub fn decided(&self, source: usize, partition: &str) -> Option<&Arc<Decisions>> {
+        if self.run.decided.is_empty() {
+            return None;
+        }
+        self.run.decided.get(&(source, partition.to_string()))
     }
 
     /// What the job starts from.

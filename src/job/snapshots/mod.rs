@@ -4,11 +4,13 @@
 //! * `writer`: the thread that asks for snapshots, writes what the operators hand over and commits
 //! * `pending`: what a snapshot in progress still waits for
 //! * `states`: the tables of each part of the state, and when they are summed up
+//! * `journal`: what the run has decided, from and to the store
 //! * `load`: from a manifest to what the operators take back
 //!
 //! The dataflow never waits for a disk: what is handed over goes through a bounded channel. A
 //! snapshot that cannot be written is reported and given up; the one before stays whole.
 
+mod journal;
 mod load;
 mod pending;
 mod states;
@@ -22,7 +24,7 @@ use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::connectors::filesystem::steps::Steps;
+use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
 use crate::dataflow::snapshots::{Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
@@ -158,9 +160,20 @@ fn begin(
     restored: Option<Restored>,
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
-    let steps = Steps::new(failpoint::reach);
-    let of = RunOf { job: spec.job.clone(), run, steps };
-    let snapshots = Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new)));
+    let journal = spec.store.journal(&spec.job, run)?;
+    let notes = Arc::new(journal::Notes::new(journal, plan));
+    let decided = notes.decided()?;
+    let before_sync = Arc::clone(&notes);
+    let steps = Steps::new(move |step| {
+        // What a sink makes durable follows from what is noted, which must not be lost alone.
+        if step == BEFORE_SYNC {
+            before_sync.sync()?;
+        }
+        failpoint::reach(step)
+    });
+    let of = RunOf { job: spec.job.clone(), run, steps, decided };
+    let snapshots = Snapshots::new(of, plan, sender, restored.map(Arc::new), notes);
+    let snapshots = Arc::new(snapshots);
     let shared = Arc::new(Shared {
         state: Mutex::default(),
         changed: Condvar::new(),
