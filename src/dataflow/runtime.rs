@@ -17,7 +17,6 @@ use crate::error::{DeadLetter, Result};
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
-use crate::time::BEGINNING;
 
 /// Where this process stands among its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -288,9 +287,10 @@ impl Opening<'_> {
         let resume = match self.snapshots {
             None => Resume::default(),
             Some(snapshots) => {
-                let restored = snapshots.restored().map_or(BEGINNING, |r| r.frontier);
+                let restored = snapshots.restored_output(self.plan.outputs[index].node);
                 let snapshots = Arc::clone(snapshots);
                 Resume {
+                    is_durable: true,
                     from: writer.recover(restored)?,
                     notify: Box::new(move |frontier| {
                         snapshots.hand(Handed::Sink { output: index, frontier });

@@ -29,16 +29,19 @@ pub enum SinkMessage {
 
 /// Where a writer goes on, and who hears of what it makes durable.
 pub struct Resume {
+    /// Whether the job has snapshots.
+    pub is_durable: bool,
     /// Everything below is in the sink already ([`SinkWriter::recover`]).
     pub from: EventTime,
-    /// Called on the writer's thread with each frontier that has become durable.
+    /// Called on the writer's thread with each frontier that it was asked to make durable, once all
+    /// below is; also when it was before.
     pub notify: Box<dyn Fn(EventTime) + Send>,
 }
 
 impl Default for Resume {
     /// From the beginning; nobody hears.
     fn default() -> Self {
-        Resume { from: BEGINNING, notify: Box::new(|_| {}) }
+        Resume { is_durable: false, from: BEGINNING, notify: Box::new(|_| {}) }
     }
 }
 
@@ -124,26 +127,29 @@ struct WriterThread {
 impl WriterThread {
     fn run(mut self, receiver: &Receiver<SinkMessage>) -> Result<()> {
         for message in receiver {
+            // A job that failed lets frontiers pass without their rows.
+            let is_sound = !self.resume.is_durable || !self.metrics.is_failed();
             match message {
-                SinkMessage::Write(batch) => self.write(&batch)?,
-                SinkMessage::Commit(frontier) => {
+                SinkMessage::Write(batch) if is_sound => self.write(&batch)?,
+                SinkMessage::Commit(frontier) if is_sound => {
                     if frontier > self.resume.from {
                         self.writer.commit(frontier)?;
                     }
                 }
-                SinkMessage::Checkpoint(frontier) => {
+                SinkMessage::Checkpoint(frontier) if is_sound => {
                     if frontier > self.resume.from {
                         self.writer.checkpoint(frontier)?;
                     }
                     self.note_committed(frontier);
                 }
                 SinkMessage::Finish(complete) => {
-                    self.writer.finish(complete)?;
-                    if complete {
+                    self.writer.finish(complete && is_sound)?;
+                    if complete && is_sound {
                         self.note_committed(CLOSED);
                     }
                     return Ok(());
                 }
+                _ => {}
             }
         }
         self.writer.finish(false)
@@ -165,8 +171,8 @@ impl WriterThread {
     }
 
     fn note_committed(&self, frontier: EventTime) {
-        let before = self.committed.fetch_max(frontier, Ordering::AcqRel);
-        (self.resume.notify)(before.max(frontier));
+        self.committed.fetch_max(frontier, Ordering::AcqRel);
+        (self.resume.notify)(frontier);
     }
 }
 
@@ -178,6 +184,8 @@ mod tests {
     use arrow::datatypes::{DataType, Field, Schema};
 
     use super::*;
+
+    type Heard = Arc<Mutex<Vec<EventTime>>>;
 
     /// Notes what it is called with.
     #[derive(Clone, Default)]
@@ -211,15 +219,38 @@ mod tests {
         SinkMessage::Write(UpdateBatch::new(rows.unwrap(), times.to_vec().into(), None))
     }
 
+    /// A writer that goes on from 20, and the frontiers that it says are durable.
+    fn resumed(notes: &Notes, metrics: &Arc<JobMetrics>) -> (Arc<SinkHandle>, Heard) {
+        let heard = Heard::default();
+        let hears = Arc::clone(&heard);
+        let notify = Box::new(move |frontier| lock(&hears).push(frontier));
+        let resume = Resume { is_durable: true, from: 20, notify };
+        let writer = Box::new(notes.clone());
+        (SinkHandle::start("o", writer, Arc::clone(metrics), 0, resume).unwrap(), heard)
+    }
+
+    fn metrics() -> Arc<JobMetrics> {
+        Arc::new(JobMetrics::new(Vec::new(), vec!["o".into()], 1))
+    }
+
+    #[test]
+    fn nothing_of_a_failed_job_becomes_durable() {
+        let (notes, metrics) = (Notes::default(), metrics());
+        let (sink, heard) = resumed(&notes, &metrics);
+        metrics.fail(Error::internal("an operator failed and let its frontier go"));
+        for message in [at(&[25]), SinkMessage::Commit(30), SinkMessage::Checkpoint(30)] {
+            assert!(sink.offer(message).is_none());
+        }
+        assert!(sink.finish(true).is_err());
+        assert_eq!(*lock(&notes.0), ["finish false"]);
+        assert!(lock(&heard).is_empty());
+        assert_eq!(sink.committed(), 20);
+    }
+
     #[test]
     fn a_writer_goes_on_from_what_it_made_durable() {
-        let notes = Notes::default();
-        let heard = Arc::new(Mutex::new(Vec::new()));
-        let hears = Arc::clone(&heard);
-        let resume = Resume { from: 20, notify: Box::new(move |f| lock(&hears).push(f)) };
-        let metrics = Arc::new(JobMetrics::new(Vec::new(), vec!["o".into()], 1));
-        let counters = Arc::clone(&metrics);
-        let sink = SinkHandle::start("o", Box::new(notes.clone()), metrics, 0, resume).unwrap();
+        let (notes, metrics) = (Notes::default(), metrics());
+        let (sink, heard) = resumed(&notes, &metrics);
         assert_eq!(sink.committed(), 20);
         let messages = [
             at(&[5, 10]),
@@ -237,8 +268,8 @@ mod tests {
         let expected =
             ["write [20, 25]", "commit 30", "checkpoint 30", "write [31]", "finish true"];
         assert_eq!(*lock(&notes.0), expected);
-        assert_eq!(*lock(&heard), [20, 30, CLOSED]);
+        assert_eq!(*lock(&heard), [15, 30, CLOSED]);
         assert_eq!(sink.committed(), CLOSED);
-        assert_eq!(counters.outputs[0].updates.load(Ordering::Relaxed), 3);
+        assert_eq!(metrics.outputs[0].updates.load(Ordering::Relaxed), 3);
     }
 }

@@ -280,6 +280,14 @@ impl Snapshots {
         self.restored.as_ref()
     }
 
+    /// The frontier below which an output of `node` does not come again: none if all that it hangs
+    /// on had ended, as that is no part of a snapshot and is computed again from its start.
+    pub fn restored_output(&self, node: NodeId) -> EventTime {
+        let Some(restored) = &self.restored else { return BEGINNING };
+        let mut readers = restored.sources.keys().filter_map(|&source| self.readers.get(source));
+        if readers.any(|nodes| nodes.contains(&node)) { restored.frontier } else { BEGINNING }
+    }
+
     /// What a part of the state starts from: the frontier, and its tables.
     pub fn restored_state(&self, place: StatePlace) -> Option<(EventTime, &[WrittenTable])> {
         let restored = self.restored.as_ref()?;
