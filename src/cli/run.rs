@@ -50,6 +50,9 @@ pub struct RunArguments {
     /// Name of the job among its snapshots; that of the first file if not given
     #[arg(long, value_name = "NAME", requires = "data_dir")]
     name: Option<String>,
+    /// Run a job that has come to its end anew: its sinks are written again
+    #[arg(long, requires = "data_dir")]
+    anew: bool,
     /// Set a job setting before the first statement
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::parse_setting)]
     settings: Vec<(String, String)>,
@@ -128,6 +131,7 @@ fn keep(
         sql: sql.join("\n"),
         settings: arguments.settings.iter().cloned().collect(),
         workers: topology.workers,
+        anew: arguments.anew,
     }))
 }
 

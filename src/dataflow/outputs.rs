@@ -179,8 +179,9 @@ impl End {
         let Some((frontier, rows)) = keeper.restored()? else { return Ok(()) };
         match &self.runtime.outputs[self.index] {
             OutputRuntime::View(contents) => {
-                contents.append(self.writer, rows, frontier)?;
+                // First, so that nobody reads what has been summed up as if it had not.
                 contents.begin_at(keeper.history_from(frontier));
+                contents.append(self.writer, rows, frontier)?;
             }
             OutputRuntime::Collect(collected) => {
                 rows.into_iter().try_for_each(|batch| collected.push(batch))?;

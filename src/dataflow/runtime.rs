@@ -108,6 +108,8 @@ impl JobRuntime {
         create: CreateSource<'_>,
         snapshots: Option<Arc<Snapshots>>,
     ) -> Result<Self> {
+        // A run that has ended says so to its sinks, and that is all.
+        let keeping = snapshots.clone().filter(|snapshots| !snapshots.is_ended());
         let tables = plan.scans().map(|s| s.table.def.name.clone()).collect::<Vec<_>>();
         let names = plan.outputs.iter().map(|o| name_of(&o.target)).collect();
         let metrics = Arc::new(JobMetrics::new(tables.clone(), names, place.workers));
@@ -131,7 +133,7 @@ impl JobRuntime {
                 &node.settings,
                 Arc::clone(&alignment),
             );
-            if let Some(snapshots) = &snapshots {
+            if let Some(snapshots) = &keeping {
                 let restored = snapshots.restored();
                 let positions = restored.and_then(|r| r.sources.get(&index)).map(Vec::as_slice);
                 shared.keep(Arc::clone(snapshots), positions)?;
@@ -153,7 +155,7 @@ impl JobRuntime {
             stopping: AtomicBool::new(false),
             built: Mutex::new(0),
             workers_here: place.workers,
-            snapshots,
+            snapshots: keeping,
         })
     }
 
@@ -287,11 +289,11 @@ impl Opening<'_> {
         let resume = match self.snapshots {
             None => Resume::default(),
             Some(snapshots) => {
-                let restored = snapshots.restored_output(self.plan.outputs[index].node);
+                let reached = snapshots.sink_reached(self.plan.outputs[index].node);
                 let snapshots = Arc::clone(snapshots);
                 Resume {
                     is_durable: true,
-                    from: writer.recover(restored)?,
+                    from: writer.recover(reached)?,
                     notify: Box::new(move |frontier| {
                         snapshots.hand(Handed::Sink { output: index, frontier });
                     }),

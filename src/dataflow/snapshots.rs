@@ -262,6 +262,15 @@ impl Snapshots {
         SinkMode { durable: true, job, run: run.to_string(), steps }
     }
 
+    /// The frontier below which a sink of `node` is not given anything again. None if all that it
+    /// hangs on had ended: that is no part of a snapshot and is computed again from its start.
+    pub fn sink_reached(&self, node: NodeId) -> EventTime {
+        let Some(restored) = &self.restored else { return BEGINNING };
+        let mut readers = restored.sources.keys().filter_map(|&source| self.readers.get(source));
+        let is_part = readers.any(|nodes| nodes.contains(&node));
+        if self.is_ended() || is_part { restored.frontier } else { BEGINNING }
+    }
+
     /// Notes what source `source` has decided about `partition`.
     pub fn note(&self, source: usize, partition: &str, decision: Decision) -> Result<()> {
         self.journal.note(source, partition, decision)
@@ -280,12 +289,9 @@ impl Snapshots {
         self.restored.as_ref()
     }
 
-    /// The frontier below which an output of `node` does not come again: none if all that it hangs
-    /// on had ended, as that is no part of a snapshot and is computed again from its start.
-    pub fn restored_output(&self, node: NodeId) -> EventTime {
-        let Some(restored) = &self.restored else { return BEGINNING };
-        let mut readers = restored.sources.keys().filter_map(|&source| self.readers.get(source));
-        if readers.any(|nodes| nodes.contains(&node)) { restored.frontier } else { BEGINNING }
+    /// Whether the run had come to its end before: it is computed again, for its views alone.
+    pub fn is_ended(&self) -> bool {
+        self.restored.as_ref().is_some_and(|restored| restored.frontier == CLOSED)
     }
 
     /// What a part of the state starts from: the frontier, and its tables.

@@ -25,6 +25,7 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
+use crate::dataflow::decisions::Unnoted;
 use crate::dataflow::snapshots::{Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
@@ -32,6 +33,7 @@ use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
 use crate::telemetry::clock::wall_ms;
+use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// How long a job that is told to stop waits for its last snapshot.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -49,6 +51,9 @@ pub struct SnapshotSpec {
     pub settings: BTreeMap<String, String>,
     /// Workers of the run.
     pub workers: usize,
+    /// Whether a job that has come to its end is run anew; otherwise it is computed again, and its
+    /// sinks are left as they are.
+    pub anew: bool,
 }
 
 /// The snapshots of one running job.
@@ -73,6 +78,40 @@ struct Asked {
     /// Requests answered, and how the last one was.
     answered: u64,
     last: Option<Result<u64>>,
+    /// What has become of them so far.
+    progress: SnapshotProgress,
+}
+
+/// What has become of a job's snapshots so far.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotProgress {
+    /// How many this run has taken.
+    pub taken: u64,
+    /// The last one there is, if it is known to be whole.
+    pub last: Option<LastSnapshot>,
+    /// Why there are no more.
+    pub stopped: Option<Error>,
+}
+
+/// The last snapshot of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastSnapshot {
+    /// Its number.
+    pub id: u64,
+    /// Its frontier.
+    pub frontier: EventTime,
+    /// Wall time of its commit.
+    pub created_ms: i64,
+    /// Bytes of all that it names.
+    pub bytes: u64,
+}
+
+impl From<&Manifest> for LastSnapshot {
+    fn from(manifest: &Manifest) -> Self {
+        let bytes = manifest.bytes();
+        let Manifest { id, frontier, created_ms, .. } = *manifest;
+        LastSnapshot { id, frontier, created_ms, bytes }
+    }
 }
 
 impl Shared {
@@ -87,6 +126,8 @@ pub struct Beginning {
     pub snapshots: Arc<JobSnapshots>,
     /// The number of the snapshot that it starts from.
     pub from: Option<u64>,
+    /// The frontier of that snapshot.
+    pub frontier: EventTime,
     /// What was found damaged on the way.
     pub skipped: Vec<String>,
     /// Whether the run before had come to its end.
@@ -108,14 +149,19 @@ pub fn open_store(dir: &Path) -> Result<Arc<Store>> {
 
 /// Starts the snapshots of `plan`'s job, from its last complete one if there is one.
 ///
-/// A job whose last run came to its end begins anew. One whose plan has changed since is refused:
+/// A job whose last run came to its end is computed again, without writing to its sinks. One whose plan has changed since is refused:
 /// its state would mean something else.
 pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let latest = spec.store.latest(&spec.job)?;
     let skipped = latest.skipped.iter().map(ToString::to_string).collect();
     let fingerprint = fingerprint(plan);
-    let was_complete = latest.manifest.as_ref().is_some_and(|m| m.complete);
-    let ended = latest.manifest.as_ref().filter(|m| m.complete).map(|m| m.run);
+    let ended = latest.manifest.as_ref().filter(|manifest| manifest.complete);
+    if let Some(manifest) = ended.filter(|m| m.plan == fingerprint && !spec.anew) {
+        let (from, frontier) = (Some(manifest.id), manifest.frontier);
+        let snapshots = again(&spec, plan, manifest);
+        return Ok(Beginning { snapshots, from, frontier, skipped, was_complete: true });
+    }
+    let ended = ended.map(|manifest| manifest.run);
     let manifest = latest.manifest.filter(|manifest| !manifest.complete);
     if let Some(manifest) = &manifest
         && manifest.plan != fingerprint
@@ -134,7 +180,8 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         // One that stopped before its first snapshot is gone on with, from its beginning.
         (None, Some(ended), Some(begun)) => begun.max(ended + 1),
         (None, Some(ended), None) => ended + 1,
-        (None, None, begun) => begun.unwrap_or(0),
+        (None, None, Some(begun)) => begun,
+        (None, None, None) => spec.store.first_run(&spec.job)?,
     };
     let journal = spec.store.journal(&spec.job, run)?;
     journal.append(&[JournalEntry::Started {
@@ -147,8 +194,27 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     }])?;
     journal.sync()?;
     let from = manifest.as_ref().map(|m| m.id);
+    let frontier = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
     let snapshots = begin(spec, plan, fingerprint, run, manifest.as_ref(), restored)?;
-    Ok(Beginning { snapshots, from, skipped, was_complete })
+    Ok(Beginning { snapshots, from, frontier, skipped, was_complete: ended.is_some() })
+}
+
+/// A run that has come to its end and is computed again: it takes no snapshots, the last one says
+/// that it has ended.
+fn again(spec: &SnapshotSpec, plan: &Arc<StreamPlan>, manifest: &Manifest) -> Arc<JobSnapshots> {
+    let (sender, _) = sync_channel(1);
+    let steps = Steps::new(failpoint::reach);
+    let of = RunOf { job: spec.job.clone(), run: manifest.run, steps, decided: BTreeMap::new() };
+    let restored = Arc::new(Restored { frontier: CLOSED, ..Restored::default() });
+    let snapshots = Snapshots::new(of, plan, sender, Some(restored), Arc::new(Unnoted));
+    let snapshots = Arc::new(snapshots);
+    let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
+    let shared = Arc::new(Shared {
+        state: Mutex::new(Asked { progress, ..Asked::default() }),
+        changed: Condvar::new(),
+        is_over: AtomicBool::new(true),
+    });
+    Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() })
 }
 
 fn begin(
@@ -174,8 +240,10 @@ fn begin(
     let of = RunOf { job: spec.job.clone(), run, steps, decided };
     let snapshots = Snapshots::new(of, plan, sender, restored.map(Arc::new), notes);
     let snapshots = Arc::new(snapshots);
+    let progress =
+        SnapshotProgress { last: manifest.map(LastSnapshot::from), ..Default::default() };
     let shared = Arc::new(Shared {
-        state: Mutex::default(),
+        state: Mutex::new(Asked { progress, ..Asked::default() }),
         changed: Condvar::new(),
         is_over: AtomicBool::new(false),
     });
@@ -199,6 +267,10 @@ impl JobSnapshots {
     /// Takes a snapshot now and waits for it at most `patience`; its number. An error if there is
     /// nothing to snapshot, or it could not be taken.
     pub fn create(&self, patience: Duration) -> Result<u64> {
+        if self.shared.is_over.load(Ordering::Acquire) {
+            let message = "the job has ended and takes no snapshots any more";
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         let mut asked = self.shared.lock();
         asked.asked += 1;
         let own = asked.asked;
@@ -223,6 +295,11 @@ impl JobSnapshots {
         if let Err(error) = self.create(STOP_PATIENCE) {
             tracing::info!("no snapshot at the end: {error}");
         }
+    }
+
+    /// What has become of the snapshots so far.
+    pub fn progress(&self) -> SnapshotProgress {
+        self.shared.lock().progress.clone()
     }
 
     /// Ends the snapshots; `complete`: the job has come to its end.

@@ -239,6 +239,11 @@ impl Writer {
             new_bytes: self.new_bytes,
         };
         store.commit(&manifest)?;
+        {
+            let progress = &mut self.shared.lock().progress;
+            progress.taken += 1;
+            progress.last = Some((&manifest).into());
+        }
         store.retain(job, self.settings.snapshot_keep)
     }
 
@@ -259,6 +264,7 @@ impl Writer {
         self.snapshots.done();
         self.pending = None;
         self.next.clear();
+        self.shared.lock().progress.stopped = Some(error.clone());
         self.answer(self.answers, Err(error.clone()));
         if self.settings.on_snapshot_failure == OnSnapshotFailure::Stop {
             self.snapshots.fail(error.clone());
