@@ -140,6 +140,8 @@ pub struct RunOf {
     pub job: String,
     /// The number of the run.
     pub run: u64,
+    /// Wall time at which it began; with the number it names the run among those of all stores.
+    pub begun_ms: i64,
     /// Told of the steps of durable sinks.
     pub steps: Steps,
     /// What it has decided before it was interrupted.
@@ -258,8 +260,8 @@ impl Snapshots {
 
     /// What a sink is told of them.
     pub fn sink_mode(&self) -> SinkMode {
-        let RunOf { job, run, steps, .. } = self.run.clone();
-        SinkMode { durable: true, job, run: run.to_string(), steps }
+        let RunOf { job, run, begun_ms, steps, .. } = self.run.clone();
+        SinkMode { durable: true, job, run: format!("{run} of {begun_ms}"), steps }
     }
 
     /// The frontier below which a sink of `node` is not given anything again. None if all that it

@@ -31,7 +31,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
-use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
+use crate::snapshot::{Journal, JournalEntry, Manifest, Store, failpoint};
 use crate::telemetry::clock::wall_ms;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
@@ -184,9 +184,14 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         (None, None, None) => spec.store.first_run(&spec.job)?,
     };
     let journal = spec.store.journal(&spec.job, run)?;
+    let now = wall_ms();
+    let begun_ms = match &manifest {
+        Some(manifest) => manifest.begun_ms,
+        None => first_start(&journal)?.unwrap_or(now),
+    };
     journal.append(&[JournalEntry::Started {
         run,
-        at_ms: wall_ms(),
+        at_ms: now,
         sql: spec.sql.clone(),
         settings: spec.settings.clone(),
         workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
@@ -195,7 +200,8 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     journal.sync()?;
     let from = manifest.as_ref().map(|m| m.id);
     let frontier = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
-    let snapshots = begin(spec, plan, fingerprint, run, manifest.as_ref(), restored)?;
+    let run = writer::Run { spec, fingerprint, run, begun_ms };
+    let snapshots = begin(run, plan, manifest.as_ref(), restored)?;
     Ok(Beginning { snapshots, from, frontier, skipped, was_complete: ended.is_some() })
 }
 
@@ -204,7 +210,13 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
 fn again(spec: &SnapshotSpec, plan: &Arc<StreamPlan>, manifest: &Manifest) -> Arc<JobSnapshots> {
     let (sender, _) = sync_channel(1);
     let steps = Steps::new(failpoint::reach);
-    let of = RunOf { job: spec.job.clone(), run: manifest.run, steps, decided: BTreeMap::new() };
+    let of = RunOf {
+        job: spec.job.clone(),
+        run: manifest.run,
+        begun_ms: manifest.begun_ms,
+        steps,
+        decided: BTreeMap::new(),
+    };
     let restored = Arc::new(Restored { frontier: CLOSED, ..Restored::default() });
     let snapshots = Snapshots::new(of, plan, sender, Some(restored), Arc::new(Unnoted));
     let snapshots = Arc::new(snapshots);
@@ -217,16 +229,24 @@ fn again(spec: &SnapshotSpec, plan: &Arc<StreamPlan>, manifest: &Manifest) -> Ar
     Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() })
 }
 
+/// Wall time at which the run of `journal` was started for the first time, if it was.
+fn first_start(journal: &Journal) -> Result<Option<i64>> {
+    let started = |entry: JournalEntry| match entry {
+        JournalEntry::Started { at_ms, .. } => Some(at_ms),
+        _ => None,
+    };
+    Ok(journal.read()?.into_iter().find_map(started))
+}
+
 fn begin(
-    spec: SnapshotSpec,
+    run: writer::Run,
     plan: &Arc<StreamPlan>,
-    fingerprint: String,
-    run: u64,
     manifest: Option<&Manifest>,
     restored: Option<Restored>,
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
-    let journal = spec.store.journal(&spec.job, run)?;
+    let writer::Run { spec, run: number, begun_ms, .. } = &run;
+    let journal = spec.store.journal(&spec.job, *number)?;
     let notes = Arc::new(journal::Notes::new(journal, plan));
     let decided = notes.decided()?;
     let before_sync = Arc::clone(&notes);
@@ -237,7 +257,8 @@ fn begin(
         }
         failpoint::reach(step)
     });
-    let of = RunOf { job: spec.job.clone(), run, steps, decided };
+    let (job, begun_ms) = (spec.job.clone(), *begun_ms);
+    let of = RunOf { job, run: *number, begun_ms, steps, decided };
     let snapshots = Snapshots::new(of, plan, sender, restored.map(Arc::new), notes);
     let snapshots = Arc::new(snapshots);
     let progress =
@@ -249,7 +270,7 @@ fn begin(
     });
     let name = format!("snapshots-{}", spec.job);
     let writer = writer::Writer::new(
-        writer::Run { spec, fingerprint, run },
+        run,
         Arc::clone(plan),
         manifest,
         Arc::clone(&snapshots),
