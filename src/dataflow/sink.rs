@@ -130,18 +130,6 @@ impl WriterThread {
             // A job that failed lets frontiers pass without their rows.
             let is_sound = !self.resume.is_durable || !self.metrics.is_failed();
             match message {
-                SinkMessage::Write(batch) if is_sound => self.write(&batch)?,
-                SinkMessage::Commit(frontier) if is_sound => {
-                    if frontier > self.resume.from {
-                        self.writer.commit(frontier)?;
-                    }
-                }
-                SinkMessage::Checkpoint(frontier) if is_sound => {
-                    if frontier > self.resume.from {
-                        self.writer.checkpoint(frontier)?;
-                    }
-                    self.note_committed(frontier);
-                }
                 SinkMessage::Finish(complete) => {
                     self.writer.finish(complete && is_sound)?;
                     if complete && is_sound {
@@ -149,10 +137,27 @@ impl WriterThread {
                     }
                     return Ok(());
                 }
+                message if is_sound => self.take(message)?,
                 _ => {}
             }
         }
         self.writer.finish(false)
+    }
+
+    fn take(&mut self, message: SinkMessage) -> Result<()> {
+        let is_new = |frontier: EventTime| frontier > self.resume.from;
+        match message {
+            SinkMessage::Write(batch) => self.write(&batch)?,
+            SinkMessage::Commit(frontier) if is_new(frontier) => self.writer.commit(frontier)?,
+            SinkMessage::Checkpoint(frontier) => {
+                if is_new(frontier) {
+                    self.writer.checkpoint(frontier)?;
+                }
+                self.note_committed(frontier);
+            }
+            SinkMessage::Commit(_) | SinkMessage::Finish(_) => {}
+        }
+        Ok(())
     }
 
     /// Writes what of `batch`, which is sorted by time, is not in the sink yet.
