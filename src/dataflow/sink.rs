@@ -1,7 +1,7 @@
 //! Where rows leave the dataflow for a writer: closed, sorted, on a thread of the writer's own.
 //!
-//! In a job with snapshots a writer goes on from what it made durable: what is below that is dropped
-//! here, so that the dataflow may give it again.
+//! In a job with snapshots a writer goes on from what it made durable: what is below that is
+//! dropped here, so that the dataflow may give it again.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
