@@ -1,6 +1,5 @@
 //! `floodmark run`.
 
-use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
@@ -69,7 +68,7 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     let texts = super::read_scripts(&arguments.files)?;
     let definition = Definition::new(&texts, &arguments.settings)?;
     for text in definition.explains()? {
-        print(text.as_bytes())?;
+        super::print(text.as_bytes())?;
     }
     if !definition.has_outputs() {
         return Ok(());
@@ -165,16 +164,5 @@ fn print_rows(rows: &RecordBatch, format: Format, separate: bool) -> Result<()> 
         }
         Format::Json => json::write_rows(rows, &mut out)?,
     }
-    print(&out)
-}
-
-/// Writes to standard output; a reader that has gone away is no error.
-fn print(bytes: &[u8]) -> Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::io("standard output", &error))
-        }
-        _ => Ok(()),
-    }
+    super::print(&out)
 }

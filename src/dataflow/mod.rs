@@ -18,6 +18,7 @@
 //! * [`over`]: functions over frames; [`temporal_filter`]: filters on `NOW()`
 //! * [`match_recognize`]: patterns of rows
 //! * [`recursive`]: names defined by one another, to their fixed point
+//! * [`digest`]: what an output has given, in a few bytes
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
@@ -25,6 +26,7 @@ pub mod changelog_normalize;
 pub mod clock;
 pub mod collect;
 pub mod decisions;
+pub mod digest;
 pub mod driver;
 pub mod expand;
 pub mod first_row;

@@ -108,7 +108,7 @@ impl JobRuntime {
         create: CreateSource<'_>,
         snapshots: Option<Arc<Snapshots>>,
     ) -> Result<Self> {
-        // A run that has ended says so to its sinks, and that is all.
+        // A run that has ended tells its sinks, and its sources what it decided: no more.
         let keeping = snapshots.clone().filter(|snapshots| !snapshots.is_ended());
         let tables = plan.scans().map(|s| s.table.def.name.clone()).collect::<Vec<_>>();
         let names = plan.outputs.iter().map(|o| name_of(&o.target)).collect();
@@ -133,7 +133,7 @@ impl JobRuntime {
                 &node.settings,
                 Arc::clone(&alignment),
             );
-            if let Some(snapshots) = &keeping {
+            if let Some(snapshots) = &snapshots {
                 let restored = snapshots.restored();
                 let positions = restored.and_then(|r| r.sources.get(&index)).map(Vec::as_slice);
                 shared.keep(Arc::clone(snapshots), positions)?;
@@ -254,6 +254,9 @@ impl Opening<'_> {
         print: Option<PrintChanges<'_>>,
     ) -> Result<OutputRuntime> {
         let node = self.plan.node(output.node);
+        if self.snapshots.is_some_and(|s| s.digesting().alone) {
+            return Ok(OutputRuntime::Discard);
+        }
         match &output.target {
             OutputTarget::View { retain_history, .. } => {
                 let schema = Arc::clone(&node.schema);

@@ -17,10 +17,12 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
 use super::decisions::{Decision, Decisions, Journal};
+use super::digest::Digests;
 use super::metrics::lock;
 use crate::connectors::filesystem::steps::Steps;
 use crate::connectors::{PartitionPosition, SinkMode};
 use crate::error::{Error, Result};
+use crate::limits::DIGEST_INTERVAL_MS;
 use crate::plan::node::{NodeId, Operator, StreamPlan};
 use crate::state::saved::{Part, SavedTable};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
@@ -47,6 +49,19 @@ pub enum Handed {
         frontier: EventTime,
         /// One a partition that has begun.
         positions: Vec<PartitionPosition>,
+    },
+    /// What an output has given on a worker since it last told, below `to`.
+    Digests {
+        /// The output.
+        output: usize,
+        /// The worker.
+        worker: usize,
+        /// From there on: what a restored run begins with, or the frontier last told.
+        since: EventTime,
+        /// Up to there; the frontier of a snapshot, or of the end.
+        to: EventTime,
+        /// By interval.
+        digests: Digests,
     },
     /// Everything below the frontier is in a sink and survives a crash.
     Sink {
@@ -146,6 +161,25 @@ pub struct RunOf {
     pub steps: Steps,
     /// What it has decided before it was interrupted.
     pub decided: Decided,
+    /// What digests are made of.
+    pub digesting: Digesting,
+}
+
+/// What digests are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Digesting {
+    /// The length of an interval, in ms of event time.
+    pub interval: EventTime,
+    /// Updates from there on are left out, and outputs tell when they are there.
+    pub until: EventTime,
+    /// Whether outputs are computed for their digests alone.
+    pub alone: bool,
+}
+
+impl Default for Digesting {
+    fn default() -> Self {
+        Digesting { interval: DIGEST_INTERVAL_MS, until: CLOSED, alone: false }
+    }
 }
 
 /// The snapshots of one job in this process.
@@ -264,6 +298,11 @@ impl Snapshots {
         SinkMode { durable: true, job, run: format!("{run} of {begun_ms}"), steps }
     }
 
+    /// What digests are made of.
+    pub fn digesting(&self) -> Digesting {
+        self.run.digesting
+    }
+
     /// The frontier below which a sink of `node` is not given anything again. None if all that it
     /// hangs on had ended: that is no part of a snapshot and is computed again from its start.
     pub fn sink_reached(&self, node: NodeId) -> EventTime {
@@ -294,6 +333,16 @@ impl Snapshots {
     /// Whether the run had come to its end before: it is computed again, for its views alone.
     pub fn is_ended(&self) -> bool {
         self.restored.as_ref().is_some_and(|restored| restored.frontier == CLOSED)
+    }
+
+    /// The frontier that output `index` of `plan` goes on from: that of the snapshot, unless
+    /// all that it reads is computed again.
+    pub fn output_began(&self, plan: &StreamPlan, index: usize) -> EventTime {
+        let Some(restored) = &self.restored else { return BEGINNING };
+        let node = plan.outputs.get(index).map(|output| output.node);
+        let resumed = restored.sources.keys().filter_map(|&source| self.readers.get(source));
+        let goes_on = node.is_some_and(|node| resumed.into_iter().any(|r| r.contains(&node)));
+        if goes_on { restored.frontier } else { BEGINNING }
     }
 
     /// What a part of the state starts from: the frontier, and its tables.

@@ -113,7 +113,8 @@ impl SharedSource {
         snapshots: Arc<Snapshots>,
         positions: Option<&[PartitionPosition]>,
     ) -> Result<()> {
-        let restored = snapshots.restored().map_or(BEGINNING, |restored| restored.frontier);
+        let restored = snapshots.restored().filter(|_| !snapshots.is_ended());
+        let restored = restored.map_or(BEGINNING, |restored| restored.frontier);
         if let Some(positions) = positions {
             self.source.resume(positions)?;
             let names = self.partitions();

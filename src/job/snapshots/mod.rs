@@ -10,23 +10,24 @@
 //! The dataflow never waits for a disk: what is handed over goes through a bounded channel. A
 //! snapshot that cannot be written is reported and given up; the one before stays whole.
 
-mod journal;
-mod load;
+pub mod journal;
+pub mod load;
 mod pending;
 mod states;
 mod writer;
 
+pub use writer::output_name;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
-use crate::dataflow::decisions::Unnoted;
-use crate::dataflow::snapshots::{Restored, RunOf, Snapshots};
+use crate::dataflow::snapshots::{Handed, Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::explain::explain;
@@ -158,7 +159,7 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let ended = latest.manifest.as_ref().filter(|manifest| manifest.complete);
     if let Some(manifest) = ended.filter(|m| m.plan == fingerprint && !spec.anew) {
         let (from, frontier) = (Some(manifest.id), manifest.frontier);
-        let snapshots = again(&spec, plan, manifest);
+        let snapshots = again(&spec, plan, manifest)?;
         return Ok(Beginning { snapshots, from, frontier, skipped, was_complete: true });
     }
     let ended = ended.map(|manifest| manifest.run);
@@ -196,6 +197,8 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         settings: spec.settings.clone(),
         workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
         from: manifest.as_ref().map(|m| m.id),
+        frontier: manifest.as_ref().map(|m| m.frontier),
+        plan: fingerprint.clone(),
     }])?;
     journal.sync()?;
     let from = manifest.as_ref().map(|m| m.id);
@@ -207,26 +210,21 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
 
 /// A run that has come to its end and is computed again: it takes no snapshots, the last one says
 /// that it has ended.
-fn again(spec: &SnapshotSpec, plan: &Arc<StreamPlan>, manifest: &Manifest) -> Arc<JobSnapshots> {
+fn again(
+    spec: &SnapshotSpec,
+    plan: &Arc<StreamPlan>,
+    manifest: &Manifest,
+) -> Result<Arc<JobSnapshots>> {
     let (sender, _) = sync_channel(1);
-    let steps = Steps::new(failpoint::reach);
-    let of = RunOf {
-        job: spec.job.clone(),
-        run: manifest.run,
-        begun_ms: manifest.begun_ms,
-        steps,
-        decided: BTreeMap::new(),
-    };
-    let restored = Arc::new(Restored { frontier: CLOSED, ..Restored::default() });
-    let snapshots = Snapshots::new(of, plan, sender, Some(restored), Arc::new(Unnoted));
-    let snapshots = Arc::new(snapshots);
+    let restored = Restored { frontier: CLOSED, ..Restored::default() };
+    let snapshots = inside(spec, plan, (manifest.run, manifest.begun_ms), Some(restored), sender)?;
     let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
     let shared = Arc::new(Shared {
         state: Mutex::new(Asked { progress, ..Asked::default() }),
         changed: Condvar::new(),
         is_over: AtomicBool::new(true),
     });
-    Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() })
+    Ok(Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() }))
 }
 
 /// Wall time at which the run of `journal` was started for the first time, if it was.
@@ -238,15 +236,15 @@ fn first_start(journal: &Journal) -> Result<Option<i64>> {
     Ok(journal.read()?.into_iter().find_map(started))
 }
 
-fn begin(
-    run: writer::Run,
+/// The snapshots of a run, with its number and its beginning, inside the dataflow.
+fn inside(
+    spec: &SnapshotSpec,
     plan: &Arc<StreamPlan>,
-    manifest: Option<&Manifest>,
+    (run, begun_ms): (u64, i64),
     restored: Option<Restored>,
-) -> Result<Arc<JobSnapshots>> {
-    let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
-    let writer::Run { spec, run: number, begun_ms, .. } = &run;
-    let journal = spec.store.journal(&spec.job, *number)?;
+    sender: SyncSender<Handed>,
+) -> Result<Arc<Snapshots>> {
+    let journal = spec.store.journal(&spec.job, run)?;
     let notes = Arc::new(journal::Notes::new(journal, plan));
     let decided = notes.decided()?;
     let before_sync = Arc::clone(&notes);
@@ -257,10 +255,19 @@ fn begin(
         }
         failpoint::reach(step)
     });
-    let (job, begun_ms) = (spec.job.clone(), *begun_ms);
-    let of = RunOf { job, run: *number, begun_ms, steps, decided };
-    let snapshots = Snapshots::new(of, plan, sender, restored.map(Arc::new), notes);
-    let snapshots = Arc::new(snapshots);
+    let job = spec.job.clone();
+    let of = RunOf { job, run, begun_ms, steps, decided, ..RunOf::default() };
+    Ok(Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new), notes)))
+}
+
+fn begin(
+    run: writer::Run,
+    plan: &Arc<StreamPlan>,
+    manifest: Option<&Manifest>,
+    restored: Option<Restored>,
+) -> Result<Arc<JobSnapshots>> {
+    let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
+    let snapshots = inside(&run.spec, plan, (run.run, run.begun_ms), restored, sender)?;
     let progress =
         SnapshotProgress { last: manifest.map(LastSnapshot::from), ..Default::default() };
     let shared = Arc::new(Shared {
@@ -268,7 +275,7 @@ fn begin(
         changed: Condvar::new(),
         is_over: AtomicBool::new(false),
     });
-    let name = format!("snapshots-{}", spec.job);
+    let name = format!("snapshots-{}", run.spec.job);
     let writer = writer::Writer::new(
         run,
         Arc::clone(plan),
