@@ -14,6 +14,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::job::definition::Definition;
 use crate::limits::SQL_STACK_BYTES;
 
 /// Incremental analytics: streaming SQL with exact, reproducible answers.
@@ -86,6 +87,14 @@ fn read_scripts(files: &[std::path::PathBuf]) -> Result<Vec<(String, String)>> {
             Ok((name, text))
         })
         .collect()
+}
+
+/// Says on standard error what a job's texts ask for in vain.
+fn warn(definition: &Definition) {
+    for warning in definition.warnings() {
+        // Where standard error is closed nobody can be told.
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
 }
 
 /// `key=value`.

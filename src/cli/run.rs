@@ -67,6 +67,7 @@ pub struct RunArguments {
 pub fn run(arguments: &RunArguments) -> Result<()> {
     let texts = super::read_scripts(&arguments.files)?;
     let definition = Definition::new(&texts, &arguments.settings)?;
+    super::warn(&definition);
     for text in definition.explains()? {
         super::print(text.as_bytes())?;
     }
