@@ -150,6 +150,7 @@ pub fn manifest(job: &str, id: u64, chunks: Vec<ChunkRef>) -> Manifest {
         format: floodmark::snapshot::FORMAT,
         job: job.to_owned(),
         run: 4,
+        begun_ms: 1_799_999_999_999,
         id,
         frontier: 1_700_000_000_000 + id as i64,
         complete: false,
