@@ -172,6 +172,8 @@ fn store(dir: &std::path::Path) -> Arc<Store> {
         settings: Default::default(),
         workers: 2,
         from: None,
+        frontier: None,
+        plan: String::new(),
     };
     store.journal("trips", 0).unwrap().append(&[started]).unwrap();
     store.commit(&manifest(&store, "trips", 1)).unwrap();
