@@ -12,6 +12,8 @@ pub const SNAPSHOT_LOG_ROWS_MAX: usize = 1 << 16;
 pub const DIGEST_INTERVAL_MS: i64 = 60_000;
 /// Rows of a log that are not summed up yet, however short the sum is.
 pub const SNAPSHOT_SUM_ROWS_MIN: u64 = 1 << 16;
+/// Rows of changed state that are saved on top of the last whole state, however small that is.
+pub const SNAPSHOT_CHANGES_ROWS_MIN: usize = 1 << 16;
 /// Messages that wait for the writer of snapshots.
 pub const SNAPSHOT_MESSAGES_MAX: usize = 256;
 /// Bytes of the first split of a file, read to learn its earliest time.

@@ -17,6 +17,7 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::job::definition::Definition;
 use crate::limits::SQL_STACK_BYTES;
 
 /// The setting that makes durable steps fail, for tests.
@@ -98,6 +99,14 @@ fn read_scripts(files: &[std::path::PathBuf]) -> Result<Vec<(String, String)>> {
             Ok((name, text))
         })
         .collect()
+}
+
+/// Says on standard error what a job's texts ask for in vain.
+fn warn(definition: &Definition) {
+    for warning in definition.warnings() {
+        // Where standard error is closed nobody can be told.
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
 }
 
 /// `key=value`.

@@ -69,6 +69,7 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     let texts = super::read_scripts(&arguments.files)?;
     let settings = super::settings(&arguments.settings)?;
     let definition = Definition::new(&texts, &settings)?;
+    super::warn(&definition);
     for text in definition.explains()? {
         super::print(text.as_bytes())?;
     }

@@ -27,12 +27,14 @@ use super::logic::{Emitted, StatefulLogic};
 use super::side::{cut_record, row_texts};
 use crate::batch::UpdateBatch;
 use crate::batch::changes::ChangeKind;
+use crate::batch::consolidate::accumulate;
 use crate::error::{DeadLetter, Error, Result};
 use crate::plan::changelog::CHANGES_PER_RECORD_BITS;
 use crate::plan::node::{Node, Operator, StreamPlan};
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
 use crate::state::rows::RowStore;
+use crate::state::saved::Recovery;
 use crate::time::{EventTime, Resolution};
 
 /// The operator of `node`.
@@ -137,14 +139,18 @@ impl ChangelogNormalize {
         let columns: Vec<&Column> = columns.iter().collect();
         let mut groups = Vec::new();
         self.known.intern(&columns, 0..batch.len(), &mut groups)?;
-        let bound = self.known.bound();
-        self.held.resize(bound, Held::Nothing);
-        self.touches.resize(bound, NONE);
-        self.is_touched.resize(bound, false);
+        self.grow();
         let kinds = batch.column(self.schema.fields().len()).as_primitive::<Int8Type>();
         let kinds = kinds.values().iter().map(|&code| ChangeKind::of_code(code)).collect();
         let order = self.order(&batch);
         Ok(Some(Log { batch, kinds, groups, order }))
+    }
+
+    fn grow(&mut self) {
+        let bound = self.known.bound();
+        self.held.resize(bound, Held::Nothing);
+        self.touches.resize(bound, NONE);
+        self.is_touched.resize(bound, false);
     }
 
     fn places<'a>(&self, batch: &'a UpdateBatch) -> (&'a StringViewArray, &'a [i64]) {
@@ -425,6 +431,29 @@ impl StatefulLogic for ChangelogNormalize {
         let changes = self.apply(&log, from, out);
         self.emit_all(&log, changes, out)?;
         self.settle(&log, before)
+    }
+
+    fn recovery(&self) -> Recovery {
+        Recovery::Contents
+    }
+
+    fn is_its_output(&self) -> bool {
+        true
+    }
+
+    fn catch_up(&mut self, _to: EventTime, inputs: Vec<Vec<UpdateBatch>>) -> Result<()> {
+        let batches: Vec<UpdateBatch> = inputs.into_iter().flatten().collect();
+        let rows = accumulate(&UpdateBatch::concat(&self.schema, &batches)?)?;
+        let columns = GroupKeys::read(self.keys.iter().map(|&k| rows.column(k)))?;
+        let columns: Vec<&Column> = columns.iter().collect();
+        let (mut groups, mut slots) = (Vec::new(), Vec::new());
+        self.known.intern(&columns, 0..rows.len(), &mut groups)?;
+        self.grow();
+        self.rows.insert(rows.rows(), &mut slots)?;
+        for (group, slot) in groups.into_iter().zip(slots) {
+            self.held[group as usize] = Held::Stored(slot);
+        }
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

@@ -117,6 +117,11 @@ impl Stash {
         self.rows
     }
 
+    /// What is kept.
+    pub fn kept(&self) -> impl Iterator<Item = &UpdateBatch> {
+        self.batches.iter().map(|(_, _, batch)| batch)
+    }
+
     /// The least time of a row.
     pub fn first(&self) -> Option<EventTime> {
         self.batches.iter().map(|(lo, _, _)| *lo).min()
@@ -201,17 +206,17 @@ pub fn stateful<'s, L: StatefulLogic>(
     let (dead, dead_stream) = side_port(&mut builder, wants.dead);
     builder.build(move |caps| {
         let mut driver = Driver {
-            logic,
             name,
             stashes: handles.iter().map(|_| Stash::default()).collect(),
             ended: handles.iter().map(|_| false).collect(),
-            keeper: place.and_then(|place| Keeper::new(&runtime, place, worker)),
+            keeper: place.and_then(|place| Keeper::new(&runtime, place, worker, &logic)),
             runtime,
             applied: BEGINNING,
             out: OutputBuilder::from(out),
             late,
             dead,
             caps: Some(caps),
+            logic,
         };
         let restored = driver.restore();
         driver.unless_failed(restored);
@@ -325,6 +330,9 @@ impl<L: StatefulLogic> Driver<L> {
             // Below the frontier that was let pass without applying, nothing may be emitted.
             let from = caps.first().map_or(self.applied, |cap| *cap.time());
             self.logic.advance(from, frontier, closed, &mut emitted)?;
+            if let Some(keeper) = &mut self.keeper {
+                keeper.log_output(&self.logic, &emitted.updates)?;
+            }
             self.send(emitted, &caps)?;
             self.applied = frontier;
         }

@@ -21,13 +21,15 @@ mod side;
 #[cfg(test)]
 mod tests;
 
-use arrow::array::UInt32Array;
+use arrow::array::{RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::datatypes::SchemaRef;
+use datafusion::common::JoinType;
 
 use self::emit::{Emit, Second};
 use self::fresh::{Fresh, NO_GROUP, Reader};
 use self::side::Side;
 use super::logic::{Emitted, LateRows, StatefulLogic};
+use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
 use crate::error::Result;
 use crate::limits::{BATCH_ROWS, JOIN_STEP_ROWS_MAX};
@@ -35,7 +37,11 @@ use crate::plan::interval::{IntervalJoin, Relation};
 use crate::plan::node::Node;
 use crate::state::chains::NONE;
 use crate::state::keys::GroupKeys;
+use crate::state::saved::{Recovery, SavedTable, numbered, numbers_of};
 use crate::time::{CLOSED, EventTime};
+
+/// The tables of the rows held.
+const SIDES: [&str; 2] = ["left", "right"];
 
 /// The logic of an [`IntervalJoin`] node.
 pub struct IntervalJoinLogic {
@@ -332,6 +338,60 @@ impl StatefulLogic for IntervalJoinLogic {
         if to == CLOSED {
             self.sides.iter_mut().for_each(Side::clear);
             self.keys.clear();
+        }
+        Ok(())
+    }
+
+    /// Of an inner join a row that is there finds all its partners by itself: from the first row
+    /// that is held on. Otherwise a row may have had a partner that is gone, and who had one must
+    /// be known.
+    fn recovery(&self) -> Recovery {
+        if self.join.kind != JoinType::Inner {
+            return Recovery::Tables;
+        }
+        let times = |side: &Side| side.held().map(|slot| side.times[slot as usize]).min();
+        Recovery::Since(self.sides.iter().filter_map(times).min().unwrap_or(CLOSED))
+    }
+
+    fn save(
+        &mut self,
+        _whole: bool,
+        _placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        let mut tables = Vec::new();
+        for (number, side) in self.sides.iter().enumerate() {
+            let slots: Vec<u32> = side.held().collect();
+            if slots.is_empty() {
+                continue;
+            }
+            let count = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+            let schema = SchemaRef::clone(&self.schemas[number]);
+            let columns = side.rows.columns(&slots)?;
+            let rows = RecordBatch::try_new_with_options(schema, columns, &count)?;
+            let of = |values: &dyn Fn(usize) -> i64| -> Vec<i64> {
+                slots.iter().map(|&slot| values(slot as usize)).collect()
+            };
+            let times = of(&|slot| side.times[slot]);
+            let matched = of(&|slot| i64::from(side.matched[slot]));
+            let keys = if number == 0 { &self.join.left_keys } else { &self.join.right_keys };
+            let shard = (!keys.is_empty()).then_some(keys.as_slice());
+            tables.push(numbered(SIDES[number], &rows, vec![times, matched], shard)?);
+        }
+        Ok((true, tables))
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
+        for table in tables {
+            let side = usize::from(table.name != SIDES[0]);
+            let (rows, numbers) = numbers_of(&table.rows, &self.schemas[side], 2)?;
+            let [times, matched] = numbers.as_slice() else { continue };
+            let batch = UpdateBatch::new(rows, times.clone(), None);
+            let mut dead = DeadLetters::default();
+            let fresh = self.readers[side].read(&batch, &mut self.keys, &mut dead)?;
+            self.sides.iter_mut().for_each(|side| side.chains.resize(self.keys.bound()));
+            let matched: Vec<bool> = matched.iter().map(|&m| m != 0).collect();
+            let all: Vec<u32> = (0..fresh.batch.len() as u32).collect();
+            self.sides[side].insert(&fresh, &all, &matched)?;
         }
         Ok(())
     }

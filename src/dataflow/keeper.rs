@@ -5,7 +5,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 
 use super::digest::Digester;
-use super::logic::{Emitted, StatefulLogic};
+use super::logic::StatefulLogic;
 use super::runtime::JobRuntime;
 use super::snapshots::{Handed, Snapshots, StatePlace};
 use crate::batch::UpdateBatch;
@@ -32,13 +32,37 @@ pub struct Keeper {
     restored: EventTime,
     /// Whether the next part must be the whole state.
     is_first: bool,
+    /// What a log is kept of.
+    logged: Logged,
+}
+
+/// What of an operator a log is kept of.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+enum Logged {
+    Nothing,
+    Inputs,
+    Output,
 }
 
 impl Keeper {
-    /// The keeper of the state at `place`; `None` if its job takes no snapshots.
-    pub fn new(runtime: &Arc<JobRuntime>, place: StatePlace, worker: usize) -> Option<Self> {
+    /// The keeper of the state of `logic` at `place`; `None` if its job takes no snapshots.
+    pub fn new(
+        runtime: &Arc<JobRuntime>,
+        place: StatePlace,
+        worker: usize,
+        logic: &impl StatefulLogic,
+    ) -> Option<Self> {
         let snapshots = Arc::clone(runtime.snapshots()?);
-        let inputs = inputs_of(&runtime.plan, place);
+        let logged = match logic.recovery() {
+            Recovery::Tables => Logged::Nothing,
+            _ if logic.is_its_output() => Logged::Output,
+            _ => Logged::Inputs,
+        };
+        let mut inputs = inputs_of(&runtime.plan, place);
+        if let (Logged::Output, StatePlace::Node(id)) = (logged, place) {
+            // The columns that place a row are the leading ones, as in the input.
+            inputs.iter_mut().for_each(|of| of.0 = Arc::clone(&runtime.plan.node(id).schema));
+        }
         let restored = snapshots.restored_state(place).map_or(BEGINNING, |(frontier, _)| frontier);
         Some(Keeper {
             log: inputs.iter().map(|_| Vec::new()).collect(),
@@ -46,6 +70,7 @@ impl Keeper {
             saved: restored,
             restored,
             is_first: true,
+            logged,
             workers: runtime.workers,
             snapshots,
             place,
@@ -83,8 +108,7 @@ impl Keeper {
         }
         let logs = self.logs(inputs)?;
         if logs.iter().any(|log| !log.is_empty()) {
-            // What it emits lies below the frontier: whoever reads it has it already.
-            logic.advance(BEGINNING, frontier, logs, &mut Emitted::default())?;
+            logic.catch_up(frontier, logs)?;
         }
         Ok(Some(frontier))
     }
@@ -114,12 +138,12 @@ impl Keeper {
         whole: Option<usize>,
         applied: &[Vec<UpdateBatch>],
     ) -> Result<()> {
-        if logic.recovery() == Recovery::Tables {
+        if self.logged != Logged::Inputs {
             return Ok(());
         }
         let restored = self.restored;
         for (input, (log, batches)) in self.log.iter_mut().zip(applied).enumerate() {
-            if whole == Some(input) {
+            if whole == Some(input) || !logic.is_logged(input) {
                 continue;
             }
             // What lies below the restored frontier was replayed: the snapshot holds it.
@@ -129,6 +153,23 @@ impl Keeper {
                 log.push(batch.clone());
             }
         }
+        self.hand_if_long(logic)
+    }
+
+    /// Keeps what `logic` has emitted, where that is its state.
+    pub fn log_output(
+        &mut self,
+        logic: &impl StatefulLogic,
+        emitted: &[UpdateBatch],
+    ) -> Result<()> {
+        if let (Logged::Output, Some(log)) = (self.logged, self.log.first_mut()) {
+            self.rows += emitted.iter().map(UpdateBatch::len).sum::<usize>();
+            log.extend(emitted.iter().cloned());
+        }
+        self.hand_if_long(logic)
+    }
+
+    fn hand_if_long(&mut self, logic: &impl StatefulLogic) -> Result<()> {
         if self.rows >= SNAPSHOT_LOG_ROWS_MAX {
             let tables = self.take_log()?;
             self.hand(None, Part { recovery: logic.recovery(), whole: false, tables });
@@ -153,7 +194,10 @@ impl Keeper {
     pub fn save(&mut self, logic: &mut impl StatefulLogic, frontier: EventTime) -> Result<()> {
         let recovery = logic.recovery();
         let (whole, tables) = match recovery {
-            Recovery::Tables => logic.save(self.is_first)?,
+            Recovery::Tables => {
+                let placement = self.inputs.first().and_then(|(_, by)| by.as_deref());
+                logic.save(self.is_first, placement)?
+            }
             Recovery::Log | Recovery::Contents | Recovery::History(_) | Recovery::Since(_) => {
                 (false, self.take_log()?)
             }

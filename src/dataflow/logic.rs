@@ -8,7 +8,7 @@ use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
 use crate::error::{DeadLetter, Error, Result};
 use crate::state::saved::{Recovery, SavedTable};
-use crate::time::EventTime;
+use crate::time::{BEGINNING, EventTime};
 
 /// A stateful operator without its plumbing.
 ///
@@ -47,10 +47,35 @@ pub trait StatefulLogic: 'static {
         Recovery::Log
     }
 
+    /// Whether its state is what its output contains: then a log is kept of that, in the place of
+    /// its input, and given to [`StatefulLogic::catch_up`].
+    fn is_its_output(&self) -> bool {
+        false
+    }
+
+    /// Whether the state comes back from input `input` too, as far as that is kept a log of.
+    fn is_logged(&self, input: usize) -> bool {
+        let _ = input;
+        true
+    }
+
+    /// Brings a new logic to `to` from what was kept of its inputs. What it would emit has been
+    /// emitted before the restart.
+    fn catch_up(&mut self, to: EventTime, inputs: Vec<Vec<UpdateBatch>>) -> Result<()> {
+        self.advance(BEGINNING, to, inputs, &mut Emitted::default())
+    }
+
     /// The state as tables, for [`Recovery::Tables`]: all of it if `whole`, or else if it can be
     /// told what has changed since the last call. Says whether it is all.
-    fn save(&mut self, whole: bool) -> Result<(bool, Vec<SavedTable>)> {
-        let _ = whole;
+    ///
+    /// `placement` are the columns of the first input whose hash says on which worker a row is: the
+    /// shards of the tables are these columns. `None`: nobody knows, or all are on one.
+    fn save(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        let (_, _) = (whole, placement);
         Err(Error::internal("an operator without tables was asked for them"))
     }
 
@@ -101,12 +126,28 @@ impl StatefulLogic for Box<dyn StatefulLogic> {
         self.as_ref().recovery()
     }
 
+    fn is_its_output(&self) -> bool {
+        self.as_ref().is_its_output()
+    }
+
+    fn is_logged(&self, input: usize) -> bool {
+        self.as_ref().is_logged(input)
+    }
+
+    fn catch_up(&mut self, to: EventTime, inputs: Vec<Vec<UpdateBatch>>) -> Result<()> {
+        self.as_mut().catch_up(to, inputs)
+    }
+
     fn replays(&self) -> bool {
         self.as_ref().replays()
     }
 
-    fn save(&mut self, whole: bool) -> Result<(bool, Vec<SavedTable>)> {
-        self.as_mut().save(whole)
+    fn save(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        self.as_mut().save(whole, placement)
     }
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {

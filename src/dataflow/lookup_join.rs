@@ -22,6 +22,7 @@ use crate::plan::temporal::LookupJoin;
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
 use crate::state::rows::RowStore;
+use crate::state::saved::{Recovery, SavedTable};
 use crate::time::{CLOSED, EventTime};
 
 const NONE: u32 = u32::MAX;
@@ -84,7 +85,7 @@ impl LookupJoinLogic {
     }
 
     /// Takes in the table.
-    fn load(&mut self, batches: &[UpdateBatch]) -> Result<()> {
+    fn read_table(&mut self, batches: &[UpdateBatch]) -> Result<()> {
         let table = self.join.table;
         let all = UpdateBatch::concat(&self.schemas[table], batches)?;
         let all = if all.diffs().is_some() { accumulate(&all)? } else { all };
@@ -239,7 +240,7 @@ impl StatefulLogic for LookupJoinLogic {
             if input == self.join.table { table = batches } else { stream = batches }
         }
         if !table.is_empty() {
-            self.load(&table)?;
+            self.read_table(&table)?;
         }
         for batch in stream {
             self.probe(&batch, out)?;
@@ -248,6 +249,23 @@ impl StatefulLogic for LookupJoinLogic {
             self.rows = RowStore::new(&self.schemas[self.join.table]);
             self.heads.clear();
         }
+        Ok(())
+    }
+
+    /// The table is read again, and of the streamed rows nothing is held: there is nothing to save.
+    fn recovery(&self) -> Recovery {
+        Recovery::Tables
+    }
+
+    fn save(
+        &mut self,
+        _whole: bool,
+        _placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        Ok((true, Vec::new()))
+    }
+
+    fn load(&mut self, _tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
         Ok(())
     }
 

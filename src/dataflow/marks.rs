@@ -86,8 +86,8 @@ impl Marks {
             if *sequence != expected {
                 break;
             }
-            expected += 1;
             let Some(start) = mark.start else { break };
+            expected += 1;
             let own = Position { offset: mark.offset, floor: start, is_behind_all: false };
             match mark.settled {
                 Some((latest, floor)) if latest < frontier => {
@@ -127,6 +127,17 @@ mod tests {
         marks.settled(2, 250, 260, 200);
         assert_eq!(marks.by_sequence.len(), 1);
         assert_eq!(marks.position(251), at(30, 260, true));
+    }
+
+    #[test]
+    fn a_last_split_that_has_not_begun_is_still_to_be_read() {
+        let mut marks = Marks::default();
+        marks.decoded(0, 0, Some(10));
+        marks.started(0, 0);
+        marks.settled(0, 5, 6, 0);
+        marks.decoded(1, 10, Some(20));
+        let found = marks.position(100);
+        assert_eq!(found, Some(Position { offset: 10, floor: 6, is_behind_all: false }));
     }
 
     #[test]

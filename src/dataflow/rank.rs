@@ -24,6 +24,7 @@ use lists::{Item, Lists};
 use super::logic::{Emitted, StatefulLogic};
 use super::ticks::Ticks;
 use crate::batch::UpdateBatch;
+use crate::batch::consolidate::accumulate;
 use crate::error::Result;
 use crate::limits::{CHANGES_PER_BATCH_MAX, WINDOW_ROWS_UNREAD_MAX};
 use crate::plan::node::{Node, Rank, RankKind, StreamPlan};
@@ -32,6 +33,7 @@ use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
 use crate::state::ordered_rows::RowOrder;
 use crate::state::row_pool::{Place, RowPool};
+use crate::state::saved::{Recovery, SavedTable, log_updates, saved_updates};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
 /// No row.
@@ -65,6 +67,7 @@ pub struct RankLogic {
     emptied: Vec<u32>,
     /// The start of the last tick that any row came in.
     last_tick: EventTime,
+    append_only: bool,
 }
 
 /// The rows of all keys, and their order.
@@ -160,6 +163,7 @@ impl RankLogic {
             log: Log::default(),
             emptied: Vec::new(),
             last_tick: BEGINNING,
+            append_only,
         })
     }
 
@@ -367,6 +371,71 @@ impl StatefulLogic for RankLogic {
             self.apply(from, batches, out)?;
         }
         if to == CLOSED && self.rank.final_only { self.finish(from, out) } else { Ok(()) }
+    }
+
+    /// Of input that can be retracted all rows are held: the input's contents. Otherwise what is
+    /// held is what is shown; where that is not said as it comes, the rows themselves.
+    fn recovery(&self) -> Recovery {
+        match self.append_only && !self.is_its_output() {
+            true => Recovery::Tables,
+            false => Recovery::Contents,
+        }
+    }
+
+    fn is_its_output(&self) -> bool {
+        self.append_only && self.rank.from == 1 && !self.rank.final_only
+    }
+
+    fn catch_up(&mut self, to: EventTime, inputs: Vec<Vec<UpdateBatch>>) -> Result<()> {
+        let width: Vec<usize> = (0..self.input.fields().len()).collect();
+        let own = |batch: UpdateBatch| -> Result<UpdateBatch> {
+            let rows = batch.rows().project(&width)?;
+            let columns = rows.columns().to_vec();
+            let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+            let schema = Arc::clone(&self.input);
+            let rows = RecordBatch::try_new_with_options(schema, columns, &count)?;
+            Ok(batch.with_rows(rows))
+        };
+        let batches = inputs.into_iter().flatten().map(own).collect::<Result<Vec<_>>>()?;
+        if batches.is_empty() {
+            return Ok(());
+        }
+        // A row whose number has changed is there with both until it is summed up.
+        let rows = accumulate(&UpdateBatch::concat(&self.input, &batches)?)?;
+        self.advance(BEGINNING, to, vec![vec![rows]], &mut Emitted::default())
+    }
+
+    fn save(
+        &mut self,
+        _whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        let (mut slots, mut copies) = (Vec::new(), Vec::new());
+        match &self.held {
+            Held::Best(best) => {
+                let held = self.keys.live().into_iter().map(|group| best[group as usize].slot);
+                slots.extend(held.filter(|slot| *slot != NONE));
+                copies.resize(slots.len(), 1);
+            }
+            Held::Lists(lists) => {
+                for (slot, count) in lists.held() {
+                    slots.push(slot);
+                    copies.push(i64::from(count));
+                }
+            }
+        }
+        let count = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        let columns = self.rows.pool.columns(slots.into_iter())?;
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.input), columns, &count)?;
+        let times = vec![self.last_tick; copies.len()];
+        let rows = UpdateBatch::new(rows, times.into(), Some(copies.into()));
+        Ok((true, vec![saved_updates("rows", &rows, placement)?]))
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        let of = |table: &SavedTable| log_updates(&table.rows, &self.input);
+        let rows = tables.iter().map(of).collect::<Result<Vec<_>>>()?;
+        self.advance(BEGINNING, to, vec![rows], &mut Emitted::default())
     }
 
     fn state_rows(&self) -> usize {

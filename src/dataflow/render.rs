@@ -66,7 +66,7 @@ pub fn render<'s>(
         plan: &plan,
         streams: Vec::new(),
         sides: Vec::new(),
-        shelf: super::join::Shelf::default(),
+        shelf: super::join::Shelf::with_restored(restored_nodes(runtime)),
     };
     for id in 0..plan.nodes.len() {
         let (stream, side) = renderer.node(NodeId(id))?;
@@ -78,6 +78,17 @@ pub fn render<'s>(
         output(scope, stream, index, runtime).probe_with(&reached[index].0).probe_with(&probe);
     }
     Ok(probe)
+}
+
+/// The nodes whose state comes from a snapshot.
+fn restored_nodes(runtime: &JobRuntime) -> BTreeSet<NodeId> {
+    let restored = runtime.snapshots().and_then(|snapshots| snapshots.restored());
+    let places = restored.into_iter().flat_map(|restored| restored.states.keys());
+    let nodes = places.filter_map(|place| match place {
+        StatePlace::Node(id) => Some(*id),
+        StatePlace::Edge(..) | StatePlace::Output(_) => None,
+    });
+    nodes.collect()
 }
 
 struct Renderer<'s, 'a> {

@@ -21,6 +21,7 @@ use crate::plan::node::Node;
 use crate::sql::set_operation::SetKind;
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
+use crate::state::saved::Recovery;
 use crate::time::{EventTime, Resolution};
 
 /// The logic of the set operation `node`.
@@ -171,6 +172,11 @@ impl StatefulLogic for SetOperation {
         }
         self.forget(&changes);
         Ok(())
+    }
+
+    /// As of a tick's border the counts are those of the inputs' contents.
+    fn recovery(&self) -> Recovery {
+        Recovery::Contents
     }
 
     fn state_rows(&self) -> usize {

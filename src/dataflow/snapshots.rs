@@ -12,7 +12,7 @@
 //! Called by the operators here; the job layer asks for snapshots and writes what is handed over.
 
 use std::collections::{BTreeMap, BTreeSet};
-use std::sync::atomic::{AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
@@ -188,6 +188,10 @@ pub struct Snapshots {
     wanted: AtomicI64,
     released: Mutex<Vec<EventTime>>,
     resolution: Resolution,
+    /// Whether sources wait for each snapshot.
+    is_stepwise: AtomicBool,
+    /// For each source, by number, whether something waits for its end before all else.
+    is_read_first: Vec<bool>,
     /// For each source, by number, the nodes that read it.
     readers: Vec<BTreeSet<NodeId>>,
     sender: SyncSender<Handed>,
@@ -212,7 +216,12 @@ impl Snapshots {
             let found = &mut readers[source];
             found.insert(NodeId(scan));
             for (id, node) in plan.nodes.iter().enumerate() {
-                if node.inputs.iter().any(|input| found.contains(input)) {
+                let sides: &[NodeId] = match &node.operator {
+                    Operator::LateRows { of } => of,
+                    _ => &node.inputs,
+                };
+                let is_side = matches!(node.operator, Operator::DeadLetters);
+                if is_side || sides.iter().any(|input| found.contains(input)) {
                     found.insert(NodeId(id));
                 }
             }
@@ -226,12 +235,16 @@ impl Snapshots {
                 }
             }
         }
+        let first = super::flow::read_whole(plan);
+        let interval = plan.nodes.iter().map(|node| node.settings.snapshot_interval).min();
         let ticks = plan.nodes.iter().map(|node| node.settings.time_resolution);
         Snapshots {
             run,
             wanted: AtomicI64::new(BEGINNING),
             released: Mutex::new(released),
             resolution: ticks.max_by_key(|r| r.tick_ms()).unwrap_or_default(),
+            is_stepwise: AtomicBool::new(interval == Some(0)),
+            is_read_first: scans.iter().map(|scan| first.contains(&NodeId(*scan))).collect(),
             readers,
             sender,
             restored,
@@ -252,6 +265,24 @@ impl Snapshots {
         let live = nodes.copied().collect();
         self.wanted.store(frontier, Ordering::Release);
         Some(Wanted { frontier, live })
+    }
+
+    /// How far source `index`, which has come to `frontier`, may go: all the way, or no further than
+    /// it has been until the next snapshot has been chosen, and taken.
+    pub fn paced(&self, index: usize, frontier: EventTime) -> EventTime {
+        if !self.is_stepwise.load(Ordering::Acquire) || self.is_read_first.get(index) == Some(&true)
+        {
+            return frontier;
+        }
+        let released = lock(&self.released);
+        let own = released.get(index).copied().unwrap_or(BEGINNING);
+        let goes_on = own == BEGINNING || own < self.wanted.load(Ordering::Acquire);
+        if goes_on { frontier } else { frontier.min(own) }
+    }
+
+    /// There are no more snapshots.
+    pub fn end(&self) {
+        self.is_stepwise.store(false, Ordering::Release);
     }
 
     /// The snapshot is complete, or given up.

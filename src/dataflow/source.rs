@@ -153,6 +153,11 @@ impl SharedSource {
         self.keeping.get().map_or(BEGINNING, |keeping| keeping.passed.load(Ordering::Acquire))
     }
 
+    /// How far it may go that has come to `frontier`: sources may have to wait for snapshots.
+    fn paced(&self, frontier: EventTime) -> EventTime {
+        self.keeping.get().map_or(frontier, |k| k.snapshots.paced(self.index, frontier))
+    }
+
     fn hand_positions(&self, keeping: &Keeping, wanted: EventTime) {
         let names = self.partitions();
         let clock = self.clock();
@@ -418,6 +423,9 @@ impl Reader {
         if self.held.len() >= HELD_MAX {
             return Ok(Again::WhenWoken);
         }
+        if self.shared.paced(CLOSED) != CLOSED {
+            return Ok(Again::AfterNap);
+        }
         let may_read = self.budget.may_read(held_back);
         if may_read == MayRead::Nothing {
             return Ok(Again::AfterNap);
@@ -565,6 +573,7 @@ fn advance(
 ) -> bool {
     let shared = &reader.shared;
     reader.runtime.metrics.sources[shared.index].frontier.fetch_max(frontier, Ordering::Relaxed);
+    let frontier = shared.paced(frontier);
     if frontier == CLOSED && reader.held.is_empty() {
         shared.release(CLOSED);
         *cap = None;

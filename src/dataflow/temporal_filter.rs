@@ -12,18 +12,26 @@
 //! the rows themselves, if windows gave them later ones): what would happen after it does not.
 
 use std::collections::BTreeMap;
+use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
-use arrow::datatypes::{DataType, SchemaRef, TimeUnit};
+use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 
 use super::logic::{Emitted, StatefulLogic};
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::consolidate;
+use crate::batch::rows_without_columns;
 use crate::error::{Error, Result};
 use crate::plan::node::{Node, Operator, StreamPlan};
 use crate::plan::temporal_filter::{TemporalFilter, TimeBound};
 use crate::state::column::{Column, Reading, Values};
+use crate::state::saved::{Recovery, SavedTable, log_updates, numbered, numbers_of, saved_updates};
 use crate::time::{BEGINNING, CLOSED, EventTime, LATEST};
+
+/// The table of what is to come.
+const PENDING: &str = "pending";
+/// The table of the latest time.
+const LATEST_TIME: &str = "latest";
 
 /// The logic of a temporal filter.
 pub struct Temporal {
@@ -205,6 +213,45 @@ impl StatefulLogic for Temporal {
         Ok(())
     }
 
+    fn recovery(&self) -> Recovery {
+        Recovery::Tables
+    }
+
+    fn save(
+        &mut self,
+        _whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        let mut tables = Vec::new();
+        if self.rows > 0 {
+            let pending: Vec<UpdateBatch> = self.pending.values().flatten().cloned().collect();
+            let pending = UpdateBatch::concat(&self.output, &pending)?;
+            // By columns that do not come out nobody behind it can be placed either.
+            let shard = placement.filter(|by| by.iter().all(|c| *c < self.filter.width));
+            tables.push(saved_updates(PENDING, &pending, shard)?);
+        }
+        if self.latest != BEGINNING {
+            let row = rows_without_columns(Arc::new(Schema::empty()), 1)?;
+            tables.push(numbered(LATEST_TIME, &row, vec![vec![self.latest]], None)?);
+        }
+        Ok((true, tables))
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        for table in tables {
+            if table.name == PENDING {
+                let pending = log_updates(&table.rows, &self.output)?;
+                self.divide(pending, to, &mut Emitted::default())?;
+            } else {
+                let none = Arc::new(Schema::empty());
+                let (_, numbers) = numbers_of(&table.rows, &none, 1)?;
+                let latest = numbers.iter().flat_map(|of| of.iter()).max();
+                self.latest = self.latest.max(latest.copied().unwrap_or(BEGINNING));
+            }
+        }
+        Ok(())
+    }
+
     fn state_rows(&self) -> usize {
         self.rows
     }
@@ -215,7 +262,7 @@ pub fn clock(batch: &UpdateBatch, schema: &SchemaRef) -> Result<UpdateBatch> {
     let Some((_, last)) = batch.time_range() else {
         return Ok(UpdateBatch::empty(schema.clone()));
     };
-    Ok(UpdateBatch::at(crate::batch::rows_without_columns(schema.clone(), 1)?, last))
+    Ok(UpdateBatch::at(rows_without_columns(schema.clone(), 1)?, last))
 }
 
 #[cfg(test)]

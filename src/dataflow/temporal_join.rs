@@ -36,7 +36,15 @@ use crate::state::chains::{Chains, NONE};
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
 use crate::state::rows::RowStore;
+use crate::state::saved::{Recovery, SavedTable, log_updates, numbered, numbers_of, saved_updates};
 use crate::time::{CLOSED, EventTime};
+
+/// The table of left rows that have not come out.
+const PENDING: &str = "pending";
+/// The table of right updates of later moments.
+const LATER: &str = "later";
+/// The table of the right rows that are there.
+const RIGHT: &str = "right";
 
 /// The logic of a [`TemporalJoin`] node.
 pub struct TemporalJoinLogic {
@@ -202,6 +210,26 @@ impl TemporalJoinLogic {
                 Some(_) => i64::MIN,
                 None => event.time.saturating_mul(1000),
             };
+        }
+        Ok(())
+    }
+
+    /// Takes back rows of the right side that are there.
+    fn load_right(&mut self, table: &SavedTable) -> Result<()> {
+        let (rows, numbers) = numbers_of(&table.rows, &self.schemas[1], 1)?;
+        let batch = UpdateBatch::at(rows, 0);
+        let (groups, _) = self.groups(&batch, false)?;
+        self.chains.resize(self.keys.bound());
+        let mut slots = Vec::new();
+        self.rows.insert(batch.rows(), &mut slots)?;
+        self.times.resize(self.rows.bound(), 0);
+        self.valid.resize(self.rows.bound(), false);
+        let valid = self.join.versions.as_ref().map(|v| batch.column(v.valid).as_boolean().clone());
+        for (row, (&slot, &group)) in slots.iter().zip(&groups).enumerate() {
+            self.times[slot as usize] = numbers.first().map_or(0, |times| times[row]);
+            self.valid[slot as usize] =
+                valid.as_ref().is_some_and(|valid| valid.is_valid(row) && valid.value(row));
+            self.chains.link(slot, group);
         }
         Ok(())
     }
@@ -426,6 +454,56 @@ impl StatefulLogic for TemporalJoinLogic {
             self.rows = RowStore::new(&self.schemas[1]);
             self.chains = Chains::default();
             self.keys.clear();
+        }
+        Ok(())
+    }
+
+    /// What replaced versions leave behind is not the sum of the input, and versions stay for ever.
+    fn recovery(&self) -> Recovery {
+        Recovery::Tables
+    }
+
+    fn save(
+        &mut self,
+        _whole: bool,
+        _placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        let by = |keys: &[usize]| (!keys.is_empty()).then(|| keys.to_vec());
+        let (left, right) = (by(&self.join.left_keys), by(&self.join.right_keys));
+        let mut tables = Vec::new();
+        let stashes = [(PENDING, &self.pending, 0, &left), (LATER, &self.later, 1, &right)];
+        for (name, stash, side, shard) in stashes {
+            let kept: Vec<UpdateBatch> = stash.kept().cloned().collect();
+            if !kept.is_empty() {
+                let all = UpdateBatch::concat(&self.schemas[side], &kept)?;
+                tables.push(saved_updates(name, &all, shard.as_deref())?);
+            }
+        }
+        let mut slots = Vec::with_capacity(self.rows.len());
+        for group in self.keys.live() {
+            let mut slot = self.chains.head(group);
+            while slot != NONE {
+                slots.push(slot);
+                slot = self.chains.next(slot);
+            }
+        }
+        if !slots.is_empty() {
+            let schema = SchemaRef::clone(&self.schemas[1]);
+            let rows = RecordBatch::try_new(schema, self.rows.columns(&slots)?)?;
+            let times = slots.iter();
+            let times = times.map(|&s| self.times.get(s as usize).copied().unwrap_or_default());
+            tables.push(numbered(RIGHT, &rows, vec![times.collect()], right.as_deref())?);
+        }
+        Ok((true, tables))
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
+        for table in tables {
+            match table.name.as_str() {
+                PENDING => self.pending.push(log_updates(&table.rows, &self.schemas[0])?),
+                LATER => self.later.push(log_updates(&table.rows, &self.schemas[1])?),
+                _ => self.load_right(&table)?,
+            }
         }
         Ok(())
     }

@@ -21,6 +21,7 @@ use crate::batch::UpdateBatch;
 use crate::batch::consolidate::{accumulate, consolidate};
 use crate::batch::ipc::compact;
 use crate::error::{DeadLetter, Result};
+use crate::state::saved::Recovery;
 use crate::time::{CLOSED, EventTime};
 
 /// What is computed of the rows of whole windows.
@@ -55,6 +56,8 @@ pub(super) fn contents(batch: &UpdateBatch, append_only: bool) -> Result<UpdateB
 struct Window {
     inputs: Vec<Vec<UpdateBatch>>,
     emitted: bool,
+    /// The least time of a row.
+    first: Option<EventTime>,
 }
 
 /// The logic around a [`WindowFunction`].
@@ -144,6 +147,8 @@ impl<F: WindowFunction> Windowed<F> {
         let window = self.windows.entry(end).or_default();
         window.inputs.resize(inputs, Vec::new());
         self.rows += rows.len();
+        let first = rows.time_range().map(|(first, _)| first);
+        window.first = window.first.into_iter().chain(first).min();
         window.inputs[input].push(rows);
     }
 
@@ -272,6 +277,12 @@ impl<F: WindowFunction> StatefulLogic for Windowed<F> {
         }
         self.expire(to);
         Ok(())
+    }
+
+    /// From the rows of the windows that are held on. Other rows that come with them are of windows
+    /// that are over: these close, and go, as soon as all has been applied.
+    fn recovery(&self) -> Recovery {
+        Recovery::Since(self.windows.values().filter_map(|w| w.first).min().unwrap_or(CLOSED))
     }
 
     fn state_rows(&self) -> usize {

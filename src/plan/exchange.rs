@@ -5,6 +5,7 @@ use datafusion::common::JoinType;
 use super::node::{Node, NodeId, Operator, StreamPlan, WindowInput};
 use super::props::Distribution;
 use crate::batch::partition::Route;
+use crate::sql::match_recognize::node::OutputColumn;
 
 /// The exchange before each input of `node`; `None` is forward.
 pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
@@ -21,21 +22,14 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         | Operator::Unnest(_)
         | Operator::Recursive(_)
         | Operator::Union => node.inputs.iter().map(|_| None).collect(),
-        Operator::SessionAssign { keys, .. }
-        | Operator::SessionAggregate { keys, .. }
-        | Operator::GroupAggregate { keys, .. }
-        | Operator::WindowAggregate { window: WindowInput::Assigned { .. }, keys, .. } => {
-            vec![by_keys(plan, node, keys, &[])]
-        }
-        Operator::WindowAggregate {
-            window: WindowInput::Attached { start, end }, keys, ..
-        } => {
-            vec![by_keys(plan, node, keys, &[*start, *end])]
-        }
-        Operator::WindowRank(rank) => {
-            vec![by_keys(plan, node, &rank.partition, &[rank.start, rank.end])]
-        }
-        Operator::Rank(rank) => vec![by_keys(plan, node, &rank.partition, &[])],
+        Operator::SessionAssign { .. }
+        | Operator::SessionAggregate { .. }
+        | Operator::GroupAggregate { .. }
+        | Operator::WindowAggregate { .. }
+        | Operator::WindowRank(_)
+        | Operator::Rank(_)
+        | Operator::OverAggregate(_)
+        | Operator::MatchRecognize(_) => vec![by_partition(plan, node).0],
         Operator::ChangelogNormalize { keys, .. } => vec![Some(Route::Hash(keys.clone()))],
         Operator::WindowJoin(join) => {
             let side = |window: (usize, usize), keys: &[usize]| {
@@ -45,7 +39,6 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
             };
             vec![side(join.left_window, &join.left_keys), side(join.right_window, &join.right_keys)]
         }
-        Operator::OverAggregate(over) => vec![by_keys(plan, node, &over.partition, &[])],
         // When bounded input has ended one worker must know the latest time of all rows.
         Operator::TemporalFilter(_) if node.props.bounded => {
             node.inputs.iter().map(|_| Some(Route::Single)).collect()
@@ -57,7 +50,6 @@ pub fn routes(plan: &StreamPlan, node: &Node) -> Vec<Option<Route>> {
         Operator::LookupJoin(join) => {
             vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
         }
-        Operator::MatchRecognize(matched) => vec![by_keys(plan, node, &matched.partition, &[])],
         Operator::IntervalJoin(join) => {
             vec![Some(keyed(&join.left_keys)), Some(keyed(&join.right_keys))]
         }
@@ -88,21 +80,44 @@ fn keyed(keys: &[usize]) -> Route {
     if keys.is_empty() { Route::Single } else { Route::Hash(keys.to_vec()) }
 }
 
-/// By the hash of the keys, or of the window when there are none; forward if it is so already.
+/// The keys of an operator of one input that works key by key, and the window that takes their
+/// place when there are none.
+fn partition_of(operator: &Operator) -> (&[usize], Vec<usize>) {
+    match operator {
+        Operator::SessionAssign { keys, .. }
+        | Operator::SessionAggregate { keys, .. }
+        | Operator::GroupAggregate { keys, .. }
+        | Operator::WindowAggregate { window: WindowInput::Assigned { .. }, keys, .. } => {
+            (keys, Vec::new())
+        }
+        Operator::WindowAggregate {
+            window: WindowInput::Attached { start, end }, keys, ..
+        } => (keys, vec![*start, *end]),
+        Operator::WindowRank(rank) => (&rank.partition, vec![rank.start, rank.end]),
+        Operator::Rank(rank) => (&rank.partition, Vec::new()),
+        Operator::OverAggregate(over) => (&over.partition, Vec::new()),
+        Operator::MatchRecognize(matched) => (&matched.partition, Vec::new()),
+        _ => (&[], Vec::new()),
+    }
+}
+
+/// By the hash of the keys, or of the window when there are none; forward if it is so already. And
+/// the columns that place the rows then.
 ///
 /// A distribution by keys and window would do for the operator itself. But its output is said to be
-/// spread by the keys alone, and what reads it relies on that.
-fn by_keys(plan: &StreamPlan, node: &Node, keys: &[usize], window: &[usize]) -> Option<Route> {
-    let below = &plan.node(node.inputs[0]).props;
-    let by = if keys.is_empty() { window } else { keys };
-    if below.is_distributed_by(by) && below.distribution != Distribution::Single {
-        return None;
+/// spread by the keys alone, and what reads it relies on that. Which columns place the rows must be
+/// known: state is brought back to any number of workers by them.
+fn by_partition(plan: &StreamPlan, node: &Node) -> (Option<Route>, Option<Vec<usize>>) {
+    let input = node.inputs[0];
+    let (keys, window) = partition_of(&node.operator);
+    let by = if keys.is_empty() { window } else { keys.to_vec() };
+    if by.is_empty() {
+        let is_single = plan.node(input).props.distribution == Distribution::Single;
+        return ((!is_single).then_some(Route::Single), None);
     }
-    match (keys.is_empty(), window.is_empty()) {
-        (false, _) => Some(Route::Hash(keys.to_vec())),
-        (true, false) => Some(Route::Hash(window.to_vec())),
-        (true, true) if below.distribution == Distribution::Single => None,
-        (true, true) => Some(Route::Single),
+    match placed_by(plan, input) {
+        Some(placed) if placed.iter().all(|c| by.contains(c)) => (None, Some(placed)),
+        _ => (Some(Route::Hash(by.clone())), Some(by)),
     }
 }
 
@@ -121,27 +136,86 @@ fn to_index(plan: &StreamPlan, input: NodeId, keys: &[usize]) -> Option<Route> {
 /// it and every operator since has left the rows where they were.
 fn placed_by(plan: &StreamPlan, id: NodeId) -> Option<Vec<usize>> {
     let node = plan.node(id);
-    match &node.operator {
-        Operator::GroupAggregate { keys, .. } => match routes(plan, node).pop()? {
-            Some(Route::Hash(_)) => Some((0..keys.len()).collect()),
-            Some(_) => None,
-            None => moved(&placed_by(plan, *node.inputs.first()?)?, keys),
-        },
+    let wide = |input: usize| plan.node(node.inputs[input]).schema.fields().len();
+    let placed = match &node.operator {
+        Operator::Scan(_)
+        | Operator::Values(_)
+        | Operator::LateRows { .. }
+        | Operator::DeadLetters
+        | Operator::RecursionInput(_)
+        | Operator::RecursionVariable { .. }
+        | Operator::Recursive(_)
+        | Operator::Expand { .. }
+        | Operator::Clock => None,
+        Operator::Union => {
+            let mut inputs = node.inputs.iter().map(|input| placed_by(plan, *input));
+            let first = inputs.next().flatten()?;
+            inputs.all(|placed| placed.as_ref() == Some(&first)).then_some(first)
+        }
+        Operator::GroupAggregate { keys, .. } | Operator::SessionAggregate { keys, .. } => {
+            moved(&by_partition(plan, node).1?, keys)
+        }
+        Operator::WindowAggregate { window, keys, calls, .. } => {
+            let mut passed = keys.clone();
+            passed.extend(calls.iter().map(|_| NOWHERE));
+            if let WindowInput::Attached { start, end } = window {
+                passed.extend([*start, *end]);
+            }
+            moved(&by_partition(plan, node).1?, &passed)
+        }
         Operator::Calc(calc) => {
-            let passed: Vec<usize> = calc
-                .columns
-                .iter()
-                .map(|column| column.as_column().unwrap_or(usize::MAX))
-                .collect();
+            let passed: Vec<usize> =
+                calc.columns.iter().map(|column| column.as_column().unwrap_or(NOWHERE)).collect();
             moved(&placed_by(plan, *node.inputs.first()?)?, &passed)
         }
-        Operator::Arrange { keys } => (!keys.is_empty()).then(|| keys.clone()),
+        Operator::Arrange { keys } | Operator::ChangelogNormalize { keys, .. } => {
+            (!keys.is_empty()).then(|| keys.clone())
+        Operator::Unnest(unnest) => moved(&placed_by(plan, *node.inputs.first()?)?, &unnest.keep),
+        Operator::MatchRecognize(matched) => {
+            let passed: Vec<usize> = matched
+                .columns
+                .iter()
+                .map(|column| match column {
+                    OutputColumn::Row(column) => *column,
+                    _ => NOWHERE,
+                })
+                .collect();
+            moved(&by_partition(plan, node).1?, &passed)
+        }
+        // Here the columns of the input come first and are as they were.
+        Operator::WindowAssign { .. } | Operator::TemporalFilter(_)
+            if !matches!(routes(plan, node).first(), Some(Some(_))) =>
+        {
+            let width = node.schema.fields().len();
+            let placed = placed_by(plan, *node.inputs.first()?)?;
+            placed.iter().all(|c| *c < width).then_some(placed)
+        }
+        Operator::WindowAssign { .. } | Operator::TemporalFilter(_) => None,
+        Operator::SessionAssign { .. }
+        | Operator::WindowRank(_)
+        | Operator::Rank(_)
+        | Operator::OverAggregate(_) => by_partition(plan, node).1,
+        Operator::ChangelogNormalize { keys, .. } => Some(keys.clone()),
+        Operator::SetOperation { .. } => Some((0..node.schema.fields().len()).collect()),
+        Operator::Arrange { keys } => Some(keys.clone()),
+        Operator::WindowJoin(join) => {
+            let mut sides = placements(plan, node).into_iter();
+            of_sides(join.kind, [sides.next()??, sides.next()??], wide(0))
+        }
+        Operator::IntervalJoin(join) => {
+            of_sides(join.kind, [join.left_keys.clone(), join.right_keys.clone()], wide(0))
+        }
+        Operator::TemporalJoin(join) => Some(join.left_keys.clone()),
+        Operator::LookupJoin(join) => {
+            let shows_table = matches!(join.kind, JoinType::Inner | JoinType::Left);
+            let before = if join.table == 0 && shows_table { wide(0) } else { 0 };
+            Some(join.stream_keys().iter().map(|key| key + before).collect())
+        }
         Operator::Join(join) => {
-            let width = plan.node(*node.inputs.first()?).schema.fields().len();
+            let right: Vec<usize> = join.right_keys.iter().map(|k| k + wide(0)).collect();
             let of_left = moved(&join.left_keys, &join.columns);
-            let right: Vec<usize> = join.right_keys.iter().map(|k| k + width).collect();
             let of_right = moved(&right, &join.columns);
-            let placed = match join.kind {
+            match join.kind {
                 JoinType::Inner => of_left.or(of_right),
                 JoinType::Full => None,
                 JoinType::Right
@@ -149,10 +223,24 @@ fn placed_by(plan: &StreamPlan, id: NodeId) -> Option<Vec<usize>> {
                 | JoinType::RightAnti
                 | JoinType::RightMark => of_right,
                 _ => of_left,
-            };
-            placed.filter(|by| !by.is_empty())
+            }
         }
-        _ => None,
+    };
+    placed.filter(|by| !by.is_empty())
+}
+
+/// No column.
+const NOWHERE: usize = usize::MAX;
+
+/// The columns that place the rows of a join of `kind` whose inputs are placed by `sides`, the left
+/// one of `width` columns: those of a side that are never NULLs in the place of a row.
+fn of_sides(kind: JoinType, sides: [Vec<usize>; 2], width: usize) -> Option<Vec<usize>> {
+    let [left, right] = sides;
+    match kind {
+        JoinType::Full => None,
+        JoinType::RightSemi | JoinType::RightAnti | JoinType::RightMark => Some(right),
+        JoinType::Right => Some(right.into_iter().map(|c| c + width).collect()),
+        _ => Some(left),
     }
 }
 

@@ -129,13 +129,4 @@ impl Props {
         }
         Some(placed)
     }
-
-    /// Whether rows with equal `keys` are on one worker already.
-    pub fn is_distributed_by(&self, keys: &[usize]) -> bool {
-        match &self.distribution {
-            Distribution::Any => false,
-            Distribution::Hash(by) => !by.is_empty() && by.iter().all(|c| keys.contains(c)),
-            Distribution::Single => true,
-        }
-    }
 }

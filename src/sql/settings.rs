@@ -31,7 +31,8 @@ pub struct Settings {
     pub recursion_limit: u64,
     /// `plan.rewrites`: which rewrites of plans are made.
     pub rewrites: Rewrites,
-    /// `snapshot.interval` in ms of wall time between two snapshots. Default 10 s.
+    /// `snapshot.interval` in ms of wall time between two snapshots; 0: one after the other, and
+    /// sources wait for each. Default 10 s.
     pub snapshot_interval: i64,
     /// `snapshot.keep`: how many snapshots are kept. Default 3.
     pub snapshot_keep: usize,
@@ -159,8 +160,8 @@ impl Settings {
             Target::RecursionLimit => self.recursion_limit = count(key, value)? as u64,
             Target::SnapshotInterval => {
                 let ms = duration(key, value)?;
-                if ms < 1 {
-                    return Err(refused(key, value).with_hint("the least is 1 ms"));
+                if ms < 0 {
+                    return Err(refused(key, value).with_hint("the least is 0: all the time"));
                 }
                 self.snapshot_interval = ms;
             }

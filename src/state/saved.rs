@@ -3,9 +3,12 @@
 //! An operator writes nothing to disk. It says how its state comes back ([`Recovery`]): from input
 //! that its driver keeps a log of, or from tables of its own.
 
+mod columns;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
+use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
 
 use crate::batch::UpdateBatch;
@@ -14,6 +17,8 @@ use crate::batch::hash::hash_columns;
 use crate::batch::partition::worker_of;
 use crate::error::{Error, Result};
 use crate::time::EventTime;
+
+pub use columns::{LoadedColumns, SavedColumns};
 
 /// The column of a log that holds the times.
 const TIME: &str = "#time";
@@ -36,6 +41,17 @@ pub enum Recovery {
 }
 
 impl Recovery {
+    /// How the state of two workers comes back together.
+    #[must_use]
+    pub fn with(self, other: Recovery) -> Recovery {
+        match (self, other) {
+            (Recovery::Since(a), Recovery::Since(b)) => Recovery::Since(a.min(b)),
+            (Recovery::History(a), Recovery::History(b)) => Recovery::History(a.min(b)),
+            (a, b) if a == b => a,
+            _ => Recovery::Log,
+        }
+    }
+
     /// Its name in a manifest.
     pub fn name(self) -> &'static str {
         match self {
@@ -80,6 +96,13 @@ impl SavedTable {
         }
         Ok(arrow::compute::take_record_batch(&self.rows, &UInt32Array::from(own))?)
     }
+}
+
+/// What a keyed operator's tables are sharded by: for each of the input columns `placement` the key
+/// that it is, if all are keys.
+pub fn shard_of(placement: Option<&[usize]>, keys: &[usize]) -> Option<Vec<usize>> {
+    let place = |column: &usize| keys.iter().position(|key| key == column);
+    placement?.iter().map(place).collect()
 }
 
 /// What one worker's operator hands to a snapshot.
@@ -146,6 +169,56 @@ pub fn compact(schema: &SchemaRef, logs: &[RecordBatch], from: EventTime) -> Res
     let times: Vec<EventTime> = times.collect();
     let flat = UpdateBatch::new(all.rows().clone(), times.into(), all.diffs().cloned());
     log_rows(&consolidate(&flat)?)
+}
+
+/// A table of `rows` and of a number for each of them in a column each of `numbers`.
+pub fn numbered(
+    name: &str,
+    rows: &RecordBatch,
+    numbers: Vec<Vec<i64>>,
+    shard: Option<&[usize]>,
+) -> Result<SavedTable> {
+    let mut fields: Vec<Arc<Field>> = rows.schema().fields().iter().map(Arc::clone).collect();
+    let mut columns = rows.columns().to_vec();
+    for (place, numbers) in numbers.into_iter().enumerate() {
+        fields.push(Arc::new(Field::new(format!("#{place}"), DataType::Int64, false)));
+        columns.push(Arc::new(Int64Array::from(numbers)));
+    }
+    let count = RecordBatchOptions::new().with_row_count(Some(rows.num_rows()));
+    let schema = Arc::new(Schema::new(fields));
+    let rows = RecordBatch::try_new_with_options(schema, columns, &count)?;
+    Ok(SavedTable { name: name.to_string(), rows, shard: shard.map(<[usize]>::to_vec) })
+}
+
+/// The rows, with the columns of `schema`, and the `count` numbers of each of a table of
+/// [`numbered`].
+pub fn numbers_of(
+    table: &RecordBatch,
+    schema: &SchemaRef,
+    count: usize,
+) -> Result<(RecordBatch, Vec<ScalarBuffer<i64>>)> {
+    let width = schema.fields().len();
+    let ints = |column: usize| {
+        let array = table.columns().get(column);
+        let ints = array.and_then(|array| array.as_primitive_opt::<Int64Type>());
+        ints.map(|ints| ints.values().clone())
+            .ok_or_else(|| Error::internal("a table of state without its numbers"))
+    };
+    let numbers = (width..width + count).map(ints).collect::<Result<Vec<_>>>()?;
+    let columns = table.columns().get(..width).unwrap_or_default().to_vec();
+    let options = RecordBatchOptions::new().with_row_count(Some(table.num_rows()));
+    let rows = RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?;
+    Ok((rows, numbers))
+}
+
+/// Updates as a table.
+pub fn saved_updates(
+    name: &str,
+    updates: &UpdateBatch,
+    shard: Option<&[usize]>,
+) -> Result<SavedTable> {
+    let (rows, shard) = (log_rows(updates)?, shard.map(<[usize]>::to_vec));
+    Ok(SavedTable { name: name.to_string(), rows, shard })
 }
 
 /// The columns of a log without its times and diffs.

@@ -27,6 +27,7 @@ pub struct Side {
     /// Those that went before their time have another serial number now.
     wheel: BTreeMap<i64, Vec<(u32, u32)>>,
     serials: Vec<u32>,
+    is_held: Vec<bool>,
 }
 
 impl Side {
@@ -42,7 +43,13 @@ impl Side {
             matched: Vec::new(),
             wheel: BTreeMap::new(),
             serials: Vec::new(),
+            is_held: Vec::new(),
         }
+    }
+
+    /// The slots of the rows that are kept.
+    pub fn held(&self) -> impl Iterator<Item = u32> + '_ {
+        self.is_held.iter().enumerate().filter(|(_, held)| **held).map(|(slot, _)| slot as u32)
     }
 
     /// Keeps the rows `picked` of `fresh`; their slots.
@@ -62,6 +69,7 @@ impl Side {
             let (row, at) = (row as usize, slot as usize);
             self.times[at] = fresh.batch.times()[row];
             self.until[at] = fresh.until[row];
+            self.is_held[at] = true;
             self.matched[at] = matched.get(row).copied().unwrap_or(false);
             for (own, new) in self.values.iter_mut().zip(&fresh.values) {
                 own[at] = new[row];
@@ -83,6 +91,7 @@ impl Side {
         self.until.resize(bound, 0);
         self.matched.resize(bound, false);
         self.serials.resize(bound, 0);
+        self.is_held.resize(bound, false);
         self.values.iter_mut().for_each(|v| v.resize(bound, 0));
     }
 
@@ -122,6 +131,7 @@ impl Side {
             touched.push(self.chains.group(slot));
             let serial = &mut self.serials[slot as usize];
             *serial = serial.wrapping_add(1);
+            self.is_held[slot as usize] = false;
             self.rows.remove(slot);
         }
     }

@@ -20,6 +20,7 @@ use crate::error::Result;
 use crate::limits::BATCH_ROWS;
 use crate::state::arrangement::index::KeyColumns;
 use crate::state::arrangement::{Arrangement, Matches, Walk};
+use crate::state::saved::Recovery;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 struct Side {
@@ -237,6 +238,30 @@ impl StatefulLogic for InnerJoin {
             self.extend(second, &new[second], to)?;
         }
         for side in self.sides.iter().filter(|side| !side.released) {
+            side.shared.borrow_mut().passed(side.reader, to);
+        }
+        self.passed = to;
+        Ok(())
+    }
+
+    /// Times mean nothing to the rows that are held: pairs come out when the later row does.
+    fn recovery(&self) -> Recovery {
+        Recovery::Contents
+    }
+
+    /// Rows that nobody will look for are not held; where others read the arrangement, what this
+    /// one puts in must be what they would.
+    fn is_logged(&self, input: usize) -> bool {
+        let Some(side) = self.sides.get(input) else { return false };
+        !side.released || side.shared.borrow().spec().readers > 1
+    }
+
+    fn catch_up(&mut self, to: EventTime, inputs: Vec<Vec<UpdateBatch>>) -> Result<()> {
+        for (side, batches) in inputs.into_iter().enumerate().take(2) {
+            let rows = self.prepare(side, batches)?;
+            self.extend(side, &rows, to)?;
+        }
+        for side in &self.sides {
             side.shared.borrow_mut().passed(side.reader, to);
         }
         self.passed = to;

@@ -26,6 +26,7 @@ use crate::error::Result;
 use crate::limits::{BATCH_ROWS, JOIN_STEP_ROWS};
 use crate::state::arrangement::Arrangement;
 use crate::state::arrangement::index::NONE;
+use crate::state::saved::Recovery;
 use crate::time::{EventTime, Resolution};
 
 /// What a side of a join shows of its rows beside pairs.
@@ -223,6 +224,11 @@ impl StatefulLogic for Matching {
             side.passed(to);
         });
         Ok(())
+    }
+
+    /// As of a tick's border rows and their matches are those of the inputs' contents.
+    fn recovery(&self) -> Recovery {
+        Recovery::Contents
     }
 
     fn state_rows(&self) -> usize {

@@ -16,7 +16,7 @@ pub mod output;
 mod tests;
 
 use std::cell::RefCell;
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::rc::Rc;
 use std::sync::Arc;
 
@@ -39,13 +39,21 @@ pub type Shared = Rc<RefCell<Arrangement>>;
 /// The arrangements of one worker's dataflow, by plan node.
 #[derive(Default)]
 pub struct Shelf {
-    held: BTreeMap<NodeId, Shared>,
+    /// Joins that start from a snapshot and those that start anew do not share: what the first put
+    /// in at once the others need at its times.
+    held: BTreeMap<(NodeId, bool), Shared>,
+    restored: BTreeSet<NodeId>,
 }
 
 impl Shelf {
+    /// Of a dataflow in which the state of `restored` comes from a snapshot.
+    pub fn with_restored(restored: BTreeSet<NodeId>) -> Self {
+        Shelf { restored, ..Shelf::default() }
+    }
+
     /// The arrangements so far.
     pub fn held(&self) -> impl Iterator<Item = (&NodeId, &Shared)> {
-        self.held.iter()
+        self.held.iter().map(|((id, _), shared)| (id, shared))
     }
 
     /// The arrangement of node `id` for side `side` of join `join`, and which of its readers that
@@ -56,10 +64,13 @@ impl Shelf {
         id: NodeId,
         (join, side): (NodeId, usize),
     ) -> Result<(Shared, usize)> {
-        let all = readers(plan, id);
+        let is_restored = |join: &NodeId| self.restored.contains(join);
+        let place = (id, is_restored(&join));
+        let mut all = readers(plan, id);
+        all.retain(|(reader, _)| is_restored(reader) == place.1);
         let reader = all.iter().position(|&r| r == (join, side));
         let reader = reader.ok_or_else(|| Error::internal("a join does not read its input"))?;
-        if let Some(found) = self.held.get(&id) {
+        if let Some(found) = self.held.get(&place) {
             return Ok((Rc::clone(found), reader));
         }
         let node = plan.node(id);
@@ -83,7 +94,7 @@ impl Shelf {
             readers: uses.len(),
         });
         let shared = Rc::new(RefCell::new(arrangement));
-        self.held.insert(id, Rc::clone(&shared));
+        self.held.insert(place, Rc::clone(&shared));
         Ok((shared, reader))
     }
 }

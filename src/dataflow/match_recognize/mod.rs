@@ -8,6 +8,7 @@
 //! * `partition`: the rows and searches of a partition
 //! * `slice`: the order of rows; `rows`: where they are kept
 //! * `compute`: conditions and measures
+//! * `saved`: state as tables, and back
 //!
 //! Law: a match is emitted at the time at which it became certain: that of the latest row that had
 //! to be looked at, or the last before the match's `WITHIN` ran out, whichever was needed; at the
@@ -21,6 +22,7 @@ mod compute;
 mod emit;
 mod partition;
 mod rows;
+mod saved;
 mod search;
 mod slice;
 #[cfg(test)]
@@ -47,6 +49,7 @@ use crate::error::{Error, Result};
 use crate::plan::match_recognize::MatchRecognize;
 use crate::sql::match_recognize::node::Variables;
 use crate::state::keys::GroupKeys;
+use crate::state::saved::{Recovery, SavedTable};
 use crate::time::{CLOSED, EventTime};
 
 /// The name under which dead letters come.
@@ -142,6 +145,23 @@ impl StatefulLogic for MatchLogic {
         self.note(&results, from, out)?;
         self.emit(&results.found, from, out)?;
         self.forget(&due, closed)
+    }
+
+    /// Where a search begins may depend on all rows before it, and on matches that are over.
+    fn recovery(&self) -> Recovery {
+        Recovery::Tables
+    }
+
+    fn save(
+        &mut self,
+        _whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        Ok((true, self.tables(placement)?))
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        self.take_tables(&tables, to)
     }
 
     fn state_rows(&self) -> usize {

@@ -176,6 +176,16 @@ impl Partition {
         self.base + self.entries.len() as u64
     }
 
+    /// The latest time that had to be known for what was decided.
+    pub fn latest(&self) -> i64 {
+        self.high
+    }
+
+    /// See [`Partition::latest`].
+    pub fn set_latest(&mut self, latest: i64) {
+        self.high = latest;
+    }
+
     fn entry(&self, number: u64) -> Option<&Entry> {
         self.entries.get(number.checked_sub(self.base)? as usize)
     }

@@ -31,6 +31,7 @@ use crate::state::aggregate::AggregateStates;
 use crate::state::column::Column;
 use crate::state::keyed::out_of_range;
 use crate::state::keys::GroupKeys;
+use crate::state::saved::Recovery;
 use crate::time::{CLOSED, EventTime};
 
 /// The logic of an OVER by row-time.
@@ -55,6 +56,8 @@ pub struct Appending {
     forgets: bool,
     /// Rows at the start of partitions that are held for ever (NTH_VALUE).
     heads: u64,
+    /// Of each step that may hold rows that still matter: the greatest row-time, and the least time.
+    steps: VecDeque<(i64, EventTime)>,
 }
 
 /// What is known of one partition.
@@ -171,6 +174,7 @@ impl Appending {
             expires,
             forgets,
             heads: heads.max().unwrap_or(0),
+            steps: VecDeque::new(),
             over,
             program,
             input,
@@ -520,6 +524,9 @@ impl StatefulLogic for Appending {
         out: &mut Emitted,
     ) -> Result<()> {
         for batch in inputs.into_iter().flatten() {
+            if let (true, Some((first, _))) = (self.forgets, batch.time_range()) {
+                self.steps.push_back((self.clock.greatest(&batch)?, first));
+            }
             if let Some(timely) = self.clock.admit(batch, out)? {
                 self.pending.push(timely);
             }
@@ -529,9 +536,28 @@ impl StatefulLogic for Appending {
             self.apply(&closed, out)?;
         }
         if to != CLOSED {
-            return self.expire(to);
+            self.expire(to)?;
+        }
+        if self.forgets {
+            let least = self.clock.horizon(to).saturating_add(self.expires.unwrap_or(i64::MIN));
+            while self.steps.front().is_some_and(|(greatest, _)| *greatest < least) {
+                self.steps.pop_front();
+            }
         }
         Ok(())
+    }
+
+    /// Where all frames are ranges of time, from the rows that are held on: what frames have had
+    /// and lost leaves nothing behind. Otherwise totals and numbers go back to the first row of a
+    /// partition.
+    fn recovery(&self) -> Recovery {
+        match self.forgets {
+            true => {
+                let first = self.steps.iter().map(|(_, first)| *first).min();
+                Recovery::Since(first.unwrap_or(CLOSED))
+            }
+            false => Recovery::Log,
+        }
     }
 
     fn state_rows(&self) -> usize {

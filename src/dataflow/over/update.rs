@@ -21,6 +21,7 @@ use super::program::{Framed, Program};
 use super::tree::{Partition, Reach, Span};
 use super::values::OrderValues;
 use crate::batch::UpdateBatch;
+use crate::batch::order::comparable;
 use crate::dataflow::logic::{Emitted, StatefulLogic};
 use crate::dataflow::ticks::Ticks;
 use crate::error::Result;
@@ -30,6 +31,7 @@ use crate::state::aggregate::AggregateStates;
 use crate::state::column::Column;
 use crate::state::keyed::out_of_range;
 use crate::state::keys::GroupKeys;
+use crate::state::saved::Recovery;
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
 /// The logic of an updating OVER.
@@ -129,7 +131,7 @@ impl Updating {
             }
         }
         let by: Vec<ArrayRef> =
-            self.over.order.iter().map(|by| Arc::clone(batch.column(by.column))).collect();
+            self.over.order.iter().map(|by| comparable(batch.column(by.column))).collect();
         let order = match by.is_empty() {
             true => None,
             false => Some(self.order.convert_columns(&by)?),
@@ -499,6 +501,12 @@ impl StatefulLogic for Updating {
             return Ok(());
         }
         self.apply(&batch, from, out)
+    }
+
+    /// As of a tick's border the rows held, and the totals of frames, are those of the input's
+    /// contents.
+    fn recovery(&self) -> Recovery {
+        Recovery::Contents
     }
 
     fn state_rows(&self) -> usize {

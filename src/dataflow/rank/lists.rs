@@ -256,6 +256,11 @@ impl Lists {
         is_empty
     }
 
+    /// All rows that are held, and how often each is there.
+    pub(super) fn held(&self) -> impl Iterator<Item = (u32, i32)> + '_ {
+        self.lists.iter().flat_map(|list| list.rows.iter().map(|e| (e.slot, e.count)))
+    }
+
     /// What is shown of `group`.
     pub(super) fn shown(&self, kept: &Rows, group: u32, out: &mut Vec<Item>) {
         self.range.shown(kept, &self.lists[group as usize].rows, out);

@@ -22,7 +22,7 @@ pub fn states_of(manifest: &Manifest, plan: &StreamPlan) -> BTreeMap<StatePlace,
             // The next part says from when on.
             _ => None,
         };
-        (place_of(state.node), PlaceState { recovery, tables: state.tables.clone() })
+        (place_of(state.node), PlaceState { recovery, asked_in: 0, tables: state.tables.clone() })
     };
     manifest.states.iter().map(of).collect()
 }

@@ -20,6 +20,8 @@ use crate::time::EventTime;
 #[derive(Default)]
 pub struct States {
     places: BTreeMap<StatePlace, PlaceState>,
+    /// The last snapshot of the run before, if the job started from one.
+    restored: Option<u64>,
 }
 
 /// One part of it.
@@ -27,6 +29,8 @@ pub struct States {
 pub struct PlaceState {
     /// How it comes back.
     pub recovery: Option<Recovery>,
+    /// The snapshot for which a worker has last said so.
+    pub asked_in: u64,
     /// In the order in which they apply; those of the snapshot in progress among them.
     pub tables: Vec<SavedTableRef>,
 }
@@ -69,7 +73,9 @@ fn times_of(rows: &RecordBatch) -> Option<(EventTime, EventTime)> {
 impl States {
     /// As of a snapshot.
     pub fn of(places: BTreeMap<StatePlace, PlaceState>) -> Self {
-        States { places }
+        let tables = places.values().flat_map(|place| &place.tables);
+        let restored = tables.map(|table| table.snapshot).max();
+        States { places, restored }
     }
 
     /// Writes a part that a worker has handed over for snapshot `snapshot`; the bytes written.
@@ -82,10 +88,21 @@ impl States {
         part: &Part,
     ) -> Result<u64> {
         let state = self.places.entry(place).or_default();
-        state.recovery = Some(part.recovery);
+        // Workers need not agree on from when on input matters: what any of them needs is kept.
+        state.recovery = Some(match state.recovery {
+            Some(before) if state.asked_in == snapshot => before.with(part.recovery),
+            _ => part.recovery,
+        });
+        state.asked_in = snapshot;
         if part.whole {
-            // The first whole part of a snapshot replaces all that earlier snapshots wrote.
-            state.tables.retain(|table| table.snapshot == snapshot);
+            // It replaces what this worker wrote. What the run before wrote, maybe on another
+            // number of workers, goes with the first whole part: the others are whole as well.
+            let restored = self.restored;
+            let is_of_before = |table: &SavedTableRef| restored >= Some(table.snapshot);
+            state.tables.retain(|table| {
+                table.snapshot == snapshot
+                    || !is_of_before(table) && table.worker as usize != worker
+            });
         }
         let mut bytes = 0;
         for table in &part.tables {
@@ -184,4 +201,45 @@ pub fn read(store: &Store, table: &SavedTableRef) -> Result<Option<SavedTable>> 
     let rows = concat_batches(&first.schema(), &parts)?;
     let shard = table.shard.as_ref().map(|s| s.iter().map(|&c| c as usize).collect());
     Ok(Some(SavedTable { name: table.name.clone(), rows, shard }))
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+
+    use super::*;
+    use crate::plan::node::NodeId;
+
+    #[test]
+    fn a_whole_part_replaces_its_own_worker_and_the_run_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let place = StatePlace::Node(NodeId(1));
+        let part = |whole: bool| {
+            let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+            let rows = RecordBatch::try_from_iter([("x", column)]).unwrap();
+            let table = SavedTable { name: "groups".to_owned(), rows, shard: Some(vec![0]) };
+            Part { recovery: Recovery::Tables, whole, tables: vec![table] }
+        };
+        let held = |states: &mut States| -> Vec<(u64, u32)> {
+            states.kept(|_| true)[&place].tables.iter().map(|t| (t.snapshot, t.worker)).collect()
+        };
+        let mut states = States::default();
+        let add = |states: &mut States, worker: usize, snapshot: u64, whole: bool| {
+            states.add(&store, "j", (place, worker), snapshot, &part(whole)).unwrap();
+        };
+        for (worker, snapshot, whole) in
+            [(0, 1, true), (1, 1, true), (2, 1, true), (1, 2, false), (0, 2, true), (2, 2, false)]
+        {
+            add(&mut states, worker, snapshot, whole);
+        }
+        assert_eq!(held(&mut states), [(1, 1), (1, 2), (2, 1), (2, 0), (2, 2)]);
+
+        let mut next = States::of(states.kept(|_| true).clone());
+        add(&mut next, 0, 3, true);
+        add(&mut next, 1, 3, true);
+        assert_eq!(held(&mut next), [(3, 0), (3, 1)]);
+    }
 }

@@ -28,6 +28,9 @@ use crate::time::{CLOSED, EventTime};
 /// How often the thread looks at what it is asked for.
 const LOOK: Duration = Duration::from_millis(50);
 
+/// The same where snapshots follow one another closely.
+const LOOK_LEAST: Duration = Duration::from_millis(2);
+
 /// What stays the same during a run.
 pub struct Run {
     /// What is snapshotted.
@@ -96,7 +99,7 @@ impl Writer {
     /// Runs until the job is over.
     pub fn run(mut self, receiver: &Receiver<Handed>) {
         loop {
-            match receiver.recv_timeout(LOOK) {
+            match receiver.recv_timeout(LOOK.min(interval(&self.settings) + LOOK_LEAST)) {
                 Ok(handed) => self.receive(handed),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
@@ -105,7 +108,7 @@ impl Writer {
                 // What is on its way belongs to a snapshot that nobody waits for any more, but
                 // for the last digests.
                 while let Ok(handed) = receiver.try_recv() {
-                    if matches!(handed, Handed::Digests { to: CLOSED, .. }) {
+                    if matches!(handed, Handed::Digests { .. }) {
                         self.receive(handed);
                     }
                 }
@@ -274,6 +277,7 @@ impl Writer {
 
     /// From here on there are no more snapshots in this run.
     fn fail(&mut self, error: Error) {
+        self.snapshots.end();
         tracing::error!(
             "job {}: no more snapshots, the last complete one stays: {error}",
             self.run.spec.job
@@ -291,6 +295,7 @@ impl Writer {
 
     /// Says how the run has ended.
     fn end(self) {
+        self.snapshots.end();
         let is_complete = self.shared.lock().asked == u64::MAX;
         let spec = &self.run.spec;
         let ended = (|| {
@@ -320,6 +325,10 @@ impl Writer {
                 spec.store.retain(&spec.job, self.settings.snapshot_keep)?;
             }
             let journal = spec.store.journal(&spec.job, self.run.run)?;
+            // Of a snapshot that came too late; the next run drops what it computes again.
+            if let Some(pending) = &self.pending {
+                journal.append(&pending.told)?;
+            }
             let outcome = if is_complete { "complete" } else { "stopped" };
             journal.append(&[JournalEntry::Ended {
                 at_ms: wall_ms(),
