@@ -168,8 +168,6 @@ fn placed_by(plan: &StreamPlan, id: NodeId) -> Option<Vec<usize>> {
                 calc.columns.iter().map(|column| column.as_column().unwrap_or(NOWHERE)).collect();
             moved(&placed_by(plan, *node.inputs.first()?)?, &passed)
         }
-        Operator::Arrange { keys } | Operator::ChangelogNormalize { keys, .. } => {
-            (!keys.is_empty()).then(|| keys.clone())
         Operator::Unnest(unnest) => moved(&placed_by(plan, *node.inputs.first()?)?, &unnest.keep),
         Operator::MatchRecognize(matched) => {
             let passed: Vec<usize> = matched

@@ -39,6 +39,8 @@ pub struct Run {
     pub fingerprint: String,
     /// The number of the run.
     pub run: u64,
+    /// Wall time at which it began.
+    pub begun_ms: i64,
 }
 
 /// The thread's own.
@@ -223,7 +225,7 @@ impl Writer {
     }
 
     fn commit(&mut self, pending: &Pending) -> Result<()> {
-        let Run { spec, fingerprint, run } = &self.run;
+        let Run { spec, fingerprint, run, begun_ms } = &self.run;
         let (store, job, frontier) = (&spec.store, &spec.job, pending.frontier);
         self.new_bytes += self.states.tidy(store, job, self.snapshot, frontier)?;
         let plan = &self.plan;
@@ -246,6 +248,7 @@ impl Writer {
             format: FORMAT,
             job: job.clone(),
             run: *run,
+            begun_ms: *begun_ms,
             id: self.snapshot,
             frontier,
             complete: false,
@@ -305,6 +308,7 @@ impl Writer {
                     format: FORMAT,
                     job: spec.job.clone(),
                     run: self.run.run,
+                    begun_ms: self.run.begun_ms,
                     id: self.snapshot,
                     frontier: CLOSED,
                     complete: true,
