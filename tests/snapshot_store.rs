@@ -11,7 +11,7 @@ use std::path::Path;
 use arrow::array::RecordBatch;
 use floodmark::error::ErrorKind;
 use floodmark::limits::SNAPSHOT_CHUNK_ROWS;
-use floodmark::snapshot::{JournalEntry, Manifest, Store, cut};
+use floodmark::snapshot::{JobDefinition, JournalEntry, Manifest, Store, cut};
 
 use rows::{every_type, manifest, numbered_rows, snapshot, texts};
 
@@ -398,4 +398,32 @@ fn an_export_is_restored_under_another_name_and_number() {
     assert_eq!(read(&store, &written), rows);
     let error = store.import(&dir.path().join("data"), None).unwrap_err();
     assert!(error.to_string().contains("name the directory of an export"), "{error}");
+#[test]
+fn a_job_of_a_service_is_there_until_it_is_forgotten() {
+    let dir = tempfile::tempdir().unwrap();
+    let job = |name: &str| JobDefinition {
+        name: name.to_owned(),
+        sql: "SELECT 1".to_owned(),
+        settings: BTreeMap::from([("time_resolution".to_owned(), "1 s".to_owned())]),
+        created_ms: 7,
+    };
+    let started = JournalEntry::Ended { at_ms: 1, outcome: "stopped".to_owned() };
+    let store = Store::open(dir.path()).unwrap();
+    for name in ["b", "a", "c"] {
+        store.define(&job(name)).unwrap();
+        store.journal(name, 4).unwrap().append(std::slice::from_ref(&started)).unwrap();
+    }
+    assert_eq!(store.define(&job("a")).unwrap_err().kind, ErrorKind::Conflict);
+    store.forget_job("b", false).unwrap();
+    store.forget_job("c", true).unwrap();
+    store.delete_job("a").unwrap();
+    drop(store);
+    let store = Store::open(dir.path()).unwrap();
+    assert_eq!(store.definitions().unwrap(), [Ok(job("a"))]);
+    assert_eq!(store.runs("c").unwrap(), [4]);
+    // A run number is given once, also when nothing else is left of its job.
+    assert_eq!(["a", "b", "new"].map(|name| store.first_run(name).unwrap()), [5, 5, 0]);
+    assert!(store.runs("b").unwrap().is_empty());
+    store.define(&job("b")).unwrap();
+    assert_eq!(store.definitions().unwrap().len(), 2);
 }

@@ -93,8 +93,12 @@ fn a_run_says_from_where_it_goes_on_and_its_snapshots_are_listed() {
     assert_eq!(runs[0]["state"], "complete", "{runs}");
     assert_eq!((&runs[0]["resumed"], &runs[0]["from"]), (&json!(1), &json!(last)), "{runs}");
     let third = floodmark(dir, &["run", "--format", "csv", "--data-dir", "data", "bids.sql"]);
-    assert!(third.stderr.contains("begins anew"), "{}", third.stderr);
-    third.success();
+    assert!(third.stderr.contains("computed again"), "{}", third.stderr);
+    assert_eq!(third.success(), "n\n36800\n");
+    let args = ["run", "--format", "csv", "--data-dir", "data", "--anew", "bids.sql"];
+    let fourth = floodmark(dir, &args);
+    assert!(fourth.stderr.contains("begins a new one"), "{}", fourth.stderr);
+    assert_eq!(fourth.success(), "n\n36800\n");
 }
 
 #[test]

@@ -26,12 +26,15 @@ fn begins(beginning: &Beginning) {
         let _ = writeln!(err, "damaged and passed over: {damage}");
     }
     let _ = match beginning.from {
+        Some(_) if beginning.was_complete => {
+            writeln!(err, "the run has ended: it is computed again, and its sinks stay as they are")
+        }
         Some(id) => {
             let frontier = format_time(beginning.frontier);
             writeln!(err, "goes on from snapshot {id}, as of {frontier}")
         }
         None if beginning.was_complete => {
-            writeln!(err, "the run before came to its end: begins anew")
+            writeln!(err, "the run before has ended: begins a new one")
         }
         None => writeln!(err, "no snapshot yet: begins at the start"),
     };

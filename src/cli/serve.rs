@@ -1,6 +1,6 @@
 //! `floodmark serve`.
 
-use std::io::Write;
+use std::io::{Write, stderr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -8,9 +8,10 @@ use clap::Args;
 
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::manager::{JobManager, Service, ServiceSpec};
-use crate::job::service::JobService;
+use crate::job::service::{JobService, JobState};
 use crate::job::snapshots::open_store;
 use crate::limits::SQL_STACK_BYTES;
+use crate::serve::time_text::format_time;
 
 /// Run the service: jobs over HTTP, views that can be queried.
 #[derive(Debug, Args)]
@@ -52,12 +53,24 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
     let settings = super::settings(&arguments.settings)?.into_iter().collect();
     let manager = JobManager::start(ServiceSpec { workers, store, settings })?;
     let service: Arc<dyn JobService> = Arc::new(Service(Arc::clone(&manager)));
+    for job in service.list() {
+        // Failed ones are in the log, with their reasons.
+        let last = job.snapshots.as_ref().and_then(|s| s.from.zip(s.progress.last));
+        let from = last.map(|(id, last)| (id, format_time(last.frontier)));
+        let _ = match (job.state, from) {
+            (JobState::Failed { .. }, _) => Ok(()),
+            (_, Some((id, time))) => {
+                writeln!(stderr(), "job {} goes on from snapshot {id}, as of {time}", job.name)
+            }
+            (_, None) => writeln!(stderr(), "job {} has no snapshot yet: begins", job.name),
+        };
+    }
     for file in &arguments.jobs {
         start(service.as_ref(), file)?;
     }
     let address = listener.local_addr().map_err(|e| Error::io(&arguments.listen, &e))?;
     // Where standard error is closed nobody can be told.
-    let _ = writeln!(std::io::stderr(), "listening on http://{address}");
+    let _ = writeln!(stderr(), "listening on http://{address}");
     let served = runtime.block_on(crate::api::serve(listener, service, interrupted()));
     manager.stop();
     served
