@@ -8,8 +8,12 @@ pub const SPLIT_BYTES: usize = 1 << 20;
 pub const CHUNKS_FREE_MAX: usize = 16;
 /// Rows of input that an operator keeps for the next snapshot before it hands them over.
 pub const SNAPSHOT_LOG_ROWS_MAX: usize = 1 << 16;
+/// Event time of one digest of an output, in ms.
+pub const DIGEST_INTERVAL_MS: i64 = 60_000;
 /// Rows of a log that are not summed up yet, however short the sum is.
 pub const SNAPSHOT_SUM_ROWS_MIN: u64 = 1 << 16;
+/// Rows of changed state that are saved on top of the last whole state, however small that is.
+pub const SNAPSHOT_CHANGES_ROWS_MIN: usize = 1 << 16;
 /// Messages that wait for the writer of snapshots.
 pub const SNAPSHOT_MESSAGES_MAX: usize = 256;
 /// Bytes of the first split of a file, read to learn its earliest time.
@@ -97,6 +101,8 @@ pub const HTTP_CALLS_MAX: usize = 16;
 pub const HTTP_WAIT_SECONDS_MAX: u64 = 10;
 /// Seconds that open requests get to finish when the service stops.
 pub const HTTP_SHUTDOWN_SECONDS_MAX: u64 = 10;
+/// Jobs that take their last snapshot at a time when a service stops.
+pub const JOBS_SAVED_AT_ONCE_MAX: usize = 32;
 /// Jobs of one service.
 pub const JOBS_MAX: usize = 1000;
 /// Bytes of stack of a thread that plans SQL; only what is touched is taken.

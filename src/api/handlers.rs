@@ -160,16 +160,20 @@ pub(super) async fn get_job(
 pub(super) async fn delete_job(
     State(edge): State<Edge>,
     name: Name,
+    query: Result<Query<wire::DeleteJob>, QueryRejection>,
     headers: HeaderMap,
 ) -> ApiResult<Response> {
     choose(&headers, &accept::OBJECT)?;
     refuse_foreign(&headers)?;
     let name = name_of(name)?;
+    let Query(query) = query.map_err(|e| {
+        Error::config(e.body_text()).with_hint("the parameter is keep_snapshots=true or false")
+    })?;
     let (time, name) = edge
         .call(move |service| {
             // The last that is known of the job before it goes.
             let time = job_time(service, &service.get(&name)?);
-            service.delete(&name)?;
+            service.delete(&name, query.keep_snapshots)?;
             Ok((time, name))
         })
         .await?;

@@ -21,6 +21,15 @@ pub struct CreateJob {
     pub sql: String,
 }
 
+/// The query of `DELETE /v1/jobs/{name}`.
+#[derive(Debug, Default, Deserialize)]
+#[serde(deny_unknown_fields)]
+pub struct DeleteJob {
+    /// Whether what is stored of the job stays.
+    #[serde(default)]
+    pub keep_snapshots: bool,
+}
+
 /// `POST /v1/sql`.
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]

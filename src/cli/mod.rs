@@ -4,10 +4,11 @@ mod explain;
 pub mod generate;
 mod interrupt;
 mod progress;
+mod replay;
 mod run;
 mod serve;
 
-use std::io::Write;
+use std::io::{BufWriter, Write};
 use std::process::ExitCode;
 
 use clap::{Parser, Subcommand};
@@ -31,6 +32,8 @@ enum Command {
     Explain(explain::ExplainArguments),
     /// Generate test data: Nexmark, taxi rides, taxi fares
     Generate(generate::GenerateArgs),
+    /// Run a historic run again and compare what it gives, interval by interval
+    Replay(replay::ReplayArguments),
     /// Run the service: jobs over HTTP, views that can be queried
     Serve(serve::ServeArguments),
 }
@@ -66,6 +69,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
         Command::Generate(arguments) => generate::run(arguments),
+        Command::Replay(arguments) => replay::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
     }
 }
@@ -95,4 +99,15 @@ fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {
 /// The number of workers when the arguments name none: one a core.
 fn default_workers() -> usize {
     std::thread::available_parallelism().map_or(1, std::num::NonZero::get)
+}
+
+/// Writes to standard output; a reader that has gone away is no error.
+fn print(bytes: &[u8]) -> Result<()> {
+    let mut out = BufWriter::new(std::io::stdout().lock());
+    match out.write_all(bytes).and_then(|()| out.flush()) {
+        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
+            Err(Error::io("standard output", &error))
+        }
+        _ => Ok(()),
+    }
 }

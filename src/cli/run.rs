@@ -1,6 +1,5 @@
 //! `floodmark run`.
 
-use std::io::{BufWriter, Write};
 use std::path::PathBuf;
 
 use arrow::array::RecordBatch;
@@ -50,6 +49,9 @@ pub struct RunArguments {
     /// Name of the job among its snapshots; that of the first file if not given
     #[arg(long, value_name = "NAME", requires = "data_dir")]
     name: Option<String>,
+    /// Run a job that has come to its end anew: its sinks are written again
+    #[arg(long, requires = "data_dir")]
+    anew: bool,
     /// Set a job setting before the first statement
     #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::parse_setting)]
     settings: Vec<(String, String)>,
@@ -66,7 +68,7 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     let texts = super::read_scripts(&arguments.files)?;
     let definition = Definition::new(&texts, &arguments.settings)?;
     for text in definition.explains()? {
-        print(text.as_bytes())?;
+        super::print(text.as_bytes())?;
     }
     if !definition.has_outputs() {
         return Ok(());
@@ -128,6 +130,7 @@ fn keep(
         sql: sql.join("\n"),
         settings: arguments.settings.iter().cloned().collect(),
         workers: topology.workers,
+        anew: arguments.anew,
     }))
 }
 
@@ -161,16 +164,5 @@ fn print_rows(rows: &RecordBatch, format: Format, separate: bool) -> Result<()> 
         }
         Format::Json => json::write_rows(rows, &mut out)?,
     }
-    print(&out)
-}
-
-/// Writes to standard output; a reader that has gone away is no error.
-fn print(bytes: &[u8]) -> Result<()> {
-    let mut out = BufWriter::new(std::io::stdout().lock());
-    match out.write_all(bytes).and_then(|()| out.flush()) {
-        Err(error) if error.kind() != std::io::ErrorKind::BrokenPipe => {
-            Err(Error::io("standard output", &error))
-        }
-        _ => Ok(()),
-    }
+    super::print(&out)
 }

@@ -7,15 +7,16 @@ use std::sync::Arc;
 use clap::Args;
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::manager::{JobManager, Service};
+use crate::job::manager::{JobManager, Service, ServiceSpec};
 use crate::job::service::JobService;
+use crate::job::snapshots::open_store;
 use crate::limits::SQL_STACK_BYTES;
 
 /// Run the service: jobs over HTTP, views that can be queried.
 #[derive(Debug, Args)]
 #[command(after_help = "Examples:\n  \
     floodmark serve --job dataflows/hourly_tips.sql\n  \
-    floodmark serve --listen 0.0.0.0:8080 --workers 4\n  \
+    floodmark serve --data-dir /var/lib/floodmark --listen 0.0.0.0:8080\n  \
     curl -s localhost:8080/v1/sql -d '{\"query\":\"SELECT count(*) FROM v\"}'")]
 pub struct ServeArguments {
     /// Address to listen on; port 0 takes a free one
@@ -24,19 +25,20 @@ pub struct ServeArguments {
     /// Worker threads; one a core if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
-    /// Directory for what outlives the service
+    /// Directory for jobs and their snapshots: they come back when the service starts again
     #[arg(long, value_name = "DIR")]
     data_dir: Option<PathBuf>,
-    /// Start a job from a SQL script; its name is the file's
+    /// Start a job from a SQL script, unless it is there already; its name is the file's
     #[arg(long = "job", value_name = "FILE")]
     jobs: Vec<PathBuf>,
+    /// Set a job setting before the first statement of every job that is created
+    #[arg(long = "set", value_name = "KEY=VALUE", value_parser = super::parse_setting)]
+    settings: Vec<(String, String)>,
 }
 
 /// Runs the service until Ctrl-C.
 pub fn run(arguments: &ServeArguments) -> Result<()> {
-    if let Some(dir) = &arguments.data_dir {
-        std::fs::create_dir_all(dir).map_err(|e| Error::io(dir.display(), &e))?;
-    }
+    let store = arguments.data_dir.as_deref().map(open_store).transpose()?;
     let workers = arguments.workers.map_or_else(super::default_workers, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()
         .worker_threads(2)
@@ -47,7 +49,8 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind(&arguments.listen))
         .map_err(|e| Error::io(&arguments.listen, &e))?;
-    let manager = JobManager::start(workers)?;
+    let settings = arguments.settings.iter().cloned().collect();
+    let manager = JobManager::start(ServiceSpec { workers, store, settings })?;
     let service: Arc<dyn JobService> = Arc::new(Service(Arc::clone(&manager)));
     for file in &arguments.jobs {
         start(service.as_ref(), file)?;
@@ -64,6 +67,14 @@ fn start(service: &dyn JobService, file: &PathBuf) -> Result<()> {
     let texts = super::read_scripts(std::slice::from_ref(file))?;
     let name = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
     for (path, text) in texts {
+        if let Ok(job) = service.get(name) {
+            if job.sql == text {
+                continue;
+            }
+            let message = format!("there is a job {name} already, and {path} is another one");
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint("delete the job first, or give the file another name"));
+        }
         service.create(name, &text).map_err(|mut error| {
             if let Some(at) = &mut error.location {
                 at.file.clone_from(&path);

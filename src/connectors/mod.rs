@@ -20,7 +20,7 @@ use arrow::datatypes::SchemaRef;
 
 use crate::batch::UpdateBatch;
 use crate::batch::changes::ChangeKind;
-use crate::error::{DeadLetter, Result};
+use crate::error::{DeadLetter, Error, Result};
 use crate::sql::catalog::TableDef;
 use crate::time::EventTime;
 
@@ -131,7 +131,10 @@ pub trait Source: Send + Sync {
 
     /// Goes on from `positions`: partitions by name, each at the offset of its next record. Called
     /// once, before [`Source::start`]; partitions that are not named are read from their start.
-    fn resume(&self, positions: &[PartitionPosition]) -> Result<()>;
+    fn resume(&self, positions: &[PartitionPosition]) -> Result<()> {
+        let _ = positions;
+        Err(Error::internal("a source without positions was asked to go on from one"))
+    }
 
     /// The partitions so far. A partition is listed before its first split is handed out.
     fn partitions(&self) -> Vec<PartitionInfo>;
@@ -164,7 +167,7 @@ pub trait Source: Send + Sync {
     fn decode(&self, split: Split) -> Result<Decoded>;
 
     /// The first error that ended reading (a file that vanished); the job fails with it.
-    fn failure(&self) -> Option<crate::error::Error>;
+    fn failure(&self) -> Option<Error>;
 }
 
 /// What a sink is part of; by default a job without snapshots.

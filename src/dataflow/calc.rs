@@ -41,7 +41,7 @@ impl CalcLogic {
             Ok(done) => Ok(done.into_iter().collect()),
             Err(error) if batch.len() == 1 => {
                 let letter = letter_of_row(&self.name, &reason_of(&error), batch.rows());
-                dead.push(letter, batch.times()[0]);
+                dead.push_change(letter, batch.times()[0], batch.diff(0));
                 Ok(Vec::new())
             }
             // Halve until the failing rows are alone.

@@ -30,6 +30,10 @@ pub struct PartitionClock {
     marks: Marks,
     /// Where reading began.
     origin: i64,
+    /// Splits that begin no earlier than a time which others had reached, until someone asks.
+    raised: Vec<(u64, EventTime)>,
+    /// Up to here its records were read before: their times are known, and time stands still.
+    known_to: Option<i64>,
     /// Stopped holding the frontier for lack of data.
     idle: bool,
     /// Wall time since when it has had nothing to read, in ms.
@@ -48,6 +52,8 @@ impl PartitionClock {
             handed: 0,
             marks: Marks::default(),
             origin: 0,
+            raised: Vec::new(),
+            known_to: None,
             idle: false,
             pending_ms: None,
         }
@@ -69,6 +75,31 @@ impl PartitionClock {
     /// For snapshots: where its splits lie.
     pub fn marks(&mut self) -> &mut Marks {
         &mut self.marks
+    }
+
+    /// It begins at a floor that others have reached.
+    fn found_at(floor: EventTime) -> Self {
+        let mut clock = PartitionClock::new(floor);
+        if floor != BEGINNING {
+            clock.raised.push((0, floor));
+        }
+        clock
+    }
+
+    /// The times of its records before the offset `end` are known.
+    pub fn know_to(&mut self, end: Option<i64>) {
+        self.known_to = end.filter(|end| *end > self.origin);
+    }
+
+    /// Its records up to the offset `end` have got their times.
+    pub fn read_to(&mut self, end: i64) {
+        self.known_to = self.known_to.filter(|known| *known > end);
+    }
+
+    /// The time that split `sequence` begins no earlier than because others had reached it.
+    pub fn take_raised(&mut self, sequence: u64) -> Option<EventTime> {
+        let at = self.raised.iter().position(|(raised, _)| *raised == sequence)?;
+        Some(self.raised.swap_remove(at).1)
     }
 
     /// From where to read again for a snapshot at `frontier`: offset, `f_p` there, and whether
@@ -97,6 +128,7 @@ impl PartitionClock {
             if let Some(start) = self.starts.get_mut(&self.next) {
                 *start = (*start).max(floor);
             }
+            self.raised.push((sequence, floor));
         }
     }
 
@@ -137,7 +169,7 @@ impl PartitionClock {
 
     /// Ingestion time: nothing will come before `now_ms` any more.
     pub fn tick(&mut self, now_ms: i64) {
-        if self.handed == self.next {
+        if self.handed == self.next && self.known_to.is_none() {
             self.frontier = self.frontier.max(now_ms);
             self.starts.insert(self.next, self.frontier);
         }
@@ -199,7 +231,7 @@ impl SourceClock {
     pub fn grow(&mut self, count: usize) {
         let floor = self.frontier;
         if self.partitions.len() < count {
-            self.partitions.resize_with(count, || PartitionClock::new(floor));
+            self.partitions.resize_with(count, || PartitionClock::found_at(floor));
         }
     }
 

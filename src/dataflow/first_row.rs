@@ -26,6 +26,8 @@ use crate::state::column::{Column, Values};
 use crate::state::keys::GroupKeys;
 use crate::state::ordered_rows::RowOrder;
 use crate::state::row_pool::RowPool;
+use crate::state::saved::{LoadedColumns, Recovery, SavedColumns, SavedTable, shard_of};
+use crate::state::touched::Increments;
 use crate::time::{CLOSED, EventTime, Resolution};
 
 /// Keeps the first row of each key.
@@ -40,6 +42,9 @@ pub struct FirstRow {
     keys: GroupKeys,
     order: RowOrder,
     first: Vec<First>,
+    /// Keys below this number were saved: they neither change nor go.
+    saved: usize,
+    increments: Increments,
 }
 
 /// The first row of a key.
@@ -76,6 +81,8 @@ impl FirstRow {
             resolution,
             keys: GroupKeys::new(types),
             first: Vec::new(),
+            saved: 0,
+            increments: Increments::default(),
         })
     }
 
@@ -166,5 +173,47 @@ impl StatefulLogic for FirstRow {
 
     fn state_rows(&self) -> usize {
         self.keys.len()
+    }
+
+    fn recovery(&self) -> Recovery {
+        Recovery::Tables
+    }
+
+    fn save(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        let all = self.keys.bound();
+        let whole = self.increments.must_be_whole(whole, all - self.saved, self.saved);
+        let first = if whole { 0 } else { self.saved };
+        self.saved = all;
+        let keys: Vec<u32> = (first as u32..all as u32).collect();
+        if keys.is_empty() {
+            return Ok((whole, Vec::new()));
+        }
+        let mut columns = SavedColumns::new(self.keys.columns(&keys)?);
+        columns.ints(keys.iter().map(|&key| self.first[key as usize].end));
+        columns.ints(keys.iter().map(|&key| self.first[key as usize].value));
+        let rows = columns.finish(keys.len())?;
+        let shard = shard_of(placement, &self.partition);
+        Ok((whole, vec![SavedTable { name: "keys".to_owned(), rows, shard }]))
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
+        for table in tables {
+            let mut columns = LoadedColumns::new(&table.rows);
+            let arrays = self.partition.iter().map(|_| columns.array());
+            let read = GroupKeys::read(arrays.collect::<Result<Vec<_>>>()?)?;
+            let read: Vec<&Column> = read.iter().collect();
+            let mut keys = Vec::new();
+            self.keys.intern(&read, 0..table.rows.num_rows(), &mut keys)?;
+            self.first.resize(self.keys.bound(), First { end: CLOSED, value: 0, row: 0 });
+            let (ends, values) = (columns.ints()?, columns.ints()?);
+            for (&key, (&end, &value)) in keys.iter().zip(ends.iter().zip(values)) {
+                self.first[key as usize] = First { end, value, row: 0 };
+            }
+        }
+        Ok(())
     }
 }

@@ -11,8 +11,10 @@
 //! input ends and there never was a row, the row of an empty input (`COUNT` 0) is emitted at the
 //! latest time that there is: see [`GroupAggregate::with_initial_row`].
 //!
-//! Snapshots: between two calls of `advance` the state is that as of `to`; the groups that a call
-//! changed are those of its log, which is where "what changed since" is to be collected.
+//! Snapshots: between two calls of `advance` the state is that as of `to`. It is saved as tables,
+//! at first whole and then the groups that were touched or forgotten since.
+
+mod saved;
 
 use std::sync::Arc;
 
@@ -31,6 +33,8 @@ use crate::state::aggregate::{AggregatePlan, AggregateStates, Narrowed, StepInpu
 use crate::state::change_log::ChangeLog;
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
+use crate::state::saved::{Recovery, SavedTable};
+use crate::state::touched::{Increments, Touched};
 use crate::time::{BEGINNING, CLOSED, EventTime, LATEST, Resolution};
 
 /// The logic of an updating aggregation.
@@ -58,6 +62,10 @@ pub struct GroupAggregate {
     ever: bool,
     /// Whether any change was logged.
     shown: bool,
+    /// Groups touched since the last save, and keys of groups forgotten since.
+    changed: Touched,
+    gone: GroupKeys,
+    increments: Increments,
 }
 
 impl GroupAggregate {
@@ -84,6 +92,9 @@ impl GroupAggregate {
             output,
             resolution,
             plan,
+            gone: GroupKeys::new(types.clone()),
+            changed: Touched::default(),
+            increments: Increments::default(),
             keys: GroupKeys::new(types),
             states,
             counts: Vec::new(),
@@ -150,6 +161,7 @@ impl GroupAggregate {
         let mut groups = Vec::new();
         self.keys.intern(&columns, 0..batch.len(), &mut groups)?;
         self.grow();
+        self.changed.touch(&groups, self.keys.bound());
         let input = self.plan.read(&batch)?;
         if self.final_only {
             return self.apply_all(&input, &ticks, &groups);
@@ -166,8 +178,7 @@ impl GroupAggregate {
             start += length;
         }
         self.flush(out)?;
-        self.forget_empty();
-        Ok(())
+        self.forget_empty()
     }
 
     fn apply_tick(
@@ -223,7 +234,7 @@ impl GroupAggregate {
         self.states.update(input, 0..ticks.len(), groups)?;
         if !self.plan.append_only() {
             self.emptied.extend_from_slice(groups);
-            self.forget_empty();
+            self.forget_empty()?;
         }
         Ok(())
     }
@@ -266,21 +277,23 @@ impl GroupAggregate {
     }
 
     /// Gives back the numbers of groups without rows.
-    fn forget_empty(&mut self) {
+    fn forget_empty(&mut self) -> Result<()> {
         let mut emptied = std::mem::take(&mut self.emptied);
         if self.narrowed.keys.is_empty() || emptied.is_empty() {
-            return;
+            return Ok(());
         }
         emptied.sort_unstable();
         emptied.dedup();
         emptied.retain(|&group| self.counts[group as usize] == 0);
         self.states.clear(&emptied);
+        self.note_gone(&emptied)?;
         for group in emptied {
             self.keys.remove(group);
             if let Some(tick) = self.last_ticks.get_mut(group as usize) {
                 *tick = BEGINNING;
             }
         }
+        Ok(())
     }
 
     fn finish(&mut self, from: EventTime, out: &mut Emitted) -> Result<()> {
@@ -340,6 +353,22 @@ impl StatefulLogic for GroupAggregate {
 
     fn state_rows(&self) -> usize {
         self.keys.len()
+    }
+
+    fn recovery(&self) -> Recovery {
+        Recovery::Tables
+    }
+
+    fn save(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        self.save_tables(whole, placement)
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
+        tables.iter().try_for_each(|table| self.load_table(table))
     }
 }
 

@@ -4,6 +4,7 @@ use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
 
+use super::digest::Digester;
 use super::logic::StatefulLogic;
 use super::runtime::JobRuntime;
 use super::snapshots::{Handed, Snapshots, StatePlace};
@@ -224,6 +225,10 @@ pub struct OutputKeeper {
     log: Vec<UpdateBatch>,
     rows: usize,
     saved: EventTime,
+    digester: Digester,
+    /// Digests have been told up to there.
+    told: EventTime,
+    until: EventTime,
 }
 
 impl OutputKeeper {
@@ -231,9 +236,13 @@ impl OutputKeeper {
     pub fn new(runtime: &Arc<JobRuntime>, index: usize, worker: usize) -> Option<Self> {
         let snapshots = Arc::clone(runtime.snapshots()?);
         let output = runtime.plan.outputs.get(index)?;
-        let state = snapshots.restored_state(StatePlace::Output(index));
+        let began = snapshots.output_began(&runtime.plan, index);
+        let digesting = snapshots.digesting();
         Some(OutputKeeper {
-            saved: state.map_or(BEGINNING, |(frontier, _)| frontier),
+            saved: began,
+            told: began,
+            digester: Digester::new(digesting.interval, digesting.until),
+            until: digesting.until,
             schema: Arc::clone(&runtime.plan.node(output.node).schema),
             retain_history: match output.target {
                 OutputTarget::View { retain_history, .. } => retain_history.max(0),
@@ -284,6 +293,29 @@ impl OutputKeeper {
     pub fn save(&mut self, frontier: EventTime) -> Result<()> {
         self.saved = frontier;
         self.hand(Some(frontier), frontier)
+    }
+
+    /// Adds to the digests what the output is given.
+    pub fn digest(&mut self, rows: &[UpdateBatch]) -> Result<()> {
+        rows.iter().try_for_each(|batch| self.digester.add(batch))
+    }
+
+    /// Tells the digests of what lies below `frontier`, where the output is.
+    pub fn tell(&mut self, frontier: EventTime) {
+        let digests = self.digester.take();
+        let (output, worker, since) = (self.index, self.worker, self.told);
+        self.told = frontier;
+        self.snapshots.hand(Handed::Digests { output, worker, since, to: frontier, digests });
+    }
+
+    /// Whether the output has come to the end of what is digested, and has not told so yet.
+    pub fn is_at_end(&self, frontier: EventTime) -> bool {
+        frontier >= self.until && self.told < self.until
+    }
+
+    /// The frontier that the output goes on from.
+    pub fn began(&self) -> EventTime {
+        self.told
     }
 
     /// Takes no part in the snapshot at `frontier`, or another one.

@@ -4,8 +4,6 @@
 //! everything below, and only that; the logic applies it and emits. Tests drive a logic without
 //! timely.
 
-use arrow::datatypes::SchemaRef;
-
 use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
 use crate::error::{DeadLetter, Error, Result};
@@ -203,17 +201,4 @@ impl Emitted {
             self.updates.push(batch);
         }
     }
-}
-
-/// The schema of `<view>$late`: late rows of every operator of a view in one form.
-pub fn late_schema() -> SchemaRef {
-    use arrow::datatypes::{DataType, Field, Schema, TimeUnit};
-    let time = DataType::Timestamp(TimeUnit::Millisecond, None);
-    std::sync::Arc::new(Schema::new(vec![
-        Field::new("event_time", time.clone(), false),
-        Field::new("window_end", time, false),
-        Field::new("late_by_ms", DataType::Int64, false),
-        Field::new("operator", DataType::Utf8View, false),
-        Field::new("row", DataType::Utf8View, false),
-    ]))
 }

@@ -4,7 +4,7 @@
 //! * [`render`]: the match
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`snapshots`]: which frontier, who hands over what; [`keeper`]: an operator's part of it,
-//!   [`marks`]: a partition's
+//!   [`marks`]: a partition's; [`decisions`]: what is no function of the records
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
@@ -18,12 +18,15 @@
 //! * [`over`]: functions over frames; [`temporal_filter`]: filters on `NOW()`
 //! * [`match_recognize`]: patterns of rows
 //! * [`recursive`]: names defined by one another, to their fixed point
+//! * [`digest`]: what an output has given, in a few bytes
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
 pub mod calc;
 pub mod changelog_normalize;
 pub mod clock;
 pub mod collect;
+pub mod decisions;
+pub mod digest;
 pub mod driver;
 pub mod expand;
 pub mod first_row;

@@ -3,6 +3,8 @@
 //! Every aggregating logic must equal recomputation from scratch, for any cut into batches and any
 //! frontiers. Rows are compared as text.
 
+pub mod restarts;
+
 use std::cmp::Ordering;
 use std::collections::BTreeMap;
 use std::sync::Arc;

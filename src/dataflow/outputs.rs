@@ -102,7 +102,7 @@ impl End {
         let counter = &self.runtime.metrics.outputs[self.index].updates;
         match &self.runtime.outputs[self.index] {
             OutputRuntime::View(_) | OutputRuntime::Sink(_) => return self.stash.admit(batch),
-            OutputRuntime::Collect(_) if self.keeper.is_some() => {
+            OutputRuntime::Collect(_) | OutputRuntime::Discard if self.keeper.is_some() => {
                 return self.stash.admit(batch);
             }
             OutputRuntime::Discard => {
@@ -124,6 +124,9 @@ impl End {
                 self.save(wanted)?;
             }
             self.reach(frontier)?;
+            if let Some(keeper) = self.keeper.as_mut().filter(|k| k.is_at_end(frontier)) {
+                keeper.tell(frontier);
+            }
         }
         self.flush();
         // The output has reached a frontier once its writer has been given everything below it.
@@ -155,6 +158,11 @@ impl End {
                 closed.into_iter().try_for_each(|batch| collected.push(batch))?;
             }
             OutputRuntime::Sink(_) => self.close(frontier)?,
+            OutputRuntime::Discard if self.keeper.is_some() => {
+                let closed = self.stash.take_below(frontier)?;
+                self.count(&closed);
+                self.digest(&closed)?;
+            }
             OutputRuntime::Discard | OutputRuntime::Collect(_) => {}
         }
         self.reached = frontier;
@@ -164,23 +172,39 @@ impl End {
     /// The rows below `frontier`, counted and kept for the next snapshot.
     fn take_closed(&mut self, frontier: EventTime) -> Result<Vec<UpdateBatch>> {
         let closed = self.stash.take_below(frontier)?;
-        let rows: usize = closed.iter().map(UpdateBatch::len).sum();
-        let counter = &self.runtime.metrics.outputs[self.index].updates;
-        counter.fetch_add(rows as u64, Ordering::Relaxed);
+        self.count(&closed);
+        self.digest(&closed)?;
         if let Some(keeper) = &mut self.keeper {
             keeper.log(&closed)?;
         }
         Ok(closed)
     }
 
+    fn count(&self, rows: &[UpdateBatch]) {
+        let count: usize = rows.iter().map(UpdateBatch::len).sum();
+        let counter = &self.runtime.metrics.outputs[self.index].updates;
+        counter.fetch_add(count as u64, Ordering::Relaxed);
+    }
+
+    fn digest(&mut self, rows: &[UpdateBatch]) -> Result<()> {
+        match &mut self.keeper {
+            Some(keeper) => keeper.digest(rows),
+            None => Ok(()),
+        }
+    }
+
     /// Starts from the snapshot, if it holds this output's rows.
     fn restore(&mut self) -> Result<()> {
         let Some(keeper) = &self.keeper else { return Ok(()) };
+        if keeper.began() != BEGINNING {
+            self.stash.skip_below(keeper.began());
+        }
         let Some((frontier, rows)) = keeper.restored()? else { return Ok(()) };
         match &self.runtime.outputs[self.index] {
             OutputRuntime::View(contents) => {
-                contents.append(self.writer, rows, frontier)?;
+                // First, so that nobody reads what has been summed up as if it had not.
                 contents.begin_at(keeper.history_from(frontier));
+                contents.append(self.writer, rows, frontier)?;
             }
             OutputRuntime::Collect(collected) => {
                 rows.into_iter().try_for_each(|batch| collected.push(batch))?;
@@ -188,7 +212,6 @@ impl End {
             OutputRuntime::Sink(_) | OutputRuntime::Discard => {}
         }
         self.reached = frontier;
-        self.stash.skip_below(frontier);
         Ok(())
     }
 
@@ -196,6 +219,7 @@ impl End {
     fn save(&mut self, frontier: EventTime) -> Result<()> {
         let is_first = self.worker == 0;
         let Some(keeper) = &mut self.keeper else { return Ok(()) };
+        keeper.tell(frontier);
         match &self.runtime.outputs[self.index] {
             OutputRuntime::View(_) | OutputRuntime::Collect(_) => keeper.save(frontier),
             OutputRuntime::Sink(_) => {
@@ -215,6 +239,7 @@ impl End {
     /// Queues what the frontier has passed for the writer; the first worker holds all rows.
     fn close(&mut self, frontier: EventTime) -> Result<()> {
         let closed = self.stash.take_below(frontier)?;
+        self.digest(&closed)?;
         if self.worker > 0 {
             return Ok(());
         }

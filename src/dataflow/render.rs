@@ -23,7 +23,7 @@ use super::flow::{Budget, upstream};
 use super::logic::StatefulLogic;
 use super::outputs::output;
 use super::runtime::JobRuntime;
-use super::side::{DeadLetters, SideStreams, send_dead, side_port};
+use super::side::{DeadLetters, SideStreams, late_from, send_dead, side_port};
 use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
@@ -128,7 +128,7 @@ impl<'s> Renderer<'s, '_> {
             }
             Operator::Values(rows) => plain(self.values(rows.clone())),
             Operator::LateRows { of } => {
-                let late = of.iter().filter_map(|n| self.sides[n.0].late.clone());
+                let late = of.iter().filter_map(|n| self.late_rows(*n));
                 plain(self.scope.concatenate(late.collect::<Vec<_>>()))
             }
             Operator::DeadLetters => {
@@ -298,22 +298,40 @@ impl<'s> Renderer<'s, '_> {
 
     /// The inputs of a union under the names of its own columns.
     fn rename(&self, stream: Rows<'s>, node: &Node) -> Rows<'s> {
-        use timely::dataflow::operators::generic::Operator as _;
         let schema = Arc::clone(&node.schema);
+        self.mapped(stream, "Union", move |batch| {
+            let count = RecordBatchOptions::new().with_row_count(Some(batch.len()));
+            let columns = batch.rows().columns().to_vec();
+            let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &count)?;
+            Ok(batch.with_rows(rows))
+        })
+    }
+
+    /// The late rows of node `id`, with the tables that it reads.
+    fn late_rows(&self, id: NodeId) -> Option<Rows<'s>> {
+        let tables = self.plan.tables_of(id).join(", ");
+        let late = self.sides[id.0].late.clone()?;
+        Some(self.mapped(late, "LateSource", move |batch| late_from(&batch, &tables)))
+    }
+
+    /// Each batch of `stream` as `map` makes it.
+    fn mapped(
+        &self,
+        stream: Rows<'s>,
+        name: &str,
+        map: impl Fn(UpdateBatch) -> Result<UpdateBatch> + 'static,
+    ) -> Rows<'s> {
+        use timely::dataflow::operators::generic::Operator as _;
         let runtime = Arc::clone(self.runtime);
-        stream.unary::<NoopBuilder<UpdateBatch>, _, _, _>(Pipeline, "Union", move |_, _| {
+        stream.unary::<NoopBuilder<UpdateBatch>, _, _, _>(Pipeline, name, move |_, _| {
             move |input, output| {
                 input.for_each(|cap, data| {
-                    let batch = std::mem::take(data);
                     let Some(time) = cap.retain_least(0) else { return };
-                    let count = RecordBatchOptions::new().with_row_count(Some(batch.len()));
-                    let columns = batch.rows().columns().to_vec();
-                    match RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &count) {
-                        Ok(rows) => {
-                            let mut batch = batch.with_rows(rows);
+                    match map(std::mem::take(data)) {
+                        Ok(mut batch) => {
                             output.session_with_builder(&time).give_container(&mut batch);
                         }
-                        Err(error) => runtime.metrics.fail(error.into()),
+                        Err(error) => runtime.metrics.fail(error),
                     }
                 });
             }

@@ -17,7 +17,6 @@ use crate::error::{DeadLetter, Result};
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
-use crate::time::BEGINNING;
 
 /// Where this process stands among its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -109,6 +108,8 @@ impl JobRuntime {
         create: CreateSource<'_>,
         snapshots: Option<Arc<Snapshots>>,
     ) -> Result<Self> {
+        // A run that has ended tells its sinks, and its sources what it decided: no more.
+        let keeping = snapshots.clone().filter(|snapshots| !snapshots.is_ended());
         let tables = plan.scans().map(|s| s.table.def.name.clone()).collect::<Vec<_>>();
         let names = plan.outputs.iter().map(|o| name_of(&o.target)).collect();
         let metrics = Arc::new(JobMetrics::new(tables.clone(), names, place.workers));
@@ -154,7 +155,7 @@ impl JobRuntime {
             stopping: AtomicBool::new(false),
             built: Mutex::new(0),
             workers_here: place.workers,
-            snapshots,
+            snapshots: keeping,
         })
     }
 
@@ -253,6 +254,9 @@ impl Opening<'_> {
         print: Option<PrintChanges<'_>>,
     ) -> Result<OutputRuntime> {
         let node = self.plan.node(output.node);
+        if self.snapshots.is_some_and(|s| s.digesting().alone) {
+            return Ok(OutputRuntime::Discard);
+        }
         match &output.target {
             OutputTarget::View { retain_history, .. } => {
                 let schema = Arc::clone(&node.schema);
@@ -288,10 +292,10 @@ impl Opening<'_> {
         let resume = match self.snapshots {
             None => Resume::default(),
             Some(snapshots) => {
-                let restored = snapshots.restored().map_or(BEGINNING, |r| r.frontier);
+                let reached = snapshots.sinks_reached();
                 let snapshots = Arc::clone(snapshots);
                 Resume {
-                    from: writer.recover(restored)?,
+                    from: writer.recover(reached)?,
                     notify: Box::new(move |frontier| {
                         snapshots.hand(Handed::Sink { output: index, frontier });
                     }),

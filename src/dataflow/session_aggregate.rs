@@ -19,6 +19,7 @@ use crate::error::{Error, Result};
 use crate::plan::aggregate::AggregateCall;
 use crate::state::aggregate::{AggregatePlan, AggregateStates, StepInput};
 use crate::state::keys::GroupKeys;
+use crate::state::saved::{LoadedColumns, SavedColumns};
 use crate::time::EventTime;
 
 /// The logic of a session aggregation.
@@ -106,6 +107,14 @@ impl Contents for Aggregates {
 
     fn settle(&mut self, _out: &mut Emitted) -> Result<()> {
         Ok(())
+    }
+
+    fn save(&self, sessions: &[u32], out: &mut SavedColumns) {
+        self.states.save(sessions, out);
+    }
+
+    fn load(&mut self, sessions: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        self.states.load(sessions, saved)
     }
 
     fn held(&self, sessions: usize) -> usize {

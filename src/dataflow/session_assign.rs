@@ -21,6 +21,7 @@ use crate::batch::ipc::compact;
 use crate::error::{Error, Result};
 use crate::limits::BATCH_ROWS;
 use crate::state::keys::GroupKeys;
+use crate::state::touched::{Increments, outgrown};
 use crate::time::EventTime;
 
 /// The logic of a session assignment.
@@ -60,6 +61,10 @@ pub struct SessionRows {
     live: usize,
     /// The rows of each session: batch, row.
     sessions: Vec<Vec<(u32, u32)>>,
+    /// Rows added since the last save; `None` while the next one must be whole.
+    added: Option<Vec<UpdateBatch>>,
+    added_rows: usize,
+    increments: Increments,
 }
 
 struct Stored {
@@ -81,7 +86,23 @@ impl SessionRows {
             stored: 0,
             live: 0,
             sessions: Vec::new(),
+            added: None,
+            added_rows: 0,
+            increments: Increments::default(),
         }
+    }
+
+    /// Keeps rows for the next save.
+    fn note(&mut self, batch: &UpdateBatch, rows: &Kept<'_>) -> Result<()> {
+        let Some(added) = &mut self.added else { return Ok(()) };
+        if !rows.kept.is_empty() {
+            added.push(compacted(&batch.take(&UInt32Array::from(rows.kept.to_vec()))?)?);
+            self.added_rows += rows.kept.len();
+        }
+        if outgrown(self.added_rows, self.live) {
+            self.added = None;
+        }
+        Ok(())
     }
 
     fn store(&mut self, rows: UpdateBatch, live: usize) -> u32 {
@@ -196,11 +217,12 @@ impl Contents for SessionRows {
 
     fn add(
         &mut self,
-        _batch: &UpdateBatch,
+        batch: &UpdateBatch,
         input: &Place,
         rows: Kept<'_>,
         sessions: &[u32],
     ) -> Result<()> {
+        self.note(batch, &rows)?;
         for (&row, &session) in rows.kept.iter().zip(sessions) {
             self.sessions[session as usize].push((input.batch, input.first + row));
         }
@@ -283,5 +305,22 @@ impl Contents for SessionRows {
 
     fn held(&self, _sessions: usize) -> usize {
         self.stored
+    }
+
+    /// Rows of sessions that have closed since do no harm: no later row joins those.
+    fn save_rows(&mut self, whole: bool) -> Result<Option<(bool, UpdateBatch)>> {
+        let added = self.added.replace(Vec::new());
+        let rows = std::mem::take(&mut self.added_rows);
+        let whole = self.increments.must_be_whole(whole || added.is_none(), rows, self.live);
+        if let Some(added) = added.filter(|_| !whole) {
+            return Ok(Some((false, UpdateBatch::concat(&self.input, &added)?)));
+        }
+        let held: Vec<(u32, u32)> = self.sessions.iter().flatten().copied().collect();
+        let mut all = Vec::new();
+        for part in held.chunks(BATCH_ROWS) {
+            let (rows, diffs, times) = self.gather(part)?;
+            all.push(UpdateBatch::new(rows, times.into(), diffs.map(Into::into)));
+        }
+        Ok(Some((true, UpdateBatch::concat(&self.input, &all)?)))
     }
 }

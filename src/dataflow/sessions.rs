@@ -23,6 +23,7 @@
 
 #[cfg(test)]
 pub(super) mod naive;
+mod saved;
 
 use std::cmp::Reverse;
 use std::collections::{BTreeMap, BinaryHeap};
@@ -38,6 +39,8 @@ use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
+use crate::state::saved::{LoadedColumns, Recovery, SavedColumns, SavedTable};
+use crate::state::touched::{Increments, Touched};
 use crate::time::{CLOSED, EventTime};
 
 /// What is kept of the rows of each session, by the session's number.
@@ -76,6 +79,24 @@ pub trait Contents: 'static {
 
     /// Rows or groups held for `sessions` sessions.
     fn held(&self, sessions: usize) -> usize;
+
+    /// The rows that all is made of again, if it is: all that are held, or those added since the
+    /// last call; and whether they are all.
+    fn save_rows(&mut self, whole: bool) -> Result<Option<(bool, UpdateBatch)>> {
+        let _ = whole;
+        Ok(None)
+    }
+
+    /// Saves `sessions` as columns, a row each, where they do not come back from rows.
+    fn save(&self, sessions: &[u32], out: &mut SavedColumns) {
+        let (_, _) = (sessions, out);
+    }
+
+    /// Takes back what `save` added; row `i` is that of `sessions[i]`, which is empty.
+    fn load(&mut self, sessions: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        let (_, _) = (sessions, saved);
+        Ok(())
+    }
 }
 
 /// Rows of a batch: a range of them, and those of the range that are not late.
@@ -156,6 +177,9 @@ pub struct Sessions<C> {
     /// When each session is next to be looked at: time, session, life. May be too early, never
     /// late.
     agenda: BinaryHeap<Reverse<(i64, u32, u32)>>,
+    /// Keys whose sessions were touched since the last save.
+    changed: Touched,
+    increments: Increments,
 }
 
 #[derive(Clone, Copy, Default)]
@@ -208,6 +232,8 @@ impl<C: Contents> Sessions<C> {
             contents,
             free: Vec::new(),
             agenda: BinaryHeap::new(),
+            changed: Touched::default(),
+            increments: Increments::default(),
         })
     }
 
@@ -288,6 +314,7 @@ impl<C: Contents> Sessions<C> {
         self.groups.intern(columns, rows.clone(), &mut keys)?;
         self.open.resize_with(self.groups.bound(), Vec::new);
         self.held.resize(self.groups.bound(), 0);
+        self.changed.touch(&keys, self.groups.bound());
         let (mut step, mut kept) = (Step::default(), Vec::with_capacity(rows.len()));
         let (mut late, mut late_ends) = (Vec::new(), Vec::new());
         for (row, &key) in rows.clone().zip(&keys) {
@@ -486,6 +513,7 @@ impl<C: Contents> Sessions<C> {
         keys.dedup();
         for key in keys {
             if self.held[key as usize] == 0 {
+                self.changed.forget(key);
                 self.groups.remove(key);
             }
         }
@@ -523,5 +551,21 @@ impl<C: Contents> StatefulLogic for Sessions<C> {
 
     fn state_rows(&self) -> usize {
         self.contents.held(self.sessions.len() - self.free.len())
+    }
+
+    fn recovery(&self) -> Recovery {
+        Recovery::Tables
+    }
+
+    fn save(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        self.save_tables(whole, placement)
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        self.load_tables(&tables, to)
     }
 }

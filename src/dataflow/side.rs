@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringViewArray, TimestampMillisecondArray};
 use arrow::buffer::ScalarBuffer;
-use arrow::datatypes::SchemaRef;
+use arrow::datatypes::{FieldRef, SchemaRef};
 use datafusion::logical_expr::TableSource;
 use timely::container::NoopBuilder;
 use timely::dataflow::Stream;
@@ -12,11 +12,11 @@ use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::OutputBuilder;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 
-use super::logic::{Emitted, LateRows, late_schema};
+use super::logic::{Emitted, LateRows};
 use crate::batch::UpdateBatch;
 use crate::error::{DeadLetter, Result};
 use crate::limits::DEAD_LETTER_RECORD_BYTES_MAX;
-use crate::sql::context::SystemTable;
+use crate::sql::context::{LATE_SOURCE, SystemTable, late_schema};
 use crate::sql::diagnostics::sql_type_names;
 use crate::state::keyed::out_of_range;
 use crate::time::EventTime;
@@ -59,18 +59,27 @@ pub fn side_port<'s>(
 pub struct DeadLetters {
     letters: Vec<DeadLetter>,
     times: Vec<EventTime>,
+    /// The multiplicities of the rows that failed.
+    diffs: Vec<i64>,
 }
 
 impl DeadLetters {
     /// All at one time.
     pub fn at(letters: Vec<DeadLetter>, time: EventTime) -> Self {
-        DeadLetters { times: vec![time; letters.len()], letters }
+        let count = letters.len();
+        DeadLetters { letters, times: vec![time; count], diffs: vec![1; count] }
     }
 
     /// Adds a letter.
     pub fn push(&mut self, letter: DeadLetter, time: EventTime) {
+        self.push_change(letter, time, 1);
+    }
+
+    /// Adds the letter of a row of multiplicity `diff`.
+    pub fn push_change(&mut self, letter: DeadLetter, time: EventTime, diff: i64) {
         self.letters.push(letter);
         self.times.push(time);
+        self.diffs.push(diff);
     }
 
     /// The greatest time of a letter.
@@ -82,11 +91,17 @@ impl DeadLetters {
     pub fn append(&mut self, others: DeadLetters) {
         self.letters.extend(others.letters);
         self.times.extend(others.times);
+        self.diffs.extend(others.diffs);
     }
 
     /// The letters and their times.
     pub fn iter(&self) -> impl Iterator<Item = (&DeadLetter, EventTime)> {
         self.letters.iter().zip(self.times.iter().copied())
+    }
+
+    /// The letters and the multiplicities of their rows.
+    pub fn changes(self) -> impl Iterator<Item = (DeadLetter, i64)> {
+        self.letters.into_iter().zip(self.diffs)
     }
 
     /// The letters without their times.
@@ -109,7 +124,7 @@ pub fn send_dead(
 
 /// Dead letters as rows of `floodmark.dead_letters`.
 fn dead_letter_batch(dead: DeadLetters) -> Option<UpdateBatch> {
-    let DeadLetters { letters, times } = dead;
+    let DeadLetters { letters, times, .. } = dead;
     if letters.is_empty() {
         return None;
     }
@@ -130,20 +145,39 @@ fn dead_letter_batch(dead: DeadLetters) -> Option<UpdateBatch> {
     Some(UpdateBatch::new(rows, ScalarBuffer::from(times), None))
 }
 
-/// Late rows as rows of `<view>$late`.
+/// Late rows as rows of `<view>$late`, but for the tables that they are from.
 pub fn late_batch(operator: &str, late: &LateRows) -> Result<UpdateBatch> {
     let times = late.rows.times();
     let texts = row_texts(late.rows.rows());
-    let by = times.iter().zip(&late.window_end).map(|(t, e)| t.saturating_sub(*e));
+    let by: Vec<i64> =
+        times.iter().zip(&late.window_end).map(|(t, e)| t.saturating_sub(*e)).collect();
+    let reasons = by.iter().map(|ms| format!("late by {ms} ms: what it belongs to had closed"));
     let columns: Vec<ArrayRef> = vec![
         Arc::new(TimestampMillisecondArray::new(times.clone(), None)),
         Arc::new(TimestampMillisecondArray::from(late.window_end.clone())),
-        Arc::new(Int64Array::from_iter_values(by)),
+        Arc::new(Int64Array::from_iter_values(by.iter().copied())),
+        Arc::new(StringViewArray::from_iter_values(reasons)),
         Arc::new(StringViewArray::from_iter_values(times.iter().map(|_| operator))),
         Arc::new(StringViewArray::from_iter_values(texts)),
     ];
-    let rows = RecordBatch::try_new(late_schema(), columns)?;
+    let schema = late_schema();
+    let here = (0..schema.fields().len()).filter(|c| schema.field(*c).name() != LATE_SOURCE);
+    let schema = schema.project(&here.collect::<Vec<_>>())?;
+    let rows = RecordBatch::try_new(Arc::new(schema), columns)?;
     Ok(UpdateBatch::new(rows, times.clone(), late.rows.diffs().cloned()))
+}
+
+/// Late rows as rows of `<view>$late`: `batch` is that of an operator that reads `tables`.
+pub fn late_from(batch: &UpdateBatch, tables: &str) -> Result<UpdateBatch> {
+    let source: ArrayRef =
+        Arc::new(StringViewArray::from_iter_values(batch.times().iter().map(|_| tables)));
+    let column = |field: &FieldRef| {
+        let known = batch.rows().column_by_name(field.name());
+        known.cloned().unwrap_or_else(|| Arc::clone(&source))
+    };
+    let schema = late_schema();
+    let columns = schema.fields().iter().map(column).collect();
+    Ok(batch.with_rows(RecordBatch::try_new(schema, columns)?))
 }
 
 /// Results of aggregates that their types cannot hold, at the times of their rows: they are NULL in

@@ -16,10 +16,13 @@ use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
 
+use super::decisions::{Decision, Decisions, Journal};
+use super::digest::Digests;
 use super::metrics::lock;
 use crate::connectors::filesystem::steps::Steps;
 use crate::connectors::{PartitionPosition, SinkMode};
-use crate::error::Error;
+use crate::error::{Error, Result};
+use crate::limits::DIGEST_INTERVAL_MS;
 use crate::plan::node::{NodeId, Operator, StreamPlan};
 use crate::state::saved::{Part, SavedTable};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
@@ -46,6 +49,19 @@ pub enum Handed {
         frontier: EventTime,
         /// One a partition that has begun.
         positions: Vec<PartitionPosition>,
+    },
+    /// What an output has given on a worker since it last told, below `to`.
+    Digests {
+        /// The output.
+        output: usize,
+        /// The worker.
+        worker: usize,
+        /// From there on: what a restored run begins with, or the frontier last told.
+        since: EventTime,
+        /// Up to there; the frontier of a snapshot, or of the end.
+        to: EventTime,
+        /// By interval.
+        digests: Digests,
     },
     /// Everything below the frontier is in a sink and survives a crash.
     Sink {
@@ -129,6 +145,9 @@ pub struct Restored {
     pub sources: BTreeMap<usize, Vec<PartitionPosition>>,
 }
 
+/// What the run has decided so far, by source and partition.
+pub type Decided = BTreeMap<(usize, String), Arc<Decisions>>;
+
 /// Which run of which job.
 #[derive(Clone, Debug, Default)]
 pub struct RunOf {
@@ -138,6 +157,27 @@ pub struct RunOf {
     pub run: u64,
     /// Told of the steps of durable sinks.
     pub steps: Steps,
+    /// What it has decided before it was interrupted.
+    pub decided: Decided,
+    /// What digests are made of.
+    pub digesting: Digesting,
+}
+
+/// What digests are made of.
+#[derive(Clone, Copy, Debug)]
+pub struct Digesting {
+    /// The length of an interval, in ms of event time.
+    pub interval: EventTime,
+    /// Updates from there on are left out, and outputs tell when they are there.
+    pub until: EventTime,
+    /// Whether outputs are computed for their digests alone.
+    pub alone: bool,
+}
+
+impl Default for Digesting {
+    fn default() -> Self {
+        Digesting { interval: DIGEST_INTERVAL_MS, until: CLOSED, alone: false }
+    }
 }
 
 /// The snapshots of one job in this process.
@@ -156,6 +196,7 @@ pub struct Snapshots {
     readers: Vec<BTreeSet<NodeId>>,
     sender: SyncSender<Handed>,
     restored: Option<Arc<Restored>>,
+    journal: Arc<dyn Journal>,
     failure: Mutex<Option<Error>>,
 }
 
@@ -166,6 +207,7 @@ impl Snapshots {
         plan: &StreamPlan,
         sender: SyncSender<Handed>,
         restored: Option<Arc<Restored>>,
+        journal: Arc<dyn Journal>,
     ) -> Self {
         let is_scan = |id: &usize| matches!(plan.nodes[*id].operator, Operator::Scan(_));
         let scans: Vec<usize> = (0..plan.nodes.len()).filter(is_scan).collect();
@@ -206,6 +248,7 @@ impl Snapshots {
             readers,
             sender,
             restored,
+            journal,
             failure: Mutex::default(),
         }
     }
@@ -280,13 +323,51 @@ impl Snapshots {
 
     /// What a sink is told of them.
     pub fn sink_mode(&self) -> SinkMode {
-        let RunOf { job, run, steps } = self.run.clone();
+        let RunOf { job, run, steps, .. } = self.run.clone();
         SinkMode { durable: true, job, run: run.to_string(), steps }
+    }
+
+    /// What digests are made of.
+    pub fn digesting(&self) -> Digesting {
+        self.run.digesting
+    }
+
+    /// The frontier below which sinks have been given everything.
+    pub fn sinks_reached(&self) -> EventTime {
+        self.restored.as_ref().map_or(BEGINNING, |restored| restored.frontier)
+    }
+
+    /// Notes what source `source` has decided about `partition`.
+    pub fn note(&self, source: usize, partition: &str, decision: Decision) -> Result<()> {
+        self.journal.note(source, partition, decision)
+    }
+
+    /// What the run has decided about a partition before it was interrupted.
+    pub fn decided(&self, source: usize, partition: &str) -> Option<&Arc<Decisions>> {
+        if self.run.decided.is_empty() {
+            return None;
+        }
+        self.run.decided.get(&(source, partition.to_string()))
     }
 
     /// What the job starts from.
     pub fn restored(&self) -> Option<&Arc<Restored>> {
         self.restored.as_ref()
+    }
+
+    /// Whether the run had come to its end before: it is computed again, for its views alone.
+    pub fn is_ended(&self) -> bool {
+        self.restored.as_ref().is_some_and(|restored| restored.frontier == CLOSED)
+    }
+
+    /// The frontier that output `index` of `plan` goes on from: that of the snapshot, unless
+    /// all that it reads is computed again.
+    pub fn output_began(&self, plan: &StreamPlan, index: usize) -> EventTime {
+        let Some(restored) = &self.restored else { return BEGINNING };
+        let node = plan.outputs.get(index).map(|output| output.node);
+        let resumed = restored.sources.keys().filter_map(|&source| self.readers.get(source));
+        let goes_on = node.is_some_and(|node| resumed.into_iter().any(|r| r.contains(&node)));
+        if goes_on { restored.frontier } else { BEGINNING }
     }
 
     /// What a part of the state starts from: the frontier, and its tables.

@@ -20,6 +20,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::scheduling::{Activator, SyncActivator};
 
 use super::clock::SourceClock;
+use super::decisions::Decision;
 use super::flow::{Alignment, Budget, MayRead};
 use super::metrics::lock;
 use super::runtime::JobRuntime;
@@ -112,7 +113,8 @@ impl SharedSource {
         snapshots: Arc<Snapshots>,
         positions: Option<&[PartitionPosition]>,
     ) -> Result<()> {
-        let restored = snapshots.restored().map_or(BEGINNING, |restored| restored.frontier);
+        let restored = snapshots.restored().filter(|_| !snapshots.is_ended());
+        let restored = restored.map_or(BEGINNING, |restored| restored.frontier);
         if let Some(positions) = positions {
             self.source.resume(positions)?;
             let names = self.partitions();
@@ -120,11 +122,16 @@ impl SharedSource {
             let known: Vec<_> = names.iter().map_while(of).cloned().collect();
             self.clock().resume(restored, &known);
         }
+        let resumed = positions.is_some();
         let keeping =
             Keeping { snapshots, saved: Mutex::new(restored), passed: AtomicI64::new(restored) };
         self.keeping
             .set(keeping)
-            .map_err(|_| Error::internal("a source was told twice of its snapshots"))
+            .map_err(|_| Error::internal("a source was told twice of its snapshots"))?;
+        if resumed && self.is_ingestion_time() {
+            self.know_times(&mut self.clock(), 0);
+        }
+        Ok(())
     }
 
     /// Tells the snapshots that `frontier` is about to pass, and what they want to know of it.
@@ -216,7 +223,11 @@ impl SharedSource {
     fn refresh(&self, clock: &mut SourceClock, now: i64) -> EventTime {
         // In this order: once complete, the count is final.
         let complete = self.source.partitions_complete();
+        let known = clock.partitions().len();
         clock.grow(self.source.partition_count());
+        if self.is_ingestion_time() && clock.partitions().len() > known {
+            self.know_times(clock, known);
+        }
         if self.scan.changes.is_some() {
             clock.chain(|partition| self.source.follows(partition));
         }
@@ -231,6 +242,44 @@ impl SharedSource {
         }
         self.alignment.report(self.index, frontier, clock.greatest(), is_silent);
         frontier
+    }
+
+    /// Tells the partitions from number `first` on up to where their times are known already.
+    fn know_times(&self, clock: &mut SourceClock, first: usize) {
+        let Some(keeping) = self.keeping.get() else { return };
+        for index in first..clock.partitions().len() {
+            let decided = keeping.snapshots.decided(self.index, &self.source.partition_name(index));
+            clock.partition(index).know_to(decided.and_then(|decided| decided.ingested_to()));
+        }
+    }
+
+    /// What is to be noted of a split that has got its times, before it goes anywhere.
+    fn note(&self, partition: usize, span: Span, batch: &UpdateBatch) -> Result<()> {
+        let Some(keeping) = self.keeping.get() else { return Ok(()) };
+        let raised = {
+            let mut clock = self.clock();
+            let partition = clock.partition(partition);
+            if let Some(end) = span.end {
+                partition.read_to(end);
+            }
+            partition.take_raised(span.sequence)
+        };
+        let is_ingested = self.is_ingestion_time();
+        if raised.is_none() && !is_ingested {
+            return Ok(());
+        }
+        let name = self.source.partition_name(partition);
+        let note = |decision| keeping.snapshots.note(self.index, &name, decision);
+        if let Some(floor) = raised {
+            note(Decision::Floor { offset: span.offset, floor })?;
+        }
+        let is_known = span.is_replayed;
+        if let (true, false, Some((time, _)), Some(end)) =
+            (is_ingested, is_known, batch.time_range(), span.end)
+        {
+            note(Decision::Ingested { offset: span.offset, end, time })?;
+        }
+        Ok(())
     }
 
     /// The next split to decode: of the partition furthest behind.
@@ -286,7 +335,18 @@ enum Claim {
 struct Held {
     partition: usize,
     sequence: u64,
+    /// The offset behind its last record, if known.
+    end: Option<i64>,
     split: TimedSplit,
+}
+
+/// Which records a split holds.
+struct Span {
+    sequence: u64,
+    offset: i64,
+    end: Option<i64>,
+    /// Whether their times were known before.
+    is_replayed: bool,
 }
 
 /// The operator of one worker.
@@ -392,24 +452,33 @@ impl Reader {
         }
         let metrics = &self.runtime.metrics.sources[shared.index];
         metrics.bytes.fetch_add(decoded.bytes as u64, Ordering::Relaxed);
-        let split = TimedSplit::new(decoded, &shared.scan, self.origin(partition), wall_ms())?;
+        let end = decoded.end;
+        let mut split = TimedSplit::new(decoded, &shared.scan, self.origin(partition), wall_ms())?;
+        if let Some(keeping) = shared.keeping.get() {
+            let name = shared.source.partition_name(partition);
+            if let Some(decided) = keeping.snapshots.decided(shared.index, &name) {
+                split.replay(decided, end);
+            }
+        }
         metrics.rows.fetch_add(split.row_count() as u64, Ordering::Relaxed);
         if shared.max_future_skew.is_none() {
             shared.clock().partition(partition).publish(sequence, split.bound());
             shared.wake_others(self.slot);
         }
-        self.held.push(Held { partition, sequence, split });
+        self.held.push(Held { partition, sequence, end, split });
         Ok(())
     }
 
     /// Gives a split its event times, `start` being `f_p` before it; whether that published them.
     fn settle(&self, held: Held, start: EventTime) -> Result<(UpdateBatch, DeadLetters, bool)> {
         let shared = &self.shared;
-        let Held { partition, sequence, mut split } = held;
+        let Held { partition, sequence, end, mut split } = held;
         if let Some(skew) = shared.max_future_skew {
             split.refuse_future(start, skew, self.origin(partition))?;
         }
+        let (offset, is_replayed) = (split.offset(), split.is_replayed());
         let (batch, dead, frontier) = split.assign(start)?;
+        shared.note(partition, Span { sequence, offset, end, is_replayed }, &batch)?;
         if shared.keeping.get().is_some() {
             let rows = batch.time_range().map_or(BEGINNING, |(_, latest)| latest);
             let latest = dead.latest().map_or(rows, |letters| rows.max(letters));

@@ -16,6 +16,7 @@ use arrow::compute;
 use arrow::datatypes::{DataType, TimeUnit, TimestampMillisecondType};
 
 use super::clock::{assign_times, bound_of};
+use super::decisions::Decisions;
 use super::side::{DeadLetters, cut_record, row_texts};
 use crate::batch::UpdateBatch;
 use crate::batch::changes::ChangeKind;
@@ -50,6 +51,8 @@ pub struct TimedSplit {
     offsets: RowOffsets,
     /// Of a table whose records are changes.
     changes: Option<Changes>,
+    /// By row: from there on nothing is earlier. Decided when an earlier reader read them.
+    floors: Vec<(usize, EventTime)>,
 }
 
 enum Watermarks {
@@ -59,6 +62,12 @@ enum Watermarks {
     Values(ArrayRef),
     /// None: the time at which the split was read.
     Ingestion(EventTime),
+    /// None: the times at which an earlier reader has read the records.
+    Recorded {
+        decisions: Arc<Decisions>,
+        /// The greatest time of a record.
+        latest: EventTime,
+    },
 }
 
 impl Watermarks {
@@ -71,6 +80,7 @@ impl Watermarks {
                 if values.is_valid(i) { bound_of(values.value(i)) } else { BEGINNING }
             }
             Watermarks::Ingestion(read) => *read,
+            Watermarks::Recorded { .. } => ts,
         }
     }
 }
@@ -88,6 +98,7 @@ impl TimedSplit {
             offset: decoded.offset,
             offsets: decoded.row_offsets,
             changes,
+            floors: Vec::new(),
         };
         if let (Some(changes), Some(known)) = (&split.changes, &scan.changes) {
             let refused = changes.incomplete(known, &split.rows);
@@ -97,6 +108,37 @@ impl TimedSplit {
             split.read_times(time, watermark, origin)?;
         }
         Ok(split)
+    }
+
+    /// Gives the records what was decided when they were first read; `end` is the offset behind
+    /// them. Records that nothing is known of are read now.
+    pub fn replay(&mut self, decisions: &Arc<Decisions>, end: Option<i64>) {
+        let floors = decisions.floors(self.offset, end.unwrap_or(i64::MAX));
+        let rows = 0..self.row_count();
+        let row_at = |offset| rows.clone().find(|&row| self.offset_of(row) >= offset);
+        self.floors = floors.map(|(o, floor)| (row_at(o).unwrap_or(rows.end), floor)).collect();
+        let Watermarks::Ingestion(read) = self.watermarks else { return };
+        let known = |offset| decisions.ingested_at(offset);
+        let letters = self.letters.iter().map(|(_, letter)| letter.offset);
+        let offsets = (0..self.row_count()).map(|row| self.offset_of(row)).chain(letters);
+        if !offsets.chain([self.offset]).any(|offset| known(offset).is_some()) {
+            return;
+        }
+        let at = |offset: i64| known(offset).unwrap_or(read);
+        self.times = (0..self.row_count()).map(|row| at(self.offset_of(row))).collect();
+        let letters = self.letters.iter().map(|(_, letter)| at(letter.offset));
+        let latest = self.times.iter().copied().chain(letters).max().unwrap_or(at(self.offset));
+        self.watermarks = Watermarks::Recorded { decisions: Arc::clone(decisions), latest };
+    }
+
+    /// Whether the times of some of its records were known before.
+    pub fn is_replayed(&self) -> bool {
+        matches!(self.watermarks, Watermarks::Recorded { .. })
+    }
+
+    /// The offset of the first record.
+    pub fn offset(&self) -> i64 {
+        self.offset
     }
 
     /// Rows left.
@@ -237,9 +279,14 @@ impl TimedSplit {
 
     /// 1 ms + the greatest watermark: what the split does to `f_p`, whatever it was before.
     pub fn bound(&self) -> EventTime {
+        let floor = self.floors.iter().map(|(_, floor)| *floor).max();
+        self.bound_of_records().max(floor.unwrap_or(BEGINNING))
+    }
+
+    fn bound_of_records(&self) -> EventTime {
         if self.changes.is_some() {
             let bounds = self.times.iter().enumerate().map(|(i, ts)| self.bound_at(i, *ts));
-            return bounds.max().unwrap_or(BEGINNING).max(self.watermarks.ingested());
+            return bounds.max().unwrap_or(BEGINNING).max(self.watermarks.ingested_at(self.offset));
         }
         match &self.watermarks {
             Watermarks::Delayed(_) => {
@@ -251,6 +298,7 @@ impl TimedSplit {
                     .map_or(BEGINNING, bound_of)
             }
             Watermarks::Ingestion(read) => *read,
+            Watermarks::Recorded { latest, .. } => *latest,
         }
     }
 
@@ -279,7 +327,8 @@ impl TimedSplit {
                 before = before.max(self.bound_at(at, times[at]));
                 at += 1;
             }
-            dead.push(letter, before.max(self.watermarks.ingested()));
+            let time = before.max(self.watermarks.ingested_at(letter.offset));
+            dead.push(letter, time);
         }
         let frontier = match &self.watermarks {
             Watermarks::Ingestion(read) => {
@@ -287,10 +336,14 @@ impl TimedSplit {
                 times.fill(time);
                 time
             }
-            _ if self.changes.is_some() => {
+            _ if self.changes.is_some() || !self.floors.is_empty() => {
+                let mut floors = self.floors.iter().peekable();
                 let is_paired = |i: usize| self.changes.as_ref().is_some_and(|c| c.is_paired(i));
                 let mut frontier = start;
                 for (i, time) in times.iter_mut().enumerate() {
+                    while let Some((_, floor)) = floors.next_if(|(row, _)| *row <= i) {
+                        frontier = frontier.max(*floor);
+                    }
                     let ts = *time;
                     *time = ts.max(frontier);
                     // Both halves of an update have one time.
@@ -298,7 +351,7 @@ impl TimedSplit {
                         frontier = frontier.max(self.bound_at(i, ts));
                     }
                 }
-                frontier
+                floors.fold(frontier, |frontier, (_, floor)| frontier.max(*floor))
             }
             Watermarks::Delayed(delay) => {
                 let (delay, raw): (i64, &mut [EventTime]) = (*delay, &mut times);
@@ -314,6 +367,14 @@ impl TimedSplit {
                 let values = values.as_primitive::<TimestampMillisecondType>();
                 assign_times(&mut times, |i| values.is_valid(i).then(|| values.value(i)), start)
             }
+            Watermarks::Recorded { latest, .. } => {
+                let mut frontier = start;
+                for time in &mut times {
+                    frontier = frontier.max(*time);
+                    *time = frontier;
+                }
+                frontier.max(*latest)
+            }
         };
         let times = ScalarBuffer::from(times);
         let batch = match &self.changes {
@@ -325,10 +386,13 @@ impl TimedSplit {
 }
 
 impl Watermarks {
-    /// The ingestion time, if that is how times are given.
-    fn ingested(&self) -> EventTime {
+    /// The ingestion time of the record at `offset`, if that is how times are given.
+    fn ingested_at(&self, offset: i64) -> EventTime {
         match self {
             Watermarks::Ingestion(read) => *read,
+            Watermarks::Recorded { decisions, latest } => {
+                decisions.ingested_at(offset).unwrap_or(*latest)
+            }
             Watermarks::Delayed(_) | Watermarks::Values(_) => BEGINNING,
         }
     }

@@ -26,6 +26,7 @@
 
 mod each;
 mod panes;
+mod saved;
 #[cfg(test)]
 mod tests;
 
@@ -47,6 +48,8 @@ use crate::state::aggregate::{AggregatePlan, StepInput};
 use crate::state::column::Column;
 use crate::state::keyed::{KeyedState, Results, row_text};
 use crate::state::keys::GroupKeys;
+use crate::state::saved::{Recovery, SavedTable};
+use crate::state::touched::Increments;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// The logic of a windowed aggregation.
@@ -75,6 +78,9 @@ struct Parts {
     lateness: i64,
     /// Emptied states, for their memory.
     spare: Vec<KeyedState>,
+    /// Whether states note what is touched, for the next save.
+    tracks: bool,
+    increments: Increments,
 }
 
 /// A batch read for its keys and aggregates.
@@ -115,8 +121,19 @@ impl WindowAggregate {
             }
             _ => Store::Each(each::Each::new(shape)),
         };
-        let (delay, spare) = (0, Vec::new());
-        let parts = Parts { input, source, keys, key_types, plan, output, delay, lateness, spare };
+        let parts = Parts {
+            input,
+            source,
+            keys,
+            key_types,
+            plan,
+            output,
+            delay: 0,
+            lateness,
+            spare: Vec::new(),
+            tracks: false,
+            increments: Increments::default(),
+        };
         Ok(WindowAggregate { parts, shape, store, applied: BEGINNING })
     }
 
@@ -169,6 +186,23 @@ impl StatefulLogic for WindowAggregate {
             Store::Each(each) => each.groups(),
         }
     }
+
+    fn recovery(&self) -> Recovery {
+        Recovery::Tables
+    }
+
+    fn save(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        self.save_tables(whole, placement)
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        self.applied = to;
+        tables.iter().try_for_each(|table| self.load_table(table, to))
+    }
 }
 
 impl Parts {
@@ -183,9 +217,12 @@ impl Parts {
     }
 
     fn state(&mut self) -> KeyedState {
-        self.spare
-            .pop()
-            .unwrap_or_else(|| KeyedState::new(Arc::clone(&self.plan), self.key_types.clone()))
+        let new = || KeyedState::new(Arc::clone(&self.plan), self.key_types.clone());
+        let mut state = self.spare.pop().unwrap_or_else(new);
+        if self.tracks {
+            state.track();
+        }
+        state
     }
 
     fn recycle(&mut self, mut state: KeyedState) {

@@ -1,4 +1,7 @@
 //! Jobs that come and go at run time on the workers of one process: the running [`JobService`].
+//!
+//! With a store every job is durable before anyone hears that it was created, and comes back from
+//! its last complete snapshot when the service starts again. Without one, jobs end with the service.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
@@ -6,52 +9,136 @@ use std::sync::{Arc, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::definition::{Definition, PlanFor};
-use super::service::{JobInfo, JobService, JobState, SourceInfo, validate_job_name};
+use super::found_views;
+use super::running::{Job, Kept, Running};
+use super::service::{JobInfo, JobService, validate_job_name};
+use super::snapshots::{self, SnapshotSpec};
 use crate::cluster::{Cluster, Topology};
 use crate::dataflow::runtime::JobRuntime;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::JOBS_MAX;
+use crate::limits::{JOBS_MAX, JOBS_SAVED_AT_ONCE_MAX, ROWS_IN_FLIGHT_MAX};
 use crate::plan::explain::explain;
-use crate::plan::node::{OutputTarget, StreamPlan};
-use crate::serve::view::ViewContents;
+use crate::plan::node::StreamPlan;
 use crate::serve::{ServedView, ViewCatalog};
-use crate::sql::context::DEAD_LETTERS;
+use crate::snapshot::{Damage, JobDefinition, Store};
 use crate::telemetry::clock::wall_ms;
-use crate::time::{BEGINNING, CLOSED, EventTime};
+use crate::time::{BEGINNING, CLOSED};
 
 /// How often the time that all views can still be read at is moved on.
 const HOLD_EVERY: Duration = Duration::from_millis(250);
 /// How often the end of a job is looked for; it is also signalled.
-const WATCH: Duration = Duration::from_secs(5);
+const WATCH: Duration = Duration::from_secs(1);
+/// How long a job that is told to stop may take.
+const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
 /// The jobs of this process.
 pub struct JobManager {
     cluster: Cluster,
     jobs: Mutex<BTreeMap<String, Arc<Job>>>,
     next_id: AtomicU64,
+    /// Held while a job is created: a name is given once.
+    creating: Mutex<()>,
+    with: ServiceSpec,
 }
 
-struct Job {
-    id: u64,
-    name: String,
-    sql: String,
-    created_ms: i64,
-    plan: Arc<StreamPlan>,
-    runtime: Arc<JobRuntime>,
-    is_stopping: AtomicBool,
+/// What a service is started with.
+#[derive(Default)]
+pub struct ServiceSpec {
+    /// Worker threads.
+    pub workers: usize,
+    /// Where jobs and their snapshots are kept; `None`: nowhere.
+    pub store: Option<Arc<Store>>,
+    /// Settings of every job created from now on, before its own.
+    pub settings: BTreeMap<String, String>,
 }
 
 impl JobManager {
-    /// Starts the workers; no job yet.
-    pub fn start(workers: usize) -> Result<Arc<Self>> {
+    /// Starts the workers, then the jobs that the store has. One that cannot be started is there
+    /// as failed, with the reason.
+    pub fn start(with: ServiceSpec) -> Result<Arc<Self>> {
         let manager = Arc::new(JobManager {
-            cluster: Cluster::start(&Topology::alone(workers))?,
+            cluster: Cluster::start(&Topology::alone(with.workers))?,
             jobs: Mutex::default(),
             next_id: AtomicU64::new(0),
+            creating: Mutex::default(),
+            with,
         });
+        manager.restore()?;
         let weak = Arc::downgrade(&manager);
         spawn("views", move || hold_views(&weak))?;
         Ok(manager)
+    }
+
+    fn restore(self: &Arc<Self>) -> Result<()> {
+        let Some(store) = &self.with.store else { return Ok(()) };
+        for found in store.definitions()? {
+            let job = match found {
+                Ok(definition) => {
+                    let started = Parsed::new(&definition).and_then(|parsed| parsed.plan());
+                    let body = started.and_then(|plan| self.run(&definition, plan));
+                    Job { definition, body }
+                }
+                Err(damage) => unreadable(damage),
+            };
+            if let Err(error) = &job.body {
+                tracing::error!("job {} could not be started: {error}", job.definition.name);
+            }
+            self.enter(Arc::new(job))?;
+        }
+        Ok(())
+    }
+
+    fn enter(self: &Arc<Self>, job: Arc<Job>) -> Result<()> {
+        if job.body.is_ok() {
+            self.watch(Arc::clone(&job))?;
+        }
+        self.jobs().insert(job.definition.name.clone(), job);
+        Ok(())
+    }
+
+    /// Puts a job on the workers, from its last snapshot if there is one.
+    fn run(&self, definition: &JobDefinition, plan: Arc<StreamPlan>) -> Result<Running> {
+        let place = self.cluster.place();
+        let kept = match &self.with.store {
+            None => None,
+            Some(store) => {
+                let spec = SnapshotSpec {
+                    store: Arc::clone(store),
+                    job: definition.name.clone(),
+                    sql: definition.sql.clone(),
+                    settings: definition.settings.clone(),
+                    workers: place.workers,
+                    anew: false,
+                };
+                let beginning = snapshots::start(spec, &plan)?;
+                for damage in &beginning.skipped {
+                    tracing::error!("job {}: {damage}", definition.name);
+                }
+                let snapshots::Beginning { snapshots, from, skipped, .. } = beginning;
+                Some(Kept { snapshots, from, skipped })
+            }
+        };
+        let opened = match &kept {
+            None => JobRuntime::new(Arc::clone(&plan), place, None),
+            Some(kept) => {
+                let snapshots = Arc::clone(&kept.snapshots.snapshots);
+                JobRuntime::with_snapshots(Arc::clone(&plan), place, None, snapshots)
+            }
+        };
+        let runtime = match (opened, &kept) {
+            (Err(error), Some(kept)) => {
+                kept.snapshots.finish(false)?;
+                return Err(error);
+            }
+            (opened, _) => Arc::new(opened?),
+        };
+        for view in runtime.views() {
+            view.contents.allow_compaction(BEGINNING);
+        }
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let budget = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
+        self.cluster.install(id, &runtime, budget.unwrap_or(ROWS_IN_FLIGHT_MAX))?;
+        Ok(Running { id, plan, runtime, kept, is_stopping: AtomicBool::new(false) })
     }
 
     fn jobs(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Job>>> {
@@ -69,39 +156,168 @@ impl JobManager {
     fn all_views(&self) -> Vec<(String, ServedView)> {
         let jobs: Vec<_> = self.jobs().values().cloned().collect();
         let of = |job: &Arc<Job>| {
-            let name = job.name.clone();
-            job.runtime.views().into_iter().map(move |v| (name.clone(), v)).collect::<Vec<_>>()
+            let name = job.definition.name.clone();
+            let views = job.body.as_ref().map(|running| running.runtime.views());
+            views
+                .unwrap_or_default()
+                .into_iter()
+                .map(move |v| (name.clone(), v))
+                .collect::<Vec<_>>()
         };
         jobs.iter().flat_map(of).collect()
     }
 
-    /// Ends all jobs; what their sinks have closed is written.
+    /// Ends all jobs, which come back with the service if it has a store: each takes a last
+    /// snapshot, and what its sinks have closed is written.
     pub fn stop(&self) {
-        let names: Vec<_> = self.jobs().keys().cloned().collect();
-        for name in names {
-            if let Err(error) = self.delete(&name) {
-                tracing::error!("job {name} did not stop cleanly: {error}");
-            }
+        let jobs: Vec<_> = std::mem::take(&mut *self.jobs()).into_values().collect();
+        for some in jobs.chunks(JOBS_SAVED_AT_ONCE_MAX) {
+            std::thread::scope(|scope| {
+                for job in some {
+                    scope.spawn(|| {
+                        let Ok(running) = &job.body else { return };
+                        running.save();
+                        if let Err(error) = self.end(&job.definition.name, running) {
+                            let name = &job.definition.name;
+                            tracing::error!("job {name} did not stop cleanly: {error}");
+                        }
+                    });
+                }
+            });
         }
+    }
+
+    /// Takes a job off the workers and waits until it has left them.
+    fn end(&self, name: &str, running: &Running) -> Result<()> {
+        running.is_stopping.store(true, Ordering::Release);
+        running.runtime.stop();
+        self.cluster.remove(running.id)?;
+        if !running.runtime.metrics.wait(STOP_PATIENCE) {
+            let message = format!("job {name} is still stopping");
+            return Err(Error::new(ErrorKind::Conflict, message).with_hint("ask again"));
+        }
+        let ended = running.finish(false);
+        // A job that had failed before ends with its failure.
+        if running.runtime.metrics.is_failed() { Ok(()) } else { ended }
     }
 
     /// Waits for the end of `job`, then ends its sinks and, if it failed, its dataflow.
     fn watch(self: &Arc<Self>, job: Arc<Job>) -> Result<()> {
         let weak: Weak<JobManager> = Arc::downgrade(self);
         spawn("job", move || {
-            while !job.runtime.metrics.wait(WATCH) {}
-            let failed = job.runtime.metrics.is_failed();
-            if let (true, Some(manager)) = (failed, weak.upgrade()) {
-                job.runtime.stop();
-                // A worker that is gone has dropped the dataflow with it.
-                let _ = manager.cluster.remove(job.id);
+            let Ok(running) = &job.body else { return };
+            let metrics = &running.runtime.metrics;
+            while !metrics.wait(WATCH) {
+                if let Some(error) = running.runtime.snapshots().and_then(|s| s.failure()) {
+                    metrics.fail(error);
+                }
             }
-            let complete = !failed && !job.is_stopping.load(Ordering::Acquire);
-            if let Err(error) = job.runtime.finish_sinks(complete) {
-                job.runtime.metrics.fail(error);
+            let failed = metrics.is_failed();
+            if let (true, Some(manager)) = (failed, weak.upgrade()) {
+                running.runtime.stop();
+                // A worker that is gone has dropped the dataflow with it.
+                let _ = manager.cluster.remove(running.id);
+            }
+            let complete = !failed && !running.is_stopping.load(Ordering::Acquire);
+            if let Err(error) = running.finish(complete) {
+                metrics.fail(error);
             }
         })
     }
+
+    fn create(self: &Arc<Self>, name: &str, sql: &str) -> Result<JobInfo> {
+        validate_job_name(name)?;
+        let definition = JobDefinition {
+            name: name.to_string(),
+            sql: sql.to_string(),
+            settings: self.with.settings.clone(),
+            created_ms: wall_ms(),
+        };
+        let parsed = Parsed::new(&definition)?;
+        parsed.check()?;
+        let plan = parsed.plan()?;
+        let _creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        let jobs = self.jobs();
+        if jobs.contains_key(name) {
+            return Err(Error::new(ErrorKind::Conflict, format!("there is a job {name} already"))
+                .with_hint("delete it first, or take another name"));
+        }
+        if jobs.len() >= JOBS_MAX {
+            return Err(Error::new(ErrorKind::Limit, format!("{JOBS_MAX} jobs run already")));
+        }
+        drop(jobs);
+        if let Some(store) = &self.with.store {
+            store.define(&definition)?;
+        }
+        let body = self.run(&definition, plan);
+        let job = match body {
+            Ok(running) => Arc::new(Job { definition, body: Ok(running) }),
+            Err(error) => {
+                if let Some(store) = &self.with.store {
+                    store.forget_job(name, true)?;
+                }
+                return Err(error);
+            }
+        };
+        self.enter(Arc::clone(&job))?;
+        Ok(job.info())
+    }
+
+    fn delete(&self, name: &str, keep_snapshots: bool) -> Result<()> {
+        let job = self.find(name)?;
+        if let Ok(running) = &job.body {
+            if keep_snapshots {
+                running.save();
+            }
+            self.end(name, running)?;
+        }
+        if let Some(store) = &self.with.store {
+            store.forget_job(name, keep_snapshots)?;
+        }
+        self.jobs().remove(name);
+        Ok(())
+    }
+}
+
+/// A job's script, parsed with its settings.
+struct Parsed(Definition);
+
+impl Parsed {
+    fn new(definition: &JobDefinition) -> Result<Self> {
+        let JobDefinition { name, sql, settings, .. } = definition;
+        let settings: Vec<_> = settings.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Definition::new(&[(format!("{name}.sql"), sql.clone())], &settings).map(Parsed)
+    }
+
+    /// Refuses what makes no sense in a service.
+    fn check(&self) -> Result<()> {
+        if self.0.prints() {
+            return Err(Error::sql("a bare SELECT has nowhere to go in a job of the service")
+                .with_hint("write CREATE MATERIALIZED VIEW .. AS SELECT .., or POST /v1/sql"));
+        }
+        if !self.0.has_outputs() {
+            return Err(Error::sql("the job asks for nothing")
+                .with_hint("add a CREATE MATERIALIZED VIEW or an INSERT INTO"));
+        }
+        Ok(())
+    }
+
+    fn plan(&self) -> Result<Arc<StreamPlan>> {
+        self.0.plan(PlanFor { changelog: true, side_views: true })
+    }
+}
+
+/// A job whose definition is damaged: it stays until it is deleted.
+fn unreadable(damage: Damage) -> Job {
+    let what = damage.to_string();
+    let definition = JobDefinition {
+        name: damage.job,
+        sql: String::new(),
+        settings: BTreeMap::new(),
+        created_ms: 0,
+    };
+    let error = Error::new(ErrorKind::Io, what).with_hint("delete the job and create it again");
+    Job { definition, body: Err(error) }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -123,102 +339,12 @@ fn hold_views(manager: &Weak<JobManager>) {
     }
 }
 
-impl Job {
-    fn info(&self) -> JobInfo {
-        let metrics = &self.runtime.metrics;
-        let state = match metrics.failure() {
-            Some(error) => JobState::Failed { error },
-            None if self.is_stopping.load(Ordering::Acquire) => JobState::Stopping,
-            None if metrics.is_done() => JobState::Finished,
-            None => JobState::Running,
-        };
-        let time = |t: EventTime| (t != BEGINNING).then_some(t);
-        let source = |(metrics, shared): (
-            &crate::dataflow::metrics::SourceMetrics,
-            &Arc<crate::dataflow::source::SharedSource>,
-        )| SourceInfo {
-            table: metrics.table.clone(),
-            partitions: shared.partitions().len(),
-            rows: metrics.rows.load(Ordering::Relaxed),
-            bytes: metrics.bytes.load(Ordering::Relaxed),
-            watermark: time(metrics.frontier.load(Ordering::Relaxed)),
-        };
-        let sources: Vec<SourceInfo> =
-            metrics.sources.iter().zip(self.runtime.sources()).map(source).collect();
-        let names = |wanted: fn(&OutputTarget) -> Option<String>| {
-            self.plan.outputs.iter().filter_map(|o| wanted(&o.target)).collect()
-        };
-        JobInfo {
-            name: self.name.clone(),
-            sql: self.sql.clone(),
-            state,
-            created_ms: self.created_ms,
-            frontier: time(metrics.frontier()),
-            views: names(|t| match t {
-                OutputTarget::View { name, .. } => Some(name.clone()),
-                _ => None,
-            }),
-            sinks: names(|t| match t {
-                OutputTarget::Sink(table) => Some(table.name.clone()),
-                _ => None,
-            }),
-            rows_in: sources.iter().map(|s| s.rows).sum(),
-            rows_out: metrics.outputs.iter().map(|o| o.updates.load(Ordering::Relaxed)).sum(),
-            late_rows: metrics.late_rows.load(Ordering::Relaxed),
-            dead_letters: metrics.dead_letters.load(Ordering::Relaxed),
-            unknown_updates: metrics.unknown_updates.load(Ordering::Relaxed),
-            absent_deletes: metrics.absent_deletes.load(Ordering::Relaxed),
-            duplicate_inserts: metrics.duplicate_inserts.load(Ordering::Relaxed),
-            sources,
-        }
-    }
-}
-
 /// A [`JobManager`] as the HTTP edge sees it.
 pub struct Service(pub Arc<JobManager>);
 
 impl JobService for Service {
     fn create(&self, name: &str, sql: &str) -> Result<JobInfo> {
-        let manager = &self.0;
-        validate_job_name(name)?;
-        let definition = Definition::new(&[(format!("{name}.sql"), sql.to_string())], &[])?;
-        if definition.prints() {
-            return Err(Error::sql("a bare SELECT has nowhere to go in a job of the service")
-                .with_hint("write CREATE MATERIALIZED VIEW .. AS SELECT .., or POST /v1/sql"));
-        }
-        if !definition.has_outputs() {
-            return Err(Error::sql("the job asks for nothing")
-                .with_hint("add a CREATE MATERIALIZED VIEW or an INSERT INTO"));
-        }
-        let plan = definition.plan(PlanFor { changelog: true, side_views: true })?;
-        let mut jobs = manager.jobs();
-        if jobs.contains_key(name) {
-            return Err(Error::new(ErrorKind::Conflict, format!("there is a job {name} already"))
-                .with_hint("delete it first, or take another name"));
-        }
-        if jobs.len() >= JOBS_MAX {
-            return Err(Error::new(ErrorKind::Limit, format!("{JOBS_MAX} jobs run already")));
-        }
-        let place = manager.cluster.place();
-        let runtime = Arc::new(JobRuntime::new(Arc::clone(&plan), place, None)?);
-        for view in runtime.views() {
-            view.contents.allow_compaction(BEGINNING);
-        }
-        let job = Arc::new(Job {
-            id: manager.next_id.fetch_add(1, Ordering::Relaxed),
-            name: name.to_string(),
-            sql: sql.to_string(),
-            created_ms: wall_ms(),
-            plan,
-            runtime,
-            is_stopping: AtomicBool::new(false),
-        });
-        let budget = job.plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
-        let budget = budget.unwrap_or(crate::limits::ROWS_IN_FLIGHT_MAX);
-        manager.cluster.install(job.id, &job.runtime, budget)?;
-        manager.watch(Arc::clone(&job))?;
-        jobs.insert(name.to_string(), Arc::clone(&job));
-        Ok(job.info())
+        self.0.create(name, sql)
     }
 
     fn list(&self) -> Vec<JobInfo> {
@@ -229,16 +355,16 @@ impl JobService for Service {
         Ok(self.0.find(name)?.info())
     }
 
-    fn delete(&self, name: &str) -> Result<()> {
-        self.0.delete(name)
+    fn delete(&self, name: &str, keep_snapshots: bool) -> Result<()> {
+        self.0.delete(name, keep_snapshots)
     }
 
     fn plan(&self, name: &str) -> Result<String> {
-        Ok(explain(&self.0.find(name)?.plan))
+        Ok(explain(&self.0.find(name)?.running()?.plan))
     }
 
     fn view(&self, name: &str) -> Result<ServedView> {
-        self.0.view(name)
+        found_views::find(&self.0.all_views(), name)
     }
 
     fn views(&self) -> Vec<ServedView> {
@@ -246,74 +372,9 @@ impl JobService for Service {
     }
 }
 
-impl JobManager {
-    fn delete(&self, name: &str) -> Result<()> {
-        let job = self.find(name)?;
-        job.is_stopping.store(true, Ordering::Release);
-        job.runtime.stop();
-        self.cluster.remove(job.id)?;
-        const PATIENCE: Duration = Duration::from_secs(30);
-        if !job.runtime.metrics.wait(PATIENCE) {
-            let message = format!("job {name} is still stopping");
-            return Err(Error::new(ErrorKind::Conflict, message).with_hint("ask again"));
-        }
-        let ended = job.runtime.finish_sinks(false);
-        self.jobs().remove(name);
-        // A job that had failed before is gone with its failure.
-        if job.runtime.metrics.is_failed() { Ok(()) } else { ended }
-    }
-
-    fn view(&self, name: &str) -> Result<ServedView> {
-        let views = self.all_views();
-        let is_named = |(job, view): &&(String, ServedView)| {
-            view.name == name
-                || name.strip_prefix(job).is_some_and(|rest| {
-                    rest.strip_prefix('.').is_some_and(|rest| rest == view.name)
-                })
-        };
-        let found: Vec<_> = views.iter().filter(is_named).collect();
-        match found.as_slice() {
-            [(_, view)] => Ok(view.clone()),
-            [] => Err(not_found(name, &views)),
-            several if name == DEAD_LETTERS => merged(several),
-            several => {
-                let names: Vec<_> =
-                    several.iter().map(|(j, v)| format!("{j}.{}", v.name)).collect();
-                let message = format!("several jobs have a view {name}");
-                Err(Error::new(ErrorKind::Conflict, message)
-                    .with_hint(format!("write one of {}", names.join(", "))))
-            }
-        }
-    }
-}
-
-fn not_found(name: &str, views: &[(String, ServedView)]) -> Error {
-    let known: Vec<&str> = views.iter().map(|(_, v)| v.name.as_str()).collect();
-    let error = Error::new(ErrorKind::NotFound, format!("there is no view {name}"));
-    match crate::sql::diagnostics::nearest(name, &known) {
-        Some(near) => error.with_hint(format!("did you mean {near}?")),
-        None => error.with_hint("GET /v1/views lists the views"),
-    }
-}
-
-/// The dead letters of several jobs as one view, as of now.
-fn merged(views: &[&(String, ServedView)]) -> Result<ServedView> {
-    let first = &views[0].1;
-    let contents = ViewContents::new(Arc::clone(&first.schema), 1, i64::MAX);
-    let mut updates = Vec::new();
-    for (_, view) in views {
-        let (since, upper) = (view.contents.since(), view.contents.upper());
-        let base = view.contents.read(since.min(upper))?;
-        updates.push(crate::batch::UpdateBatch::at(base, since.max(0)));
-        updates.push(view.contents.changes(since, upper)?);
-    }
-    contents.append(0, updates, CLOSED)?;
-    Ok(ServedView { contents: Arc::new(contents), ..first.clone() })
-}
-
 impl ViewCatalog for JobManager {
     fn find(&self, name: &str) -> Result<ServedView> {
-        self.view(name)
+        found_views::find(&self.all_views(), name)
     }
 
     fn all(&self) -> Vec<ServedView> {

@@ -2,14 +2,18 @@
 //!
 //! * [`definition`]: texts to a stream plan
 //! * [`batch_run`]: one job in one process, to its end (`floodmark run`)
-//! * [`service`], [`manager`]: jobs that come and go (`floodmark serve`)
+//! * [`service`], [`manager`], [`running`], [`found_views`]: jobs that come and go (`floodmark serve`)
 //! * [`snapshots`]: the snapshots of a running job, and what it starts from
+//! * [`replay`]: running history again, and comparing
 //! * [`results`]: the final contents of bare queries
 
 pub mod batch_run;
 pub mod definition;
+pub mod found_views;
 pub mod manager;
+pub mod replay;
 pub mod results;
+pub mod running;
 pub mod snapshots;
 
 pub mod service;

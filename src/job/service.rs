@@ -3,6 +3,7 @@
 //! The edge knows this trait alone; the running service implements it over the cluster, tests by a
 //! fake. Calls may block and are made on blocking threads.
 
+use super::snapshots::SnapshotProgress;
 use crate::error::{Error, Result};
 use crate::serve::ServedView;
 use crate::time::EventTime;
@@ -21,8 +22,8 @@ pub trait JobService: Send + Sync {
     /// One job.
     fn get(&self, name: &str) -> Result<JobInfo>;
 
-    /// Stops a job and forgets it and its views.
-    fn delete(&self, name: &str) -> Result<()>;
+    /// Stops a job and forgets it and its views, and what is stored of it unless `keep_snapshots`.
+    fn delete(&self, name: &str, keep_snapshots: bool) -> Result<()>;
 
     /// The stream plan of a job as text.
     fn plan(&self, name: &str) -> Result<String>;
@@ -82,6 +83,17 @@ pub struct SourceInfo {
     pub watermark: Option<EventTime>,
 }
 
+/// The snapshots of a job as users see them.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotsInfo {
+    /// The number of the snapshot that the job started from.
+    pub from: Option<u64>,
+    /// What was found damaged on the way, and passed over.
+    pub damaged: Vec<String>,
+    /// What has become of them since.
+    pub progress: SnapshotProgress,
+}
+
 /// A job as users see it.
 #[derive(Clone, Debug)]
 pub struct JobInfo {
@@ -115,6 +127,32 @@ pub struct JobInfo {
     pub absent_deletes: u64,
     /// Insertions of keys that were there: they took the place of the row.
     pub duplicate_inserts: u64,
+    /// Its snapshots; `None` if it takes none.
+    pub snapshots: Option<SnapshotsInfo>,
+}
+
+impl JobInfo {
+    /// A job of which nothing is known but its definition.
+    pub fn new(name: String, sql: String, created_ms: i64) -> Self {
+        JobInfo {
+            name,
+            sql,
+            state: JobState::Starting,
+            created_ms,
+            frontier: None,
+            views: Vec::new(),
+            sinks: Vec::new(),
+            sources: Vec::new(),
+            rows_in: 0,
+            rows_out: 0,
+            late_rows: 0,
+            dead_letters: 0,
+            unknown_updates: 0,
+            absent_deletes: 0,
+            duplicate_inserts: 0,
+            snapshots: None,
+        }
+    }
 }
 
 /// Whether `name` can name a job: letters, digits, `_` and `-`, beginning with a letter or `_`.

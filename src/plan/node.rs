@@ -451,6 +451,27 @@ impl StreamPlan {
         &self.nodes[id.0]
     }
 
+    /// The tables whose rows reach node `id`, each once.
+    pub fn tables_of(&self, id: NodeId) -> Vec<&str> {
+        let mut reaches = vec![false; self.nodes.len()];
+        reaches[id.0] = true;
+        for at in (0..=id.0).rev() {
+            if reaches[at] {
+                self.nodes[at].inputs.iter().for_each(|input| reaches[input.0] = true);
+            }
+        }
+        let mut tables: Vec<&str> = Vec::new();
+        for (node, _) in self.nodes.iter().zip(reaches).filter(|(_, reaches)| *reaches) {
+            if let Operator::Scan(scan) = &node.operator {
+                let table = scan.table.def.name.as_str();
+                if !tables.contains(&table) {
+                    tables.push(table);
+                }
+            }
+        }
+        tables
+    }
+
     /// Whether every table read comes to an end.
     pub fn scans(&self) -> impl Iterator<Item = &Scan> {
         self.nodes.iter().filter_map(|n| match &n.operator {

@@ -25,6 +25,13 @@ pub const NAMES: &[&str] = &[
     "export.before_rename",
     "export.after_rename",
     "import.before_commit",
+    "sink.before_sync",
+    "sink.before_commit",
+    "sink.before_commit_rename",
+    "sink.after_commit",
+    "sink.before_publish",
+    "sink.after_publish",
+    "sink.before_cleanup",
 ];
 
 static ARMED: AtomicBool = AtomicBool::new(false);

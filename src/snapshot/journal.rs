@@ -31,6 +31,12 @@ pub enum JournalEntry {
         workers: u32,
         /// The snapshot it went on from.
         from: Option<u64>,
+        /// The frontier of that.
+        #[serde(default)]
+        frontier: Option<i64>,
+        /// The fingerprint of the plan.
+        #[serde(default)]
+        plan: String,
     },
     /// Records of a partition without event time got `time`.
     Ingested {
@@ -74,8 +80,11 @@ pub enum JournalEntry {
         output: String,
         /// The interval's begin.
         from: i64,
-        /// Its end, not part of it.
+        /// The piece of it that is told of ends before this frontier,
         to: i64,
+        /// and begins at this one.
+        #[serde(default = "beginning")]
+        since: i64,
         /// Updates with times in it.
         updates: u64,
         /// Their digest.
@@ -89,6 +98,10 @@ pub enum JournalEntry {
         /// How.
         outcome: String,
     },
+}
+
+fn beginning() -> i64 {
+    i64::MIN
 }
 
 /// JSON numbers end at 64 bits.

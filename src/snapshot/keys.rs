@@ -14,6 +14,8 @@ pub const FORMAT_KEY: &[u8] = b"\0format";
 pub const CHUNK: u8 = b'c';
 /// One small entry a chunk, so that listing chunks reads none.
 pub const CHUNK_INDEX: u8 = b'i';
+/// The jobs of a service.
+pub const DEFINITION: u8 = b'd';
 /// Entries of journals.
 pub const JOURNAL: u8 = b'j';
 /// Newest and highest snapshot number of a job.

@@ -6,6 +6,7 @@
 //!
 //! * [`Store`]: one data directory; chunks, manifests, which of them are whole
 //! * [`Manifest`] and its parts: what a snapshot consists of, as stored
+//! * [`JobDefinition`]: a job that comes back when a service starts again
 //! * [`Journal`]: what a run decided that is not a function of its inputs
 //! * [`cut`]: rows in pieces of a chunk
 //! * [`failpoint`]: places where a test makes the process die or a write fail
@@ -17,6 +18,7 @@
 pub mod failpoint;
 
 mod chunk;
+mod definitions;
 mod directory;
 mod export;
 mod journal;
@@ -27,6 +29,7 @@ mod rocks;
 mod store;
 
 pub use chunk::cut;
+pub use definitions::JobDefinition;
 pub use journal::{Journal, JournalEntry};
 pub use model::{
     ChunkRef, Damage, Exported, Latest, Listed, Manifest, SavedPartition, SavedSink, SavedSource,

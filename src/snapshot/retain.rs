@@ -43,8 +43,12 @@ impl Store {
         self.remove(job, &BTreeSet::from([id]))
     }
 
-    /// Removes everything of `job`: snapshots, chunks and journals.
+    /// Removes everything of `job`: snapshots, chunks and journals. A job of a service begins anew.
     pub fn delete_job(&self, job: &str) -> Result<()> {
+        self.clear(job, false)
+    }
+
+    pub(super) fn clear(&self, job: &str, forget: bool) -> Result<()> {
         keys::check_job(job)?;
         self.shared.rocks.check_writable()?;
         let _changing = locked(&self.shared.changing);
@@ -52,12 +56,13 @@ impl Store {
             commits.jobs.remove(job);
         })?;
         let mut batch = WriteBatch::default();
+        self.put_cleared(&mut batch, job, forget)?;
         for tag in [MANIFEST, LATEST, CHUNK_INDEX, CHUNK, JOURNAL] {
             let from = keys::prefix(tag, job);
             let to = keys::after(from.clone());
             batch.delete_range(from, to);
         }
-        self.shared.rocks.write(batch, &format!("deleting job '{job}'"))?;
+        self.shared.rocks.write_synced(batch, &format!("deleting job '{job}'"))?;
         locked(&self.shared.jobs).remove(job);
         locked(&self.shared.journals).retain(|(of, _), _| of != job);
         let from = keys::prefix(CHUNK, job);

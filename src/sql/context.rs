@@ -92,6 +92,8 @@ pub struct SystemTable {
 pub const DEAD_LETTERS: &str = "floodmark.dead_letters";
 /// What a view's name ends with to read its late rows.
 pub const LATE_SUFFIX: &str = "$late";
+/// The column of late rows that names the tables which the operator reads.
+pub const LATE_SOURCE: &str = "source";
 
 impl SystemTable {
     /// `floodmark.dead_letters`.
@@ -122,7 +124,9 @@ pub fn late_schema() -> SchemaRef {
         Field::new("event_time", TIME_TYPE, false),
         Field::new("window_end", TIME_TYPE, true),
         Field::new("late_by_ms", DataType::Int64, false),
+        Field::new("reason", DataType::Utf8View, false),
         Field::new("operator", DataType::Utf8View, false),
+        Field::new(LATE_SOURCE, DataType::Utf8View, false),
         Field::new("row", DataType::Utf8View, false),
     ]))
 }

@@ -5,6 +5,9 @@
 //! exact summation using small and large superaccumulators", 2015). Adding, merging and taking back
 //! are exact; rounding happens once, when a total is read. Called by the aggregate states.
 
+use super::encode::{Encode, Encoded};
+use crate::error::Result;
+
 /// Exponent of the last bit of the 128-bit total.
 const FIXED_EXPONENT: i32 = -76;
 /// Exponent of the last bit of the superaccumulator: the least subnormal.
@@ -137,6 +140,35 @@ impl FloatTotal {
         let mut rest = self.clone();
         rest.add(high, -1);
         (high, rest.value())
+    }
+}
+
+impl Encode for FloatTotal {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.fixed.encode(out);
+        self.wide.is_some().encode(out);
+        if let Some(wide) = &self.wide {
+            wide.limbs.iter().for_each(|limb| limb.encode(out));
+            wide.pending.encode(out);
+            for count in [wide.infinite, wide.negative_infinite, wide.nan] {
+                count.encode(out);
+            }
+        }
+    }
+
+    fn decode(from: &mut Encoded<'_>) -> Result<Self> {
+        let mut total = FloatTotal { fixed: i128::decode(from)?, wide: None };
+        if bool::decode(from)? {
+            let wide = total.wide();
+            for limb in &mut wide.limbs {
+                *limb = i64::decode(from)?;
+            }
+            wide.pending = u32::decode(from)?;
+            for count in [&mut wide.infinite, &mut wide.negative_infinite, &mut wide.nan] {
+                *count = i64::decode(from)?;
+            }
+        }
+        Ok(total)
     }
 }
 

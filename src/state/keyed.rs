@@ -5,7 +5,8 @@
 use std::ops::Range;
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef};
+use arrow::array::{Array, ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::compute::take_record_batch;
 use arrow::datatypes::{DataType, SchemaRef};
 use arrow::util::display::{ArrayFormatter, FormatOptions};
 
@@ -13,7 +14,9 @@ use super::aggregate::{AggregatePlan, AggregateStates, StepInput};
 use super::change_log::ChangeLog;
 use super::column::Column;
 use super::keys::GroupKeys;
-use crate::error::{DeadLetter, Result};
+use super::saved::{LoadedColumns, SavedColumns};
+use super::touched::Touched;
+use crate::error::{DeadLetter, Error, Result};
 use crate::time::EventTime;
 
 /// Group keys and the aggregate states of their groups.
@@ -23,6 +26,33 @@ pub struct KeyedState {
     /// Rows of each group; absent for append-only input, where every group has rows.
     counts: Option<Vec<i64>>,
     scratch: Vec<u32>,
+    /// Groups touched since they were saved, once that is asked for.
+    touched: Touched,
+}
+
+/// The rows of a saved table of groups of many windows, window by window: the numbers after the
+/// first `keys` columns, `bounds` of them, and the rows of the window that they name.
+pub fn by_window(
+    rows: &RecordBatch,
+    keys: usize,
+    bounds: usize,
+) -> Result<Vec<(Vec<i64>, RecordBatch)>> {
+    let column = |c: usize| {
+        let column = rows.columns().get(keys + c);
+        let ints = column.and_then(|column| column.as_any().downcast_ref::<Int64Array>());
+        ints.ok_or_else(|| Error::internal("saved groups without their window"))
+    };
+    let columns = (0..bounds).map(column).collect::<Result<Vec<_>>>()?;
+    let window = |row: &u32| columns.iter().map(|c| c.value(*row as usize)).collect::<Vec<i64>>();
+    let mut order: Vec<u32> = (0..rows.num_rows() as u32).collect();
+    order.sort_by_cached_key(window);
+    order
+        .chunk_by(|a, b| columns.iter().all(|c| c.value(*a as usize) == c.value(*b as usize)))
+        .filter_map(|run| Some((window(run.first()?), run)))
+        .map(|(window, run)| {
+            Ok((window, take_record_batch(rows, &UInt32Array::from(run.to_vec()))?))
+        })
+        .collect()
 }
 
 /// The result rows of groups: key columns, then calls.
@@ -40,7 +70,8 @@ impl KeyedState {
     pub fn new(plan: Arc<AggregatePlan>, key_types: Vec<DataType>) -> Self {
         let counts = (!plan.append_only()).then(Vec::new);
         let states = AggregateStates::new(plan);
-        KeyedState { keys: GroupKeys::new(key_types), states, counts, scratch: Vec::new() }
+        let (keys, touched) = (GroupKeys::new(key_types), Touched::default());
+        KeyedState { keys, states, counts, scratch: Vec::new(), touched }
     }
 
     /// Number of groups.
@@ -86,6 +117,7 @@ impl KeyedState {
     fn number(&mut self, keys: &[&Column], rows: Range<usize>) -> Result<()> {
         self.keys.intern(keys, rows, &mut self.scratch)?;
         self.grow();
+        self.touched.touch(&self.scratch, self.keys.bound());
         Ok(())
     }
 
@@ -116,6 +148,61 @@ impl KeyedState {
             }
         }
         self.states.merge(&other.states, &groups)?;
+        self.touched.touch(&groups, self.keys.bound());
+        self.scratch = groups;
+        Ok(())
+    }
+
+    /// Notes from now on which groups are touched.
+    pub fn track(&mut self) {
+        self.touched.take();
+    }
+
+    /// All groups count as touched.
+    pub fn touch_all(&mut self) {
+        self.touched.touch(&self.keys.live(), self.keys.bound());
+    }
+
+    /// How many groups were touched since they were saved.
+    pub fn changed(&self) -> usize {
+        self.touched.len()
+    }
+
+    /// All groups, or those touched since they were last saved: key columns, the numbers of the
+    /// `window` in each row, and the state. `None` if there are none.
+    pub fn save(&mut self, whole: bool, window: &[i64]) -> Result<Option<RecordBatch>> {
+        let touched = self.touched.take();
+        let groups = if whole { self.keys.live() } else { touched };
+        if groups.is_empty() {
+            return Ok(None);
+        }
+        let mut columns = SavedColumns::new(self.keys.columns(&groups)?);
+        window.iter().for_each(|&bound| columns.ints(groups.iter().map(|_| bound)));
+        if let Some(counts) = &self.counts {
+            columns.ints(groups.iter().map(|&group| counts[group as usize]));
+        }
+        self.states.save(&groups, &mut columns);
+        Ok(Some(columns.finish(groups.len())?))
+    }
+
+    /// Takes back rows that `save` gave for one window of `bounds` numbers; they take the place of
+    /// groups of the same key.
+    pub fn load(&mut self, rows: &RecordBatch, bounds: usize) -> Result<()> {
+        let mut columns = LoadedColumns::new(rows);
+        let keys = (0..self.keys.types().len()).map(|_| columns.array());
+        let keys = GroupKeys::read(keys.collect::<Result<Vec<_>>>()?)?;
+        for _ in 0..bounds {
+            columns.array()?;
+        }
+        self.number(&keys.iter().collect::<Vec<_>>(), 0..rows.num_rows())?;
+        let groups = std::mem::take(&mut self.scratch);
+        self.states.clear(&groups);
+        if let Some(counts) = &mut self.counts {
+            for (&group, count) in groups.iter().zip(columns.ints()?) {
+                counts[group as usize] = *count;
+            }
+        }
+        self.states.load(&groups, &mut columns)?;
         self.scratch = groups;
         Ok(())
     }
@@ -124,6 +211,7 @@ impl KeyedState {
     pub fn reset(&mut self) {
         self.keys.clear();
         self.states.reset();
+        self.touched.stop();
         if let Some(counts) = &mut self.counts {
             counts.clear();
         }

@@ -3,6 +3,7 @@
 //! Numbers start at 0 and are given again after [`GroupKeys::remove`]. The keys are copies: no
 //! input buffer is kept alive. Called by the keyed operators and by distinct sets.
 
+mod encode;
 mod store;
 
 use std::ops::Range;
@@ -10,6 +11,7 @@ use std::ops::Range;
 use arrow::array::ArrayRef;
 use arrow::datatypes::DataType;
 
+pub use self::encode::decode_key;
 use self::store::{Rows, Store, Stored};
 use super::column::{Column, ColumnBuilder, Form, Reading, Values, form_of};
 use super::table::PartedTable;
@@ -56,6 +58,11 @@ impl GroupKeys {
             _ => Table::Many { groups: PartedTable::default() },
         };
         GroupKeys { types, stores, table, free: Vec::new(), issued: 0 }
+    }
+
+    /// The types of the key columns.
+    pub fn types(&self) -> &[DataType] {
+        &self.types
     }
 
     /// All numbers are below this.

@@ -3,6 +3,8 @@
 //! An operator writes nothing to disk. It says how its state comes back ([`Recovery`]): from input
 //! that its driver keeps a log of, or from tables of its own.
 
+mod columns;
+
 use std::sync::Arc;
 
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
@@ -15,6 +17,8 @@ use crate::batch::hash::hash_columns;
 use crate::batch::partition::worker_of;
 use crate::error::{Error, Result};
 use crate::time::EventTime;
+
+pub use columns::{LoadedColumns, SavedColumns};
 
 /// The column of a log that holds the times.
 const TIME: &str = "#time";
@@ -92,6 +96,13 @@ impl SavedTable {
         }
         Ok(arrow::compute::take_record_batch(&self.rows, &UInt32Array::from(own))?)
     }
+}
+
+/// What a keyed operator's tables are sharded by: for each of the input columns `placement` the key
+/// that it is, if all are keys.
+pub fn shard_of(placement: Option<&[usize]>, keys: &[usize]) -> Option<Vec<usize>> {
+    let place = |column: &usize| keys.iter().position(|key| key == column);
+    placement?.iter().map(place).collect()
 }
 
 /// What one worker's operator hands to a snapshot.

@@ -11,4 +11,4 @@ FROM (SELECT * FROM events WHERE k = 'a') AS a
 JOIN (SELECT * FROM events WHERE k = 'b') AS b
 ON a.ts BETWEEN b.ts - INTERVAL '1' SECOND AND b.ts + INTERVAL '1' SECOND;
 
-SELECT event_time, window_end, late_by_ms FROM `near$late`;
+SELECT event_time, window_end, late_by_ms, reason, source FROM `near$late`;

@@ -77,7 +77,7 @@ impl JobService for Fake {
         self.list().into_iter().find(|j| j.name == name).ok_or_else(|| missing("job", name))
     }
 
-    fn delete(&self, name: &str) -> Result<()> {
+    fn delete(&self, name: &str, _keep_snapshots: bool) -> Result<()> {
         self.get(name)?;
         self.jobs.lock().unwrap().retain(|j| j.name != name);
         Ok(())
@@ -100,23 +100,8 @@ impl JobService for Fake {
 }
 
 fn job(name: &str, sql: &str, state: JobState, frontier: Option<EventTime>) -> JobInfo {
-    JobInfo {
-        name: name.to_owned(),
-        sql: sql.to_owned(),
-        state,
-        created_ms: NOON,
-        frontier,
-        views: Vec::new(),
-        sinks: Vec::new(),
-        sources: Vec::new(),
-        rows_in: 3,
-        rows_out: 2,
-        late_rows: 1,
-        dead_letters: 0,
-        unknown_updates: 0,
-        absent_deletes: 0,
-        duplicate_inserts: 0,
-    }
+    let info = JobInfo::new(name.to_owned(), sql.to_owned(), NOON);
+    JobInfo { state, frontier, rows_in: 3, rows_out: 2, late_rows: 1, ..info }
 }
 
 fn view(

@@ -7,6 +7,7 @@ use arrow::datatypes::Field;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataflow::oracle::restarts::{drive_restarted, restarts};
 use crate::dataflow::oracle::*;
 use crate::plan::node::{RankKind, SortColumn};
 
@@ -52,6 +53,16 @@ fn expected(rows: &[Row], partition: &[usize], number: bool) -> (Seen, i64) {
 }
 
 proptest! {
+    #[test]
+    fn saved_keys_go_on_on_any_number_of_workers(
+        rows in rows(40, 60, 12), two in any::<bool>(), cut in cuts(60, TICK), plan in restarts(),
+    ) {
+        let partition = if two { vec![0, 6] } else { vec![0] };
+        let make = |_: usize| logic(&partition, true);
+        let seen = drive_restarted(make, &rows, &cut, &partition, &plan);
+        prop_assert_eq!(seen, drive(&mut make(0), &rows, &cut, true));
+    }
+
     #[test]
     fn the_first_row_of_each_key_stays(
         rows in rows(40, 60, 12), two in any::<bool>(), number in any::<bool>(),

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataflow::oracle::restarts::{drive_restarted, restarts};
 use crate::dataflow::oracle::*;
 use crate::plan::aggregate::AggregateFunction;
 
@@ -87,6 +88,25 @@ proptest! {
     }
 
     #[test]
+    fn saved_groups_go_on_on_any_number_of_workers(
+        rows in updates(40, 100, 30), keys in keys(), cut in cuts(140, TICK), plan in restarts(),
+        is_append in any::<bool>(), final_only in any::<bool>(),
+    ) {
+        let rows: Vec<Row> = rows.into_iter().filter(|r| !is_append || r.diff > 0).collect();
+        let make = |worker: usize| {
+            logic(&keys, is_append).with_final_only(final_only).with_initial_row(worker == 0)
+        };
+        let seen = drive_restarted(make, &rows, &cut, &keys, &plan);
+        let through = drive(&mut make(0), &rows, &cut, true);
+        if rows.is_empty() || final_only {
+            // Times then follow the frontiers that were seen.
+            prop_assert_eq!(seen.contents(), through.contents());
+        } else {
+            prop_assert_eq!(seen, through);
+        }
+    }
+
+    #[test]
     fn state_of_retracted_groups_is_given_back(
         rows in rows(25, 60, 30), cut in cuts(200, TICK),
     ) {
@@ -160,4 +180,51 @@ fn one_worker_of_many_shows_the_row_of_an_empty_input() {
     assert_eq!(drive(&mut other, &[], &cut, true), Seen::default());
     let mut first = logic(&[], true);
     assert_eq!(drive(&mut first, &[], &cut, true).contents().len(), 1);
+}
+
+#[test]
+fn a_save_costs_what_has_changed() {
+    let row = |k: i64, time: i64, diff: i64| Row {
+        k: Some(k),
+        s: String::new(),
+        ts: 0,
+        x: Some(k),
+        f: None,
+        t: None,
+        p: None,
+        d: None,
+        start: 0,
+        end: 0,
+        time,
+        diff,
+        rank: 0,
+    };
+    let mut calls = calls();
+    calls.truncate(4);
+    let output = output(&[0], &calls, &[]);
+    let mut logic =
+        GroupAggregate::new(schema(), vec![0], calls, output, Resolution::new(TICK), false)
+            .unwrap();
+    let step = |logic: &mut GroupAggregate, from: i64, rows: &[Row]| {
+        let inputs = vec![vec![batch(rows)]];
+        logic.advance(from, from + TICK, inputs, &mut Emitted::default()).unwrap();
+        let (whole, tables) = logic.save(false, Some(&[0])).unwrap();
+        let rows = |t: SavedTable| (t.name, t.rows.num_rows(), t.shard);
+        (whole, tables.into_iter().map(rows).collect::<Vec<_>>())
+    };
+    let all: Vec<Row> = (0..100_000).map(|k| row(k, 5, 1)).collect();
+    let table = |name: &str, rows: usize| (name.to_owned(), rows, Some(vec![0]));
+    assert_eq!(step(&mut logic, 0, &all), (true, vec![table("groups", 100_000)]));
+    let some: Vec<Row> = (0..10).map(|k| row(k * 7, 15, 1)).collect();
+    assert_eq!(step(&mut logic, 10, &some), (false, vec![table("groups", 10)]));
+    let gone = [row(1, 25, -1), row(2, 25, 1), row(-1, 25, 1), row(-1, 26, -1)];
+    let expected = vec![table("gone", 2), table("groups", 1)];
+    assert_eq!(step(&mut logic, 20, &gone), (false, expected));
+    let most = &all[..99_999];
+    let (whole, _) = step(
+        &mut logic,
+        30,
+        &most.iter().map(|r| Row { time: 35, ..r.clone() }).collect::<Vec<_>>(),
+    );
+    assert!(whole, "increments have outgrown the state");
 }

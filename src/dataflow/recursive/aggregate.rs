@@ -15,7 +15,8 @@ use differential_dataflow::AsCollection;
 use timely::dataflow::operators::ToStream;
 use timely::order::Product;
 
-use super::fragment::{Fragment, Keyed, Rows, Shared};
+use super::dead::Note;
+use super::fragment::{Fragment, Keyed, Rows, Shared, Time};
 use super::row::{Diff, Row, RowCodec};
 use crate::batch::UpdateBatch;
 use crate::error::Result;
@@ -104,19 +105,27 @@ impl<'s> Fragment<'_, 's> {
         calls: &[AggregateCall],
         output: &SchemaRef,
     ) -> Result<Rows<'s>> {
-        let mut group = Recomputed::new(schema, keys.len(), calls, output, self.shared.clone())?;
+        let mut group = Recomputed::new(schema, keys.len(), calls, output)?;
+        let (shared, output) = (self.shared.clone(), Arc::clone(output));
+        let failed = Failed { read: nullable(&output)?, keys: keys.len(), output, shared };
+        let runtime = Arc::clone(&self.shared.runtime);
         let keyed = self.keyed(rows, schema, keys, true)?;
         let lone = keys.is_empty();
         let groups = self.with_empty_group(keyed, keys).reduce_named(
             "RecursiveAggregate",
-            move |key: &Row, input: &[(&Row, Diff)], output: &mut Vec<(Row, Diff)>| match group
-                .result(key, input, lone)
+            move |_, input: &[(&Row, Diff)], output: &mut Vec<(Row, Diff)>| match group
+                .result(input, lone)
             {
                 Ok(row) => output.push((row, Diff(1))),
-                Err(error) => group.shared.runtime.metrics.fail(error),
+                Err(error) => runtime.metrics.fail(error),
             },
         );
-        Ok(groups.map(|(key, result)| Row::join(key.bytes(), result.bytes())))
+        let groups = groups.inspect(move |((key, result), time, diff)| {
+            if let Err(error) = failed.note(key, result, *time, *diff) {
+                failed.shared.runtime.metrics.fail(error);
+            }
+        });
+        Ok(groups.map(|(key, result)| Row::join(key.bytes(), split_failed(&result).1)))
     }
 }
 
@@ -293,11 +302,8 @@ fn null_of(data_type: &DataType) -> Result<Row> {
 struct Recomputed {
     read: RowCodec,
     write: RowCodec,
-    key: RowCodec,
-    output: SchemaRef,
     plan: Arc<AggregatePlan>,
     states: AggregateStates,
-    shared: Shared,
 }
 
 impl Recomputed {
@@ -306,30 +312,20 @@ impl Recomputed {
         keys: usize,
         calls: &[AggregateCall],
         output: &SchemaRef,
-        shared: Shared,
     ) -> Result<Self> {
         let plan = Arc::new(AggregatePlan::new(calls, schema, false)?);
         let states = AggregateStates::new(Arc::clone(&plan));
-        let width = output.fields().len();
-        let (key_columns, results): (Vec<usize>, Vec<usize>) =
-            ((0..keys).collect(), (keys..width).collect());
-        let nullable = |columns: &[usize]| -> Result<RowCodec> {
-            let fields = output.project(columns)?;
-            let fields = fields.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
-            RowCodec::new(&Arc::new(Schema::new(fields.collect::<Vec<_>>())))
-        };
+        let results: Vec<usize> = (keys..output.fields().len()).collect();
         Ok(Recomputed {
             read: RowCodec::new(schema)?,
-            write: nullable(&results)?,
-            key: nullable(&key_columns)?,
-            output: Arc::clone(output),
+            write: nullable(&output.project(&results)?)?,
             plan,
             states,
-            shared,
         })
     }
 
-    fn result(&mut self, key: &Row, input: &[(&Row, Diff)], lone: bool) -> Result<Row> {
+    /// The results, behind which of them are out of range.
+    fn result(&mut self, input: &[(&Row, Diff)], lone: bool) -> Result<Row> {
         let rows: Vec<(&[u8], i64)> = rows_of(input, lone).collect();
         self.states.reset();
         self.states.resize(1);
@@ -355,16 +351,60 @@ impl Recomputed {
                 false => arrow::compute::cast(&column, field.data_type())?,
             });
         }
-        if !failed.is_empty() {
-            let keys = self.key.decode([key.bytes()].into_iter())?;
-            let all: Vec<ArrayRef> = keys.columns().iter().chain(&columns).cloned().collect();
-            let letters = out_of_range(&self.output, &all, keys.num_columns(), &failed)?;
-            self.shared.dead.borrow_mut().extend(letters);
-        }
         let mut result = Row::default();
-        self.write.encode(&columns, 1, |_, bytes| result = Row::new(bytes))?;
+        let head = failed_calls(&failed);
+        self.write.encode(&columns, 1, |_, bytes| result = Row::join(&head, bytes))?;
         Ok(result)
     }
+}
+
+/// What lies before the results of a group: how many are out of range, and of which calls.
+fn failed_calls(failed: &[(usize, usize)]) -> Vec<u8> {
+    let all = std::iter::once(failed.len()).chain(failed.iter().map(|(_, call)| *call));
+    all.flat_map(|number| (number as u16).to_le_bytes()).collect()
+}
+
+/// The calls whose results are out of range, and the results.
+fn split_failed(result: &Row) -> (Vec<(usize, usize)>, &[u8]) {
+    let mut rest = result.bytes();
+    let mut next = || {
+        let (number, more) = rest.split_first_chunk::<2>()?;
+        rest = more;
+        Some(usize::from(u16::from_le_bytes(*number)))
+    };
+    let count = next().unwrap_or(0);
+    let failed = (0..count).filter_map(|_| Some((0, next()?))).collect();
+    (failed, rest)
+}
+
+/// Makes dead letters of groups whose results are out of range.
+struct Failed {
+    read: RowCodec,
+    keys: usize,
+    output: SchemaRef,
+    shared: Shared,
+}
+
+impl Failed {
+    /// Notes that the result of a group comes or goes.
+    fn note(&self, key: &Row, result: &Row, time: Time, diff: Diff) -> Result<()> {
+        let (failed, results) = split_failed(result);
+        if failed.is_empty() {
+            return Ok(());
+        }
+        let row = Row::join(key.bytes(), results);
+        let columns = self.read.decode([row.bytes()].into_iter())?;
+        let letters = out_of_range(&self.output, columns.columns(), self.keys, &failed)?;
+        let notes = letters.into_iter().map(|letter| Note { letter, time, diff: diff.0 });
+        self.shared.dead.borrow_mut().extend(notes);
+        Ok(())
+    }
+}
+
+/// Rows of `schema`, of which any column may be NULL.
+fn nullable(schema: &Schema) -> Result<RowCodec> {
+    let fields = schema.fields().iter().map(|f| f.as_ref().clone().with_nullable(true));
+    RowCodec::new(&Arc::new(Schema::new(fields.collect::<Vec<_>>())))
 }
 
 /// `INTERSECT` or `EXCEPT`: how often a row is on either side says how often it is in the result.

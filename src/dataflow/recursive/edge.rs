@@ -4,15 +4,12 @@
 //! come and go within a tick start nothing; the way out waits until every iteration of a tick is
 //! done.
 
-use std::cell::RefCell;
-use std::rc::Rc;
-
 use arrow::datatypes::SchemaRef;
 
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::consolidate;
 use crate::dataflow::logic::{Emitted, StatefulLogic};
-use crate::error::{DeadLetter, Result};
+use crate::error::Result;
 use crate::limits::{CHANGES_PER_BATCH_MAX, WINDOW_ROWS_UNREAD_MAX};
 use crate::state::saved::Recovery;
 use crate::time::{CLOSED, EventTime, Resolution};
@@ -27,7 +24,7 @@ pub struct Enter {
 }
 
 /// The time of everything that goes in at once: one that all workers know.
-const AT_END: EventTime = CLOSED - 1;
+pub(super) const AT_END: EventTime = CLOSED - 1;
 
 impl Enter {
     /// For rows of `schema`; ticks are those of `resolution`.
@@ -88,17 +85,16 @@ impl StatefulLogic for Enter {
     }
 }
 
-/// The way out, and of the dead letters of the operators inside.
+/// The way out.
 pub struct Leave {
     schema: SchemaRef,
-    dead: Rc<RefCell<Vec<DeadLetter>>>,
     rows: i64,
 }
 
 impl Leave {
-    /// For rows of `schema`; `dead` is filled by the operators inside.
-    pub fn new(schema: SchemaRef, dead: Rc<RefCell<Vec<DeadLetter>>>) -> Self {
-        Leave { schema, dead, rows: 0 }
+    /// For rows of `schema`.
+    pub fn new(schema: SchemaRef) -> Self {
+        Leave { schema, rows: 0 }
     }
 }
 
@@ -110,7 +106,6 @@ impl StatefulLogic for Leave {
         inputs: Vec<Vec<UpdateBatch>>,
         out: &mut Emitted,
     ) -> Result<()> {
-        out.dead_letters.append(&mut self.dead.borrow_mut());
         let batches: Vec<UpdateBatch> = inputs.into_iter().flatten().collect();
         if batches.is_empty() {
             return Ok(());

@@ -6,7 +6,6 @@
 
 use std::cell::RefCell;
 use std::collections::BTreeMap;
-use std::rc::Rc;
 use std::sync::Arc;
 
 use arrow::datatypes::SchemaRef;
@@ -19,13 +18,14 @@ use timely::dataflow::channels::pact::Pipeline;
 use timely::dataflow::operators::generic::Operator as _;
 use timely::order::Product;
 
+use super::dead::{Note, Notes};
 use super::join::Side;
 use super::row::{Diff, Row, RowCodec};
 use crate::batch::UpdateBatch;
 use crate::dataflow::calc::CalcLogic;
 use crate::dataflow::runtime::JobRuntime;
 use crate::dataflow::side::DeadLetters;
-use crate::error::{DeadLetter, Error, Result};
+use crate::error::{Error, Result};
 use crate::plan::node::{Calc, NodeId, Operator, StreamPlan};
 use crate::time::EventTime;
 
@@ -44,7 +44,7 @@ pub struct Shared {
     /// The job.
     pub runtime: Arc<JobRuntime>,
     /// Rows that failed, on their way out.
-    pub dead: Rc<RefCell<Vec<DeadLetter>>>,
+    pub dead: Notes,
     /// What dead letters are said to be of.
     pub name: String,
 }
@@ -305,7 +305,12 @@ fn mapped(
     let batch = UpdateBatch::new(rows, times.into(), Some(places.into()));
     let mut dead = DeadLetters::default();
     let done = logic(&batch, &mut dead)?;
-    shared.dead.borrow_mut().extend_from_slice(dead.letters());
+    let at = |place: i64| updates.get(usize::try_from(place - 1).ok()?);
+    let failed = dead.changes().filter_map(|(letter, place)| {
+        let (_, time, diff) = at(place)?;
+        Some(Note { letter, time: *time, diff: diff.0 })
+    });
+    shared.dead.borrow_mut().extend(failed);
     let mut out = Vec::with_capacity(done.iter().map(UpdateBatch::len).sum());
     for part in &done {
         write.encode(part.rows().columns(), part.len(), |row, bytes| {

@@ -12,9 +12,11 @@ use datafusion::common::JoinType;
 use differential_dataflow::VecCollection;
 
 use super::aggregate::present;
+use super::dead::Note;
 use super::fragment::{Fragment, Rows, Time};
 use super::row::{Diff, Row, RowCodec};
 use crate::batch::UpdateBatch;
+use crate::dataflow::side::{DeadLetters, letter_of_row};
 use crate::error::Result;
 use crate::plan::expr::Expression;
 use crate::plan::node::{Calc, Join, NodeId};
@@ -254,9 +256,17 @@ fn passed(
         }
         false => batch,
     };
-    let updates = UpdateBatch::new(batch, times.into(), None);
+    // The place of each pair travels as its diff.
+    let places: Vec<i64> = (1..=pairs.len() as i64).collect();
+    let updates = UpdateBatch::new(batch, times.into(), Some(places.into()));
     let mut passed = Vec::with_capacity(pairs.len());
-    evaluate(&updates, filter, shared, &mut passed)?;
+    let mut dead = DeadLetters::default();
+    evaluate(&updates, filter, &shared.name, (&mut passed, &mut dead))?;
+    let failed = dead.changes().filter_map(|(letter, place)| {
+        let (_, time, diff) = pairs.get(usize::try_from(place - 1).ok()?)?;
+        Some(Note { letter, time: *time, diff: diff.0 })
+    });
+    shared.dead.borrow_mut().extend(failed);
     Ok(passed)
 }
 
@@ -264,8 +274,8 @@ fn passed(
 fn evaluate(
     batch: &UpdateBatch,
     filter: &Expression,
-    shared: &super::fragment::Shared,
-    passed: &mut Vec<bool>,
+    name: &str,
+    (passed, dead): (&mut Vec<bool>, &mut DeadLetters),
 ) -> Result<()> {
     let rows = batch.rows();
     let value = filter.physical().evaluate(rows).and_then(|v| v.into_array(rows.num_rows()));
@@ -278,16 +288,16 @@ fn evaluate(
             };
             passed.extend(mask.values().iter());
         }
-        Err(error) if batch.len() <= 1 => {
+        Err(error) if batch.len() == 1 => {
             let reason = crate::dataflow::calc::reason_of(&error.into());
-            let letter = crate::dataflow::side::letter_of_row(&shared.name, &reason, rows);
-            shared.dead.borrow_mut().push(letter);
+            let letter = letter_of_row(name, &reason, rows);
+            dead.push_change(letter, batch.times()[0], batch.diff(0));
             passed.push(false);
         }
         Err(_) => {
             let half = batch.len() / 2;
-            evaluate(&batch.slice(0, half), filter, shared, passed)?;
-            evaluate(&batch.slice(half, batch.len() - half), filter, shared, passed)?;
+            evaluate(&batch.slice(0, half), filter, name, (passed, dead))?;
+            evaluate(&batch.slice(half, batch.len() - half), filter, name, (passed, dead))?;
         }
     }
     Ok(())

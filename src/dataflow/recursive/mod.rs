@@ -15,6 +15,7 @@
 //! the inputs: a snapshot holds those, and after a restart they come in again.
 
 mod aggregate;
+mod dead;
 mod edge;
 mod fragment;
 mod join;
@@ -44,6 +45,7 @@ use super::runtime::JobRuntime;
 use super::side::SideStreams;
 use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
+use crate::batch::partition::Route;
 use crate::error::{Error, Result};
 use crate::limits::RECURSION_MULTIPLICITY_MAX;
 use crate::plan::node::{Node, NodeId, Operator, Recursive, StreamPlan};
@@ -70,7 +72,7 @@ pub fn render<'s>(
         return Err(Error::internal("a recursion that is none"));
     };
     let name = format!("Recursive#{}", id.0);
-    let dead = Rc::new(RefCell::new(Vec::new()));
+    let dead = dead::Notes::default();
     let shared = Shared { runtime: Arc::clone(runtime), dead, name: name.clone() };
     let entered = inputs.into_iter().zip(&node.inputs).enumerate().map(|(i, (stream, input))| {
         let schema = Arc::clone(&plan.node(*input).schema);
@@ -102,9 +104,34 @@ pub fn render<'s>(
         decoded.push(read_back(stream, &own, place, node, &shared)?);
     }
     let all = scope.concatenate(decoded);
-    let logic = edge::Leave::new(Arc::clone(&node.schema), Rc::clone(&shared.dead));
+    let sides = buried(scope, all.clone(), &shared, wants);
+    let logic = edge::Leave::new(Arc::clone(&node.schema));
+    let none = SideWants::default();
     let identity = Identity { name, place: None };
-    Ok(stateful(scope, identity, vec![(all, None)], logic, wants, Arc::clone(runtime)))
+    let inputs = vec![(all, None)];
+    let (rows, _) = stateful(scope, identity, inputs, logic, none, Arc::clone(runtime));
+    Ok((rows, sides))
+}
+
+/// The dead letters of the operators inside; `rows` is what they all lead to.
+fn buried<'s>(
+    scope: Scope<'s, EventTime>,
+    rows: Stream<'s, EventTime, UpdateBatch>,
+    shared: &Shared,
+    wants: SideWants,
+) -> SideStreams<'s> {
+    let (name, runtime) = (&shared.name, &shared.runtime);
+    // Only how far they are is of interest.
+    let progress = rows.unary::<NoopBuilder<UpdateBatch>, _, _, _>(Pipeline, "Progress", |_, _| {
+        |input, _| input.for_each(|_, batch| drop(std::mem::take(batch)))
+    });
+    let collect = dead::Collect(Rc::clone(&shared.dead));
+    let none = SideWants::default();
+    let named = |part: &str| Identity { name: format!("{name}.{part}"), place: None };
+    let inputs = vec![(progress, None)];
+    let notes = stateful(scope, named("Notes"), inputs, collect, none, Arc::clone(runtime)).0;
+    let inputs = vec![(notes, Some(Route::Hash(dead::ROW.to_vec())))];
+    stateful(scope, named("Bury"), inputs, dead::Bury, wants, Arc::clone(runtime)).1
 }
 
 /// The names at their fixed points.

@@ -8,6 +8,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataflow::logic::StatefulLogic;
+use crate::dataflow::oracle::restarts::{drive_restarted, restarts};
 use crate::dataflow::oracle::*;
 use crate::dataflow::sessions::naive;
 use crate::plan::expr::time_type;
@@ -48,6 +49,16 @@ proptest! {
         let mut logic = logic(gap, &keys, 0).with_input_delay(delay);
         check_law(&mut logic, &rows, &cut, expected(&rows, gap, &keys, delay, 0));
         prop_assert_eq!(logic.groups.len(), 0);
+    }
+
+    #[test]
+    fn saved_rows_go_on_on_any_number_of_workers(
+        rows in rows(40, SPAN, 50), gap in 1i64..12, keys in keys(), cut in cuts(SPAN + 40, 5),
+        lateness in prop_oneof![Just(0i64), 1i64..30], delay in 0i64..3, plan in restarts(),
+    ) {
+        let make = |_: usize| logic(gap, &keys, lateness).with_input_delay(delay);
+        let seen = drive_restarted(make, &rows, &cut, &keys, &plan);
+        prop_assert_eq!(seen, drive(&mut make(0), &rows, &cut, true));
     }
 
     #[test]

@@ -54,6 +54,25 @@ impl Each {
         self.windows.values().map(|slot| slot.state.len()).sum()
     }
 
+    /// The states, each with end and start of its window.
+    pub(super) fn states(&mut self) -> impl Iterator<Item = (Vec<i64>, &mut KeyedState)> {
+        self.windows.iter_mut().map(|(window, slot)| (vec![window.0, window.1], &mut slot.state))
+    }
+
+    /// The state of a window, unless it is forgotten at the frontier `to`.
+    pub(super) fn state_at(
+        &mut self,
+        parts: &mut Parts,
+        window: WindowKey,
+        to: EventTime,
+    ) -> Option<&mut KeyedState> {
+        if parts.refuses(window.0) <= to {
+            return None;
+        }
+        let is_emitted = parts.closes(window.0) <= to;
+        Some(&mut self.slot(parts, window, is_emitted).state)
+    }
+
     /// Whether a window closes, or can be forgotten, at `frontier`.
     pub(super) fn is_due(&self, parts: &Parts, frontier: EventTime) -> bool {
         self.windows.iter().any(|(&(end, _), slot)| {

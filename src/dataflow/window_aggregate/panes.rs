@@ -58,6 +58,30 @@ impl Panes {
         self.panes.values().map(KeyedState::len).sum()
     }
 
+    /// The states, each with the start of its pane.
+    pub(super) fn states(&mut self) -> impl Iterator<Item = (Vec<i64>, &mut KeyedState)> {
+        self.panes.iter_mut().map(|(start, state)| (vec![*start], state))
+    }
+
+    /// The state of the pane that begins at `start`, unless at the frontier `to` it is in no open
+    /// window or has become part of another one.
+    pub(super) fn state_at(
+        &mut self,
+        parts: &mut Parts,
+        start: i64,
+        to: EventTime,
+    ) -> Option<&mut KeyedState> {
+        let pane = self.shape.pane(start)?;
+        let is_open = |end: Option<i64>| end.is_some_and(|end| parts.closes(end) > to);
+        let is_merged = self.shape.is_cumulate()
+            && !is_open(pane.first_end)
+            && self.shape.window_ending(pane.end).is_none_or(|window| window.start != start);
+        if is_merged || !is_open(pane.last_end) {
+            return None;
+        }
+        Some(self.panes.entry(start).or_insert_with(|| parts.state()))
+    }
+
     pub(super) fn advance(
         &mut self,
         parts: &mut Parts,
@@ -283,9 +307,14 @@ impl Panes {
             self.panes.range(window.start..window.end).map(|(&start, _)| start).collect();
         let mut whole: Option<KeyedState> = None;
         for start in inner {
-            let Some(pane) = self.panes.remove(&start) else { continue };
+            let Some(mut pane) = self.panes.remove(&start) else { continue };
             match &mut whole {
-                None => whole = Some(pane),
+                None => {
+                    if start != window.start {
+                        pane.touch_all();
+                    }
+                    whole = Some(pane);
+                }
                 Some(whole) => {
                     whole.merge(&pane)?;
                     parts.recycle(pane);

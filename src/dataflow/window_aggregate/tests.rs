@@ -5,6 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataflow::oracle::restarts::{drive_restarted, restarts};
 use crate::dataflow::oracle::*;
 use crate::plan::node::WindowInput;
 use crate::sql::window::WindowSpec;
@@ -136,6 +137,35 @@ proptest! {
         let mut logic = logic_of(calls.clone(), &source, &keys, 0, false);
         let seen = drive(&mut logic, &rows, &cut, true);
         prop_assert_eq!(seen, expected(&calls, &rows, &source, &keys, 0, 0));
+    }
+
+    #[test]
+    fn saved_windows_go_on_on_any_number_of_workers(
+        rows in updates(30, SPAN, 60), spec in specs(), keys in keys(), cut in cuts(SPAN + 40, 5),
+        lateness in prop_oneof![Just(0i64), 1i64..30], delay in 0i64..2, plan in restarts(),
+        is_append in any::<bool>(), is_attached in any::<bool>(),
+    ) {
+        let mut rows: Vec<Row> = rows.into_iter().filter(|r| !is_append || r.diff > 0).collect();
+        for row in &mut rows {
+            row.end = row.ts.div_euclid(20) * 20 + 20;
+            row.start = row.end - 20 - row.x.unwrap_or(0).abs();
+        }
+        let mut placement = keys.clone();
+        let source = if is_attached {
+            if keys.is_empty() {
+                placement = vec![8, 9];
+            }
+            WindowInput::Attached { start: 8, end: 9 }
+        } else {
+            WindowInput::Assigned { time_column: 2, spec }
+        };
+        let calls = if is_append { calls() } else { calls_without_order() };
+        let make = |_: usize| {
+            let logic = logic_of(calls.clone(), &source, &keys, lateness, is_append);
+            logic.with_input_delay(delay)
+        };
+        let seen = drive_restarted(make, &rows, &cut, &placement, &plan);
+        prop_assert_eq!(seen, drive(&mut make(0), &rows, &cut, false));
     }
 
     #[test]

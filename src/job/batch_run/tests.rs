@@ -19,7 +19,7 @@ fn hot_items(topology: &Topology) -> Vec<RecordBatch> {
         Ok(())
     };
     let stop = AtomicBool::new(false);
-    let (outcome, _) = run(&definition, topology, None, &stop, |_| (), keep).unwrap();
+    let (outcome, _) = run(&definition, topology, None, None, &stop, |_| (), keep).unwrap();
     assert_eq!(outcome, Outcome::Complete);
     results
 }

@@ -4,32 +4,37 @@
 //! * `writer`: the thread that asks for snapshots, writes what the operators hand over and commits
 //! * `pending`: what a snapshot in progress still waits for
 //! * `states`: the tables of each part of the state, and when they are summed up
+//! * `journal`: what the run has decided, from and to the store
 //! * `load`: from a manifest to what the operators take back
 //!
 //! The dataflow never waits for a disk: what is handed over goes through a bounded channel. A
 //! snapshot that cannot be written is reported and given up; the one before stays whole.
 
-mod load;
+pub mod journal;
+pub mod load;
 mod pending;
 mod states;
 mod writer;
 
+pub use writer::output_name;
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::sync_channel;
+use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::thread::JoinHandle;
 use std::time::Duration;
 
-use crate::connectors::filesystem::steps::Steps;
-use crate::dataflow::snapshots::{Restored, RunOf, Snapshots};
+use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
+use crate::dataflow::snapshots::{Handed, Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
 use crate::telemetry::clock::wall_ms;
+use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// How long a job that is told to stop waits for its last snapshot.
 const STOP_PATIENCE: Duration = Duration::from_secs(10);
@@ -47,6 +52,9 @@ pub struct SnapshotSpec {
     pub settings: BTreeMap<String, String>,
     /// Workers of the run.
     pub workers: usize,
+    /// Whether a job that has come to its end is run anew; otherwise it is computed again, and its
+    /// sinks are left as they are.
+    pub anew: bool,
 }
 
 /// The snapshots of one running job.
@@ -71,6 +79,40 @@ struct Asked {
     /// Requests answered, and how the last one was.
     answered: u64,
     last: Option<Result<u64>>,
+    /// What has become of them so far.
+    progress: SnapshotProgress,
+}
+
+/// What has become of a job's snapshots so far.
+#[derive(Clone, Debug, Default)]
+pub struct SnapshotProgress {
+    /// How many this run has taken.
+    pub taken: u64,
+    /// The last one there is, if it is known to be whole.
+    pub last: Option<LastSnapshot>,
+    /// Why there are no more.
+    pub stopped: Option<Error>,
+}
+
+/// The last snapshot of a job.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub struct LastSnapshot {
+    /// Its number.
+    pub id: u64,
+    /// Its frontier.
+    pub frontier: EventTime,
+    /// Wall time of its commit.
+    pub created_ms: i64,
+    /// Bytes of all that it names.
+    pub bytes: u64,
+}
+
+impl From<&Manifest> for LastSnapshot {
+    fn from(manifest: &Manifest) -> Self {
+        let bytes = manifest.bytes();
+        let Manifest { id, frontier, created_ms, .. } = *manifest;
+        LastSnapshot { id, frontier, created_ms, bytes }
+    }
 }
 
 impl Shared {
@@ -85,6 +127,8 @@ pub struct Beginning {
     pub snapshots: Arc<JobSnapshots>,
     /// The number of the snapshot that it starts from.
     pub from: Option<u64>,
+    /// The frontier of that snapshot.
+    pub frontier: EventTime,
     /// What was found damaged on the way.
     pub skipped: Vec<String>,
     /// Whether the run before had come to its end.
@@ -106,14 +150,19 @@ pub fn open_store(dir: &Path) -> Result<Arc<Store>> {
 
 /// Starts the snapshots of `plan`'s job, from its last complete one if there is one.
 ///
-/// A job whose last run came to its end begins anew. One whose plan has changed since is refused:
+/// A job whose last run came to its end is computed again, without writing to its sinks. One whose plan has changed since is refused:
 /// its state would mean something else.
 pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let latest = spec.store.latest(&spec.job)?;
     let skipped = latest.skipped.iter().map(ToString::to_string).collect();
     let fingerprint = fingerprint(plan);
-    let was_complete = latest.manifest.as_ref().is_some_and(|m| m.complete);
-    let ended = latest.manifest.as_ref().filter(|m| m.complete).map(|m| m.run);
+    let ended = latest.manifest.as_ref().filter(|manifest| manifest.complete);
+    if let Some(manifest) = ended.filter(|m| m.plan == fingerprint && !spec.anew) {
+        let (from, frontier) = (Some(manifest.id), manifest.frontier);
+        let snapshots = again(&spec, plan, manifest)?;
+        return Ok(Beginning { snapshots, from, frontier, skipped, was_complete: true });
+    }
+    let ended = ended.map(|manifest| manifest.run);
     let manifest = latest.manifest.filter(|manifest| !manifest.complete);
     if let Some(manifest) = &manifest
         && manifest.plan != fingerprint
@@ -132,7 +181,8 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         // One that stopped before its first snapshot is gone on with, from its beginning.
         (None, Some(ended), Some(begun)) => begun.max(ended + 1),
         (None, Some(ended), None) => ended + 1,
-        (None, None, begun) => begun.unwrap_or(0),
+        (None, None, Some(begun)) => begun,
+        (None, None, None) => spec.store.first_run(&spec.job)?,
     };
     let journal = spec.store.journal(&spec.job, run)?;
     journal.append(&[JournalEntry::Started {
@@ -142,11 +192,56 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         settings: spec.settings.clone(),
         workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
         from: manifest.as_ref().map(|m| m.id),
+        frontier: manifest.as_ref().map(|m| m.frontier),
+        plan: fingerprint.clone(),
     }])?;
     journal.sync()?;
     let from = manifest.as_ref().map(|m| m.id);
+    let frontier = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
     let snapshots = begin(spec, plan, fingerprint, run, manifest.as_ref(), restored)?;
-    Ok(Beginning { snapshots, from, skipped, was_complete })
+    Ok(Beginning { snapshots, from, frontier, skipped, was_complete: ended.is_some() })
+}
+
+/// A run that has come to its end and is computed again: it takes no snapshots, the last one says
+/// that it has ended.
+fn again(
+    spec: &SnapshotSpec,
+    plan: &Arc<StreamPlan>,
+    manifest: &Manifest,
+) -> Result<Arc<JobSnapshots>> {
+    let (sender, _) = sync_channel(1);
+    let restored = Restored { frontier: CLOSED, ..Restored::default() };
+    let snapshots = inside(spec, plan, manifest.run, Some(restored), sender)?;
+    let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
+    let shared = Arc::new(Shared {
+        state: Mutex::new(Asked { progress, ..Asked::default() }),
+        changed: Condvar::new(),
+        is_over: AtomicBool::new(true),
+    });
+    Ok(Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() }))
+}
+
+/// The snapshots of run `run` inside the dataflow.
+fn inside(
+    spec: &SnapshotSpec,
+    plan: &Arc<StreamPlan>,
+    run: u64,
+    restored: Option<Restored>,
+    sender: SyncSender<Handed>,
+) -> Result<Arc<Snapshots>> {
+    let journal = spec.store.journal(&spec.job, run)?;
+    let notes = Arc::new(journal::Notes::new(journal, plan));
+    let decided = notes.decided()?;
+    let before_sync = Arc::clone(&notes);
+    let steps = Steps::new(move |step| {
+        // What a sink makes durable follows from what is noted, which must not be lost alone.
+        if step == BEFORE_SYNC {
+            before_sync.sync()?;
+        }
+        failpoint::reach(step)
+    });
+    let of = RunOf { job: spec.job.clone(), run, steps, decided, ..RunOf::default() };
+    Ok(Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new), notes)))
 }
 
 fn begin(
@@ -158,11 +253,11 @@ fn begin(
     restored: Option<Restored>,
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
-    let steps = Steps::new(failpoint::reach);
-    let of = RunOf { job: spec.job.clone(), run, steps };
-    let snapshots = Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new)));
+    let snapshots = inside(&spec, plan, run, restored, sender)?;
+    let progress =
+        SnapshotProgress { last: manifest.map(LastSnapshot::from), ..Default::default() };
     let shared = Arc::new(Shared {
-        state: Mutex::default(),
+        state: Mutex::new(Asked { progress, ..Asked::default() }),
         changed: Condvar::new(),
         is_over: AtomicBool::new(false),
     });
@@ -186,6 +281,10 @@ impl JobSnapshots {
     /// Takes a snapshot now and waits for it at most `patience`; its number. An error if there is
     /// nothing to snapshot, or it could not be taken.
     pub fn create(&self, patience: Duration) -> Result<u64> {
+        if self.shared.is_over.load(Ordering::Acquire) {
+            let message = "the job has ended and takes no snapshots any more";
+            return Err(Error::new(ErrorKind::Conflict, message));
+        }
         let mut asked = self.shared.lock();
         asked.asked += 1;
         let own = asked.asked;
@@ -210,6 +309,11 @@ impl JobSnapshots {
         if let Err(error) = self.create(STOP_PATIENCE) {
             tracing::info!("no snapshot at the end: {error}");
         }
+    }
+
+    /// What has become of the snapshots so far.
+    pub fn progress(&self) -> SnapshotProgress {
+        self.shared.lock().progress.clone()
     }
 
     /// Ends the snapshots; `complete`: the job has come to its end.

@@ -6,6 +6,7 @@ use crate::connectors::PartitionPosition;
 use crate::connectors::registry;
 use crate::dataflow::snapshots::{StatePlace, Wanted, places_of};
 use crate::plan::node::{NodeId, Operator, OutputTarget, StreamPlan};
+use crate::snapshot::JournalEntry;
 use crate::time::EventTime;
 
 /// A snapshot that is being taken.
@@ -20,6 +21,9 @@ pub struct Pending {
     states: BTreeSet<(StatePlace, usize)>,
     sources: BTreeSet<usize>,
     sinks: BTreeSet<usize>,
+    digests: BTreeSet<(usize, usize)>,
+    /// What the outputs have given since the snapshot before.
+    pub told: Vec<JournalEntry>,
     /// From where the sources are to be read.
     pub positions: BTreeMap<usize, Vec<PartitionPosition>>,
 }
@@ -32,11 +36,12 @@ impl Pending {
         for &id in &live {
             places.extend(places_of(plan, id));
         }
-        let mut sinks = BTreeSet::new();
+        let (mut sinks, mut digests) = (BTreeSet::new(), BTreeSet::new());
         for (index, output) in plan.outputs.iter().enumerate() {
             if !live.contains(&output.node) {
                 continue;
             }
+            digests.extend((0..workers).map(|worker| (index, worker)));
             match &output.target {
                 OutputTarget::Sink(table) if registry::discards(table) => {}
                 OutputTarget::Sink(_) => {
@@ -54,6 +59,8 @@ impl Pending {
             states: places.into_iter().flat_map(of_worker).collect(),
             sources: scans.filter(|(_, id)| live.contains(id)).map(|(i, _)| i).collect(),
             sinks,
+            digests,
+            told: Vec::new(),
             positions: BTreeMap::new(),
             started_ms: now_ms,
             frontier,
@@ -77,9 +84,16 @@ impl Pending {
         self.sinks.remove(&output);
     }
 
+    /// An output has told what it has given on a worker.
+    pub fn digests(&mut self, output: usize, worker: usize, entries: Vec<JournalEntry>) {
+        self.digests.remove(&(output, worker));
+        self.told.extend(entries);
+    }
+
     /// Whether nothing is missing.
     pub fn is_complete(&self) -> bool {
-        self.states.is_empty() && self.sources.is_empty() && self.sinks.is_empty()
+        let is_handed = self.states.is_empty() && self.sources.is_empty();
+        is_handed && self.sinks.is_empty() && self.digests.is_empty()
     }
 
     /// Whether a part of the state belongs to it.

@@ -202,3 +202,44 @@ pub fn read(store: &Store, table: &SavedTableRef) -> Result<Option<SavedTable>> 
     let shard = table.shard.as_ref().map(|s| s.iter().map(|&c| c as usize).collect());
     Ok(Some(SavedTable { name: table.name.clone(), rows, shard }))
 }
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Arc;
+
+    use arrow::array::{ArrayRef, Int64Array};
+
+    use super::*;
+    use crate::plan::node::NodeId;
+
+    #[test]
+    fn a_whole_part_replaces_its_own_worker_and_the_run_before() {
+        let dir = tempfile::tempdir().unwrap();
+        let store = Store::open(dir.path()).unwrap();
+        let place = StatePlace::Node(NodeId(1));
+        let part = |whole: bool| {
+            let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
+            let rows = RecordBatch::try_from_iter([("x", column)]).unwrap();
+            let table = SavedTable { name: "groups".to_owned(), rows, shard: Some(vec![0]) };
+            Part { recovery: Recovery::Tables, whole, tables: vec![table] }
+        };
+        let held = |states: &mut States| -> Vec<(u64, u32)> {
+            states.kept(|_| true)[&place].tables.iter().map(|t| (t.snapshot, t.worker)).collect()
+        };
+        let mut states = States::default();
+        let add = |states: &mut States, worker: usize, snapshot: u64, whole: bool| {
+            states.add(&store, "j", (place, worker), snapshot, &part(whole)).unwrap();
+        };
+        for (worker, snapshot, whole) in
+            [(0, 1, true), (1, 1, true), (2, 1, true), (1, 2, false), (0, 2, true), (2, 2, false)]
+        {
+            add(&mut states, worker, snapshot, whole);
+        }
+        assert_eq!(held(&mut states), [(1, 1), (1, 2), (2, 1), (2, 0), (2, 2)]);
+
+        let mut next = States::of(states.kept(|_| true).clone());
+        add(&mut next, 0, 3, true);
+        add(&mut next, 1, 3, true);
+        assert_eq!(held(&mut next), [(3, 0), (3, 1)]);
+    }
+}

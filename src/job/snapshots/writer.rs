@@ -14,6 +14,7 @@ use super::pending::Pending;
 use super::states::States;
 use super::{Shared, SnapshotSpec};
 use crate::connectors::PartitionPosition;
+use crate::dataflow::digest::{Digest, Digests};
 use crate::dataflow::snapshots::{Handed, Snapshots, StatePlace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::node::{NodeId, Operator, OutputTarget, StreamPlan};
@@ -104,8 +105,13 @@ impl Writer {
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
             if self.shared.is_over.load(Ordering::Acquire) {
-                // What is on its way belongs to a snapshot that nobody waits for any more.
-                while receiver.try_recv().is_ok() {}
+                // What is on its way belongs to a snapshot that nobody waits for any more, but
+                // for the last digests.
+                while let Ok(handed) = receiver.try_recv() {
+                    if matches!(handed, Handed::Digests { to: CLOSED, .. }) {
+                        self.receive(handed);
+                    }
+                }
                 return self.end();
             }
             self.look();
@@ -171,6 +177,20 @@ impl Writer {
             Handed::Source { index, frontier: of, positions } => {
                 if let Some(pending) = self.pending.as_mut().filter(|p| p.frontier == of) {
                     pending.source(index, positions);
+                }
+            }
+            Handed::Digests { output, worker, since, to, digests } => {
+                let entries = digest_entries(&self.plan, output, (since, to), &digests);
+                match self.pending.as_mut().filter(|p| p.frontier == to) {
+                    Some(pending) => pending.digests(output, worker, entries),
+                    // It has come to its end.
+                    None => {
+                        let run = &self.run;
+                        let noted = run.spec.store.journal(&run.spec.job, run.run);
+                        if let Err(error) = noted.and_then(|journal| journal.append(&entries)) {
+                            return self.fail(error);
+                        }
+                    }
                 }
             }
             Handed::Sink { output, frontier: of } => {
@@ -241,7 +261,13 @@ impl Writer {
             counters: BTreeMap::new(),
             new_bytes: self.new_bytes,
         };
+        store.journal(job, *run)?.append(&pending.told)?;
         store.commit(&manifest)?;
+        {
+            let progress = &mut self.shared.lock().progress;
+            progress.taken += 1;
+            progress.last = Some((&manifest).into());
+        }
         store.retain(job, self.settings.snapshot_keep)
     }
 
@@ -263,6 +289,7 @@ impl Writer {
         self.snapshots.done();
         self.pending = None;
         self.next.clear();
+        self.shared.lock().progress.stopped = Some(error.clone());
         self.answer(self.answers, Err(error.clone()));
         if self.settings.on_snapshot_failure == OnSnapshotFailure::Stop {
             self.snapshots.fail(error.clone());
@@ -318,15 +345,41 @@ fn interval(settings: &Settings) -> Duration {
     Duration::from_millis(settings.snapshot_interval.unsigned_abs())
 }
 
+/// What an output has given on one worker, for the journal.
+fn digest_entries(
+    plan: &StreamPlan,
+    output: usize,
+    (since, to): (EventTime, EventTime),
+    digests: &Digests,
+) -> Vec<JournalEntry> {
+    let entry = |from, digest: Digest| JournalEntry::Digest {
+        output: output_name(plan, output),
+        from,
+        to,
+        since,
+        updates: digest.updates,
+        digest: digest.sum,
+    };
+    // Even what gave nothing says how far it is.
+    let none = digests.is_empty().then(|| entry(since.max(0), Digest::default()));
+    digests.iter().map(|(from, digest)| entry(*from, *digest)).chain(none).collect()
+}
+
+/// An output as it is called in the journal.
+pub fn output_name(plan: &StreamPlan, output: usize) -> String {
+    match plan.outputs.get(output).map(|o| &o.target) {
+        Some(OutputTarget::View { name, .. }) => format!("View({name})"),
+        Some(OutputTarget::Sink(table)) => format!("Sink({})", table.name),
+        Some(OutputTarget::Print(_)) | None => format!("Print#{output}"),
+    }
+}
+
 /// The state's owner as users see it in `EXPLAIN`.
 fn operator_name(plan: &StreamPlan, place: StatePlace) -> String {
     match place {
         StatePlace::Node(id) => crate::plan::explain::operator_name(plan, id),
         StatePlace::Edge(id, input) => format!("Recursive#{}.Enter{input}", id.0),
-        StatePlace::Output(index) => match plan.outputs.get(index).map(|o| &o.target) {
-            Some(OutputTarget::View { name, .. }) => format!("View({name})"),
-            _ => "Print".to_string(),
-        },
+        StatePlace::Output(index) => output_name(plan, index),
     }
 }
 

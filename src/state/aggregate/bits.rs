@@ -8,6 +8,8 @@ use super::{AggregateState, StepInput, same};
 use crate::error::{Error, Result};
 use crate::plan::aggregate::BitOperation;
 use crate::state::column::{ColumnBuilder, Values};
+use crate::state::encode::Encode;
+use crate::state::saved::{LoadedColumns, SavedColumns};
 
 /// Counts of set bits by group.
 pub(super) struct Bits {
@@ -111,6 +113,22 @@ impl AggregateState for Bits {
             }
         }
         Ok(())
+    }
+
+    fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        out.encoded(groups, |&group, out| {
+            self.counts[self.range(group as usize)].iter().for_each(|count| count.encode(out));
+        });
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        saved.encoded(|row, from| {
+            let range = self.range(groups[row] as usize);
+            for count in &mut self.counts[range] {
+                *count = i64::decode(from)?;
+            }
+            Ok(())
+        })
     }
 
     fn as_any(&self) -> &dyn Any {

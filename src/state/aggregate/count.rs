@@ -6,6 +6,7 @@ use std::ops::Range;
 use super::{AggregateState, StepInput, same};
 use crate::error::Result;
 use crate::state::column::ColumnBuilder;
+use crate::state::saved::{LoadedColumns, SavedColumns};
 
 /// Number of selected rows.
 pub(super) struct Count {
@@ -61,6 +62,17 @@ impl AggregateState for Count {
 
     fn append(&self, _member: usize, groups: &[u32], out: &mut ColumnBuilder) -> Result<()> {
         out.extend_ints(groups.iter().map(|&group| self.counts[group as usize]));
+        Ok(())
+    }
+
+    fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        out.ints(groups.iter().map(|&group| self.counts[group as usize]));
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        for (&group, count) in groups.iter().zip(saved.ints()?) {
+            self.counts[group as usize] = *count;
+        }
         Ok(())
     }
 

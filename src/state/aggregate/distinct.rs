@@ -6,6 +6,8 @@
 //! retractions an entry points to one count a filter. Values other than 64-bit ones are numbered by
 //! [`GroupKeys`] first.
 
+mod saved;
+
 use std::any::Any;
 use std::ops::Range;
 
@@ -17,6 +19,7 @@ use crate::batch::hash::mix;
 use crate::error::{Error, Result};
 use crate::state::column::{Column, ColumnBuilder, Form, Values, float_of, form_of};
 use crate::state::keys::GroupKeys;
+use crate::state::saved::{LoadedColumns, SavedColumns};
 
 /// Filters of one set: bits of a mask.
 pub(super) const FILTERS_MAX: usize = 32;
@@ -496,6 +499,15 @@ impl AggregateState for Distinct {
         let count = |&group: &u32| self.counts[group as usize * width + member.filter];
         out.extend_ints(groups.iter().map(count));
         Ok(())
+    }
+
+    fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        self.save_entries(groups, out);
+    }
+
+    /// What the calls add up comes back with the values: it is exact, and so of one result.
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        self.load_entries(groups, saved)
     }
 
     fn as_any(&self) -> &dyn Any {

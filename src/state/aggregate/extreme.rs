@@ -14,6 +14,8 @@ use arrow::row::Rows;
 use super::{AggregateState, StepInput, same};
 use crate::error::{Error, Result};
 use crate::state::column::{Column, ColumnBuilder, Values};
+use crate::state::encode::Encode;
+use crate::state::saved::{LoadedColumns, SavedColumns};
 
 /// A form of values that can be compared.
 pub(super) trait Kind: 'static {
@@ -22,7 +24,7 @@ pub(super) trait Kind: 'static {
     /// A value in a column.
     type Item<'a>: Ord + Copy;
     /// A value in a state.
-    type Owned: Ord + Clone + Default + Send;
+    type Owned: Ord + Clone + Default + Encode + Send;
 
     fn reader<'a>(column: &'a Column, times: &'a [i64]) -> Option<Self::Reader<'a>>;
     fn item<'a>(reader: &Self::Reader<'a>, row: usize) -> Self::Item<'a>;
@@ -295,6 +297,25 @@ impl<K: Kind> AggregateState for Extreme<K> {
         Ok(())
     }
 
+    fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        let best = |&group: &u32| {
+            let group = group as usize;
+            self.present[group].then(|| &self.best[group])
+        };
+        out.encoded(groups.iter().map(best), |best, out| {
+            best.is_some().encode(out);
+            best.into_iter().for_each(|best| best.encode(out));
+        });
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        saved.values(|row, best: Option<K::Owned>| {
+            let group = groups[row] as usize;
+            self.present[group] = best.is_some();
+            self.best[group] = best.unwrap_or_default();
+        })
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -380,6 +401,14 @@ impl<K: Kind> AggregateState for Multiset<K> {
             }
         }
         Ok(())
+    }
+
+    fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        out.values(groups.iter().map(|&group| &self.items[group as usize]));
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        saved.values(|row, items| self.items[groups[row] as usize] = items)
     }
 
     fn as_any(&self) -> &dyn Any {

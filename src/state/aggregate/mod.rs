@@ -38,6 +38,7 @@ pub use plan::{AggregatePlan, Narrowed, narrow};
 use super::column::{Column, ColumnBuilder, Values};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
+use crate::state::saved::{LoadedColumns, SavedColumns};
 
 /// The updates of one step, read once for all aggregate states.
 #[derive(Debug)]
@@ -74,6 +75,14 @@ pub trait AggregateState: Send + Any {
 
     /// Appends the results of call `member` of this state for `groups`.
     fn append(&self, member: usize, groups: &[u32], out: &mut ColumnBuilder) -> Result<()>;
+
+    /// Saves `groups` as columns, a row each.
+    fn save(&self, groups: &[u32], out: &mut SavedColumns);
+
+    /// Takes back the columns that `save` added; row `i` is that of `groups[i]`, which is empty.
+    ///
+    /// From then on the state is as if it had been given what the saved one was.
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()>;
 
     /// For [`AggregateState::merge`].
     fn as_any(&self) -> &dyn Any;
@@ -186,6 +195,16 @@ impl AggregateStates {
     pub fn reset(&mut self) {
         self.units.iter_mut().for_each(|unit| unit.reset());
         self.groups = 0;
+    }
+
+    /// Saves `groups` as columns, a row each.
+    pub fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        self.units.iter().for_each(|unit| unit.save(groups, out));
+    }
+
+    /// Takes back what `save` added; row `i` is that of `groups[i]`, which is empty.
+    pub fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        self.units.iter_mut().try_for_each(|unit| unit.load(groups, saved))
     }
 
     /// A builder for each call's results.

@@ -16,6 +16,8 @@ use super::extreme::BytesReader;
 use super::{AggregateState, StepInput, row_converter, same};
 use crate::error::{Error, Result};
 use crate::state::column::ColumnBuilder;
+use crate::state::encode::Encode;
+use crate::state::saved::{LoadedColumns, SavedColumns};
 use crate::time::BEGINNING;
 
 /// What is read from the ordered rows.
@@ -210,6 +212,30 @@ impl AggregateState for Ordered {
 
     fn append(&self, _member: usize, groups: &[u32], out: &mut ColumnBuilder) -> Result<()> {
         groups.iter().try_for_each(|&group| self.append_one(&self.groups[group as usize], out))
+    }
+
+    fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        out.encoded(groups.iter().map(|&group| &self.groups[group as usize]), |rows, out| {
+            rows.by_time.encode(out);
+            let debts = rows.by_row.iter().filter(|(_, count)| **count < 0);
+            let debts: BTreeMap<Row, i64> =
+                debts.map(|((row, _), count)| (row.clone(), *count)).collect();
+            debts.encode(out);
+        });
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        saved.encoded(|row, from| {
+            let rows = &mut self.groups[groups[row] as usize];
+            rows.by_time = BTreeMap::decode(from)?;
+            let debts: BTreeMap<Row, i64> = BTreeMap::decode(from)?;
+            rows.by_row = debts.into_iter().map(|(row, n)| ((row, BEGINNING), n)).collect();
+            if self.retracts {
+                let held = rows.by_time.iter();
+                rows.by_row.extend(held.map(|((time, row), n)| ((row.clone(), *time), *n)));
+            }
+            Ok(())
+        })
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -9,7 +9,9 @@ use super::{AggregateState, StepInput, same};
 use crate::error::{Error, Result};
 use crate::plan::aggregate::PairStatistic;
 use crate::state::column::{ColumnBuilder, Values};
+use crate::state::encode::{Encode, Encoded};
 use crate::state::exact::{FloatTotal, covariance_numerator, variance_numerator};
+use crate::state::saved::{LoadedColumns, SavedColumns};
 
 #[derive(Default)]
 struct Moments {
@@ -87,6 +89,28 @@ impl Moments {
     }
 }
 
+impl Encode for Moments {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.count.encode(out);
+        self.x.encode(out);
+        self.y.encode(out);
+        self.xx.encode(out);
+        self.yy.encode(out);
+        self.xy.encode(out);
+    }
+
+    fn decode(from: &mut Encoded<'_>) -> Result<Self> {
+        Ok(Moments {
+            count: i64::decode(from)?,
+            x: FloatTotal::decode(from)?,
+            y: FloatTotal::decode(from)?,
+            xx: FloatTotal::decode(from)?,
+            yy: FloatTotal::decode(from)?,
+            xy: FloatTotal::decode(from)?,
+        })
+    }
+}
+
 impl Additive for Moments {
     fn merge(&mut self, other: &Self) {
         self.count += other.count;
@@ -144,6 +168,14 @@ impl AggregateState for Pairs {
             }
         }
         Ok(())
+    }
+
+    fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        self.moments.save(groups, out);
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        self.moments.load(groups, saved)
     }
 
     fn as_any(&self) -> &dyn Any {

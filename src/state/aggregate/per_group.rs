@@ -2,8 +2,12 @@
 
 use std::ops::{Index, IndexMut};
 
+use crate::error::Result;
+use crate::state::encode::Encode;
+use crate::state::saved::{LoadedColumns, SavedColumns};
+
 /// Sums that can be added to others of their kind.
-pub(super) trait Additive: Default {
+pub(super) trait Additive: Default + Encode {
     /// Adds those of `other`.
     fn merge(&mut self, other: &Self);
 }
@@ -41,6 +45,16 @@ impl<S: Additive> PerGroup<S> {
     /// Empties `groups`.
     pub(super) fn clear(&mut self, groups: &[u32]) {
         groups.iter().for_each(|&group| self.0[group as usize] = S::default());
+    }
+
+    /// Saves the sums of `groups`.
+    pub(super) fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        out.values(groups.iter().map(|&group| &self.0[group as usize]));
+    }
+
+    /// Takes back the sums of `groups`.
+    pub(super) fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        saved.values(|row, sums| self.0[groups[row] as usize] = sums)
     }
 
     /// Forgets all groups; memory is kept.

@@ -15,6 +15,8 @@ use crate::error::Result;
 use crate::limits::ORDERED_BLOCK_ROWS_MAX;
 use crate::plan::aggregate::{Quantile, QuantileKind};
 use crate::state::column::{ColumnBuilder, decimal_scale, float_of};
+use crate::state::encode::{Encode, Encoded, encode_length};
+use crate::state::saved::{LoadedColumns, SavedColumns};
 
 /// A value of a sorted column as a number.
 pub(super) trait Numeric: Kind {
@@ -159,6 +161,31 @@ impl<T: Ord> Sorted<T> {
     }
 }
 
+impl<T: Encode> Encode for Sorted<T> {
+    fn encode(&self, out: &mut Vec<u8>) {
+        encode_length(self.blocks.iter().map(|block| block.values.len()).sum(), out);
+        for (value, count) in self.blocks.iter().flat_map(|block| &block.values) {
+            value.encode(out);
+            count.encode(out);
+        }
+    }
+
+    fn decode(from: &mut Encoded<'_>) -> Result<Self> {
+        let mut rest = from.length()?;
+        let mut blocks = Vec::new();
+        while rest > 0 {
+            // Half full, as after a split.
+            let size = rest.min(ORDERED_BLOCK_ROWS_MAX / 2);
+            let values: Vec<(T, i64)> =
+                (0..size).map(|_| <(T, i64)>::decode(from)).collect::<Result<_>>()?;
+            let total = values.iter().map(|(_, count)| (*count).max(0)).sum();
+            blocks.push(Block { values, total });
+            rest -= size;
+        }
+        Ok(Sorted { blocks })
+    }
+}
+
 /// The sorted values of every group.
 pub(super) struct Quantiles<K: Kind> {
     column: usize,
@@ -261,6 +288,14 @@ impl<K: Numeric> AggregateState for Quantiles<K> {
             }
         }
         Ok(())
+    }
+
+    fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        out.values(groups.iter().map(|&group| &self.groups[group as usize]));
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        saved.values(|row, values| self.groups[groups[row] as usize] = values)
     }
 
     fn as_any(&self) -> &dyn Any {

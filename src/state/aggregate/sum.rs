@@ -12,7 +12,9 @@ use super::per_group::{Additive, PerGroup};
 use super::{AggregateState, Number, StepInput, ValueState, same};
 use crate::error::{Error, Result};
 use crate::state::column::{Column, ColumnBuilder, Form, Values, decimal_scale};
+use crate::state::encode::{Encode, Encoded};
 use crate::state::exact::FloatTotal;
+use crate::state::saved::{LoadedColumns, SavedColumns};
 
 /// What is read from a total.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -22,7 +24,7 @@ pub(super) enum Measure {
 }
 
 /// A total of numbers of one form.
-pub(super) trait Total: Default + Clone + Send + 'static {
+pub(super) trait Total: Default + Clone + Encode + Send + 'static {
     type Item: Copy;
 
     fn items(column: &Column) -> Option<&[Self::Item]>;
@@ -100,6 +102,14 @@ impl<T: Total> AggregateState for Sum<T> {
         Ok(())
     }
 
+    fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        self.totals.save(groups, out);
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        self.totals.load(groups, saved)
+    }
+
     fn as_any(&self) -> &dyn Any {
         self
     }
@@ -161,6 +171,19 @@ impl Total for i128 {
 /// A total of decimals, in units of their scale.
 #[derive(Clone, Copy, Default)]
 pub(super) struct WideTotal(i256);
+
+impl Encode for WideTotal {
+    fn encode(&self, out: &mut Vec<u8>) {
+        let (low, high) = self.0.to_parts();
+        (low as i128).encode(out);
+        high.encode(out);
+    }
+
+    fn decode(from: &mut Encoded<'_>) -> Result<Self> {
+        let (low, high) = <(i128, i128)>::decode(from)?;
+        Ok(WideTotal(i256::from_parts(low as u128, high)))
+    }
+}
 
 impl Total for WideTotal {
     type Item = i128;

@@ -7,7 +7,9 @@ use super::per_group::{Additive, PerGroup};
 use super::{AggregateState, Number, StepInput, ValueState, same};
 use crate::error::{Error, Result};
 use crate::state::column::{ColumnBuilder, Values};
+use crate::state::encode::{Encode, Encoded};
 use crate::state::exact::{FloatTotal, variance_numerator};
+use crate::state::saved::{LoadedColumns, SavedColumns};
 
 /// What is read from the sums.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Hash)]
@@ -56,6 +58,22 @@ impl Moments {
         let numerator = variance_numerator(self.count, &self.sum, &self.squares);
         let variance = numerator / self.count as f64 / divisor as f64;
         Some(if spread.root { variance.sqrt() } else { variance })
+    }
+}
+
+impl Encode for Moments {
+    fn encode(&self, out: &mut Vec<u8>) {
+        self.count.encode(out);
+        self.sum.encode(out);
+        self.squares.encode(out);
+    }
+
+    fn decode(from: &mut Encoded<'_>) -> Result<Self> {
+        Ok(Moments {
+            count: i64::decode(from)?,
+            sum: FloatTotal::decode(from)?,
+            squares: FloatTotal::decode(from)?,
+        })
     }
 }
 
@@ -112,6 +130,14 @@ impl AggregateState for Variance {
             }
         }
         Ok(())
+    }
+
+    fn save(&self, groups: &[u32], out: &mut SavedColumns) {
+        self.moments.save(groups, out);
+    }
+
+    fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
+        self.moments.load(groups, saved)
     }
 
     fn as_any(&self) -> &dyn Any {

@@ -99,10 +99,6 @@ impl Source for Fake {
         (0..count).map(|p| PartitionInfo { name: format!("p{p}") }).collect()
     }
 
-    fn resume(&self, _: &[PartitionPosition]) -> Result<()> {
-        Ok(())
-    }
-
     fn next_split(&self, partition: usize) -> NextSplit {
         let mut partitions = lock(&self.partitions);
         let own = &mut partitions[partition];

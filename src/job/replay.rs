@@ -1,0 +1,290 @@
+//! Running history again: the run of a journal, computed anew for the digests of its outputs alone.
+//!
+//! Sources are read again from the start or from a snapshot, with the decisions of the run; nothing
+//! is written. The digests, interval by interval, must be those that the run has noted, on any
+//! number of workers.
+
+use std::collections::{BTreeMap, BTreeSet};
+use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::time::Duration;
+
+use super::definition::{Definition, PlanFor};
+use super::snapshots::journal::Notes;
+use super::snapshots::{fingerprint, load, output_name};
+use crate::cluster::{Cluster, Topology};
+use crate::connectors::filesystem::steps::Steps;
+use crate::dataflow::decisions::Unnoted;
+use crate::dataflow::digest::{Digest, Digests};
+use crate::dataflow::metrics::JobMetrics;
+use crate::dataflow::runtime::JobRuntime;
+use crate::dataflow::snapshots::{Digesting, Handed, RunOf, Snapshots};
+use crate::error::{Error, ErrorKind, Result};
+use crate::limits::{ROWS_IN_FLIGHT_MAX, SNAPSHOT_MESSAGES_MAX};
+use crate::plan::node::StreamPlan;
+use crate::snapshot::{JournalEntry, Manifest, Store};
+use crate::time::{BEGINNING, CLOSED, EventTime};
+
+/// Where a replay begins.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum From {
+    /// At the first record.
+    Start,
+    /// At a snapshot; `None`: the newest.
+    Snapshot(Option<u64>),
+    /// At the newest snapshot that is not after a time.
+    Time(EventTime),
+}
+
+/// What is to be replayed.
+pub struct ReplaySpec {
+    /// Where from.
+    pub store: Arc<Store>,
+    /// The job.
+    pub job: String,
+    /// The run; `None`: the last one.
+    pub run: Option<u64>,
+    /// Where it begins.
+    pub from: From,
+    /// Where it ends; `None`: where the run did.
+    pub until: Option<EventTime>,
+    /// On how many workers.
+    pub workers: usize,
+}
+
+/// An interval of an output in which a replay gave something else.
+#[derive(Clone, Debug, PartialEq, Eq)]
+pub struct Difference {
+    /// The output.
+    pub output: String,
+    /// The interval's begin.
+    pub from: EventTime,
+    /// What the run had noted.
+    pub noted: Digest,
+    /// What the replay gave.
+    pub replayed: Digest,
+}
+
+/// What a replay has found.
+#[derive(Clone, Debug, Default)]
+pub struct Report {
+    /// The run.
+    pub run: u64,
+    /// The frontier at which it began.
+    pub since: EventTime,
+    /// The frontier at which it ended.
+    pub until: EventTime,
+    /// By output the intervals that were compared.
+    pub compared: BTreeMap<String, usize>,
+    /// Where the two differ, the earliest first.
+    pub differences: Vec<Difference>,
+}
+
+/// What a journal says of a run.
+struct Noted {
+    sql: String,
+    settings: Vec<(String, String)>,
+    plan: String,
+    /// By output the pieces in order: since, to, interval, digest.
+    pieces: BTreeMap<String, Vec<Piece>>,
+}
+
+#[derive(Clone, Copy)]
+struct Piece {
+    since: EventTime,
+    to: EventTime,
+    interval: EventTime,
+    digest: Digest,
+}
+
+fn noted(entries: Vec<JournalEntry>) -> Result<Noted> {
+    let mut found: Option<Noted> = None;
+    for entry in entries {
+        match entry {
+            JournalEntry::Started { sql, settings, frontier, plan, .. } => {
+                let settings = settings.into_iter().collect();
+                let mut pieces = found.map(|noted| noted.pieces).unwrap_or_default();
+                // What lies behind the snapshot that it went on from has been computed again.
+                let reached = frontier.unwrap_or(BEGINNING);
+                for own in pieces.values_mut() {
+                    own.retain(|piece| piece.to <= reached);
+                }
+                found = Some(Noted { sql, settings, plan, pieces });
+            }
+            JournalEntry::Digest { output, from, to, since, updates, digest } => {
+                let Some(noted) = &mut found else { continue };
+                let own = noted.pieces.entry(output).or_default();
+                // What is computed again from its beginning begins anew.
+                if since == BEGINNING {
+                    own.retain(|piece| piece.since == BEGINNING && piece.to == to);
+                }
+                let digest = Digest { updates, sum: digest };
+                own.push(Piece { since, to, interval: from, digest });
+            }
+            _ => {}
+        }
+    }
+    found.ok_or_else(|| Error::new(ErrorKind::NotFound, "the run has noted nothing"))
+}
+
+impl Noted {
+    /// How far every output has come.
+    fn reached(&self) -> EventTime {
+        let last = |pieces: &Vec<Piece>| pieces.iter().map(|p| p.to).max();
+        self.pieces.values().filter_map(last).min().unwrap_or(BEGINNING)
+    }
+}
+
+/// The plan that the run had.
+fn plan_of(noted: &Noted, job: &str) -> Result<Arc<StreamPlan>> {
+    let texts = [(format!("{job}.sql"), noted.sql.clone())];
+    let definition = Definition::new(&texts, &noted.settings)?;
+    for side_views in [false, true] {
+        for changelog in [false, true] {
+            let plan = definition.plan(PlanFor { changelog, side_views })?;
+            if fingerprint(&plan) == noted.plan {
+                return Ok(plan);
+            }
+        }
+    }
+    let message = format!("job {job} is planned differently by this version");
+    Err(Error::new(ErrorKind::Conflict, message)
+        .with_hint("replay it with the version that has run it"))
+}
+
+fn manifest(spec: &ReplaySpec, run: u64) -> Result<Option<Manifest>> {
+    if spec.from == From::Start {
+        return Ok(None);
+    }
+    let listed = spec.store.snapshots(&spec.job)?;
+    let whole = listed.into_iter().flatten().filter(|m| m.run == run && !m.complete);
+    let fits = |m: &Manifest| match spec.from {
+        From::Start => false,
+        From::Snapshot(id) => id.is_none_or(|id| id == m.id),
+        From::Time(time) => m.frontier <= time,
+    };
+    let found = whole.filter(fits).last();
+    found.map(Some).ok_or_else(|| {
+        Error::new(ErrorKind::NotFound, format!("job {} has no such snapshot", spec.job))
+            .with_hint("`floodmark snapshots list` lists them; --from start needs none")
+    })
+}
+
+/// Runs history again and compares; `watch` is called several times a second.
+pub fn replay(
+    spec: &ReplaySpec,
+    stop: &AtomicBool,
+    mut watch: impl FnMut(&JobMetrics),
+) -> Result<Report> {
+    let runs = spec.store.runs(&spec.job)?;
+    let run = spec.run.or(runs.last().copied()).filter(|run| runs.contains(run));
+    let run = run.ok_or_else(|| {
+        let message = format!("job {} has no such run", spec.job);
+        Error::new(ErrorKind::NotFound, message).with_hint("`floodmark runs` lists them")
+    })?;
+    let journal = spec.store.journal(&spec.job, run)?;
+    let noted = noted(journal.read()?)?;
+    let plan = plan_of(&noted, &spec.job)?;
+    let manifest = manifest(spec, run)?;
+    let restored = manifest.as_ref().map(|m| load::restored(&spec.store, m, &plan)).transpose()?;
+    let since = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
+    let until = spec.until.unwrap_or(CLOSED).min(noted.reached());
+    if until <= since {
+        return Err(Error::new(ErrorKind::Conflict, "there is nothing to replay")
+            .with_hint("the run has noted nothing behind the place where the replay begins"));
+    }
+    let digesting = Digesting { until, alone: true, ..Digesting::default() };
+    let decided = Notes::new(journal, &plan).decided()?;
+    let of = RunOf { job: spec.job.clone(), run, steps: Steps::default(), decided, digesting };
+    let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
+    let snapshots = Snapshots::new(of, &plan, sender, restored.map(Arc::new), Arc::new(Unnoted));
+    let topology = Topology::alone(spec.workers);
+    let snapshots = Arc::new(snapshots);
+    let runtime = JobRuntime::with_snapshots(Arc::clone(&plan), topology.place(), None, snapshots)?;
+    let runtime = Arc::new(runtime);
+    let cluster = Cluster::start(&topology)?;
+    let budget = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
+    cluster.install(0, &runtime, budget.unwrap_or(ROWS_IN_FLIGHT_MAX))?;
+    let gathered = gather(&plan, spec.workers, until, &receiver, &runtime, stop, &mut watch);
+    runtime.stop();
+    cluster.remove(0)?;
+    // Whoever still hands over something must not wait for a reader.
+    drop(receiver);
+    drop(cluster);
+    let replayed = gathered?;
+    Ok(compare(&noted, &replayed, (run, since, until), &plan))
+}
+
+/// The digests of all outputs, once they have come to `until`.
+fn gather(
+    plan: &StreamPlan,
+    workers: usize,
+    until: EventTime,
+    receiver: &Receiver<Handed>,
+    runtime: &JobRuntime,
+    stop: &AtomicBool,
+    watch: &mut impl FnMut(&JobMetrics),
+) -> Result<BTreeMap<usize, Digests>> {
+    const LOOK: Duration = Duration::from_millis(100);
+    let outputs = 0..plan.outputs.len();
+    let mut missing: BTreeSet<(usize, usize)> =
+        outputs.flat_map(|output| (0..workers).map(move |worker| (output, worker))).collect();
+    let mut found: BTreeMap<usize, Digests> = BTreeMap::new();
+    while !missing.is_empty() {
+        match receiver.recv_timeout(LOOK) {
+            Ok(Handed::Digests { output, worker, to, digests, .. }) => {
+                let own = found.entry(output).or_default();
+                for (interval, digest) in digests {
+                    own.entry(interval).or_default().add(digest);
+                }
+                if to >= until {
+                    missing.remove(&(output, worker));
+                }
+            }
+            Ok(_) | Err(RecvTimeoutError::Timeout) => {}
+            Err(RecvTimeoutError::Disconnected) => break,
+        }
+        if let Some(error) = runtime.metrics.failure() {
+            return Err(error);
+        }
+        if stop.load(Ordering::Acquire) {
+            return Err(Error::new(ErrorKind::Conflict, "the replay was stopped"));
+        }
+        watch(&runtime.metrics);
+    }
+    Ok(found)
+}
+
+/// Compares interval by interval what lies between `since` and `until`.
+fn compare(
+    noted: &Noted,
+    replayed: &BTreeMap<usize, Digests>,
+    (run, since, until): (u64, EventTime, EventTime),
+    plan: &StreamPlan,
+) -> Report {
+    let mut report = Report { run, since, until, ..Report::default() };
+    for output in 0..plan.outputs.len() {
+        let name = output_name(plan, output);
+        let mut sums: BTreeMap<EventTime, (Digest, Digest)> = BTreeMap::new();
+        let pieces = noted.pieces.get(&name).into_iter().flatten();
+        for piece in pieces.filter(|p| p.since >= since && p.to <= until) {
+            sums.entry(piece.interval).or_default().0.add(piece.digest);
+        }
+        for (interval, digest) in replayed.get(&output).into_iter().flatten() {
+            sums.entry(*interval).or_default().1.add(*digest);
+        }
+        sums.retain(|_, (noted, replayed)| {
+            *noted != Digest::default() || *replayed != Digest::default()
+        });
+        report.compared.insert(name.clone(), sums.len());
+        for (from, (noted, replayed)) in sums {
+            if noted != replayed {
+                let output = name.clone();
+                report.differences.push(Difference { output, from, noted, replayed });
+            }
+        }
+    }
+    report.differences.sort_by(|a, b| (a.from, &a.output).cmp(&(b.from, &b.output)));
+    report
+}
