@@ -93,6 +93,10 @@ pub const CHANGES_PER_BATCH_MAX: usize = 1 << 16;
 pub const TEXT_BYTES_MAX: usize = 16 << 20;
 /// Rows of an HTTP answer at most, whatever limit the request sets.
 pub const HTTP_ROWS_MAX: usize = 1_000_000;
+/// Bytes of an answer that the command line takes from a service.
+pub const HTTP_ANSWER_BYTES_MAX: u64 = 256 << 20;
+/// Seconds that the command line waits for an answer; an export may take a while.
+pub const HTTP_ANSWER_SECONDS_MAX: u64 = 600;
 /// HTTP connections at a time; more wait to be accepted.
 pub const HTTP_CONNECTIONS_MAX: usize = 1024;
 /// HTTP requests that read or change something at a time; more wait.

@@ -131,6 +131,51 @@ fn changelog_prints_operations_with_their_times() {
 }
 
 #[test]
+fn changelog_as_a_table_has_the_same_times() {
+    let dir = orders();
+    let sql = format!(
+        "{ORDERS} SELECT id, ts, CAST(ts AS TIMESTAMP_LTZ(3)) AS moment FROM orders WHERE id = 1;"
+    );
+    write(dir.path(), "job.sql", sql);
+    let arguments = ["run", "--changelog", "--format", "table", "job.sql"];
+    let out = floodmark(dir.path(), &arguments).success();
+    let time = "2024-03-01 00:00:01.000";
+    assert_eq!(out, format!("op | time | id | ts | moment\n+I | {time} | 1 | {time} | {time}\n"));
+}
+
+#[test]
+fn hints_without_effect_are_named_on_standard_error() {
+    let dir = orders();
+    let sql = format!(
+        "{ORDERS} SELECT /*+ BROADCAST(orders), STATE_TTL('orders' = '1d') */ COUNT(*) AS n \
+         FROM orders;"
+    );
+    let done = run_text(dir.path(), &sql, &[]);
+    for hint in ["BROADCAST", "STATE_TTL"] {
+        let line = format!("warning: the hint {hint} at job.sql:");
+        assert!(done.stderr.contains(&line), "no '{line}' in\n{}", done.stderr);
+    }
+    assert_eq!(done.success(), "n\n4\n");
+}
+
+#[test]
+fn explain_shows_no_exchange_to_where_the_rows_are() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let table = |name: &str| {
+        format!(
+            "CREATE TABLE {name} (id BIGINT, v INT, PRIMARY KEY (id) NOT ENFORCED) WITH \
+             ('connector' = 'filesystem', 'path' = '{name}', 'format' = 'csv', \
+             'changelog-mode' = 'upsert');\n"
+        )
+    };
+    let query = "SELECT a.id, b.v FROM a JOIN b ON a.id = b.id;";
+    write(dir.path(), "job.sql", table("a") + &table("b") + query);
+    let plan = floodmark(dir.path(), &["explain", "job.sql"]).success();
+    assert_eq!(plan.matches("ChangelogNormalize").count(), 2, "{plan}");
+    assert_eq!(plan.matches("Exchange").count(), 2, "one for each input would do:\n{plan}");
+}
+
+#[test]
 fn several_files_are_one_script() {
     let dir = orders();
     write(dir.path(), "a.sql", ORDERS);

@@ -171,7 +171,12 @@ const CASES: &[(&str, &[&str])] = &[
     ),
     (
         "SELECT id FROM t AS a WHERE id > (SELECT MAX(b.id) FROM t AS b WHERE b.price > a.price);",
-        &["job.sql:2:", "subquery", "equal columns"],
+        &["job.sql:2:70", "subquery", "equal columns", "LEFT JOIN b ON"],
+    ),
+    (
+        "CREATE VIEW v AS SELECT * FROM (VALUES (1, 2)) AS v (k, x);\n\
+         SELECT id, (SELECT MAX(x) FROM v WHERE\n  v.k > t.id) AS m FROM t;",
+        &["job.sql:4:3", "subquery", "equal columns", "LEFT JOIN b ON"],
     ),
     (
         "SELECT id FROM t AS a WHERE EXISTS (SELECT COUNT(*) FROM t AS b WHERE b.id = a.id \
@@ -181,6 +186,41 @@ const CASES: &[(&str, &[&str])] = &[
     ("SELECT id FROM t WHERE id IN (SELECT id, name FROM t);", &["job.sql:2:", "one column"]),
     ("SELECT id FROM t EXCEPT SELECT id, name FROM t;", &["job.sql:2:", "columns"]),
     ("SELECT id FROM t INTERSECT SELECT ARRAY[id] FROM t;", &["job.sql:2:", "INTERSECT", "id"]),
+    // Conditions.
+    ("SELECT CASE WHEN id THEN 1 END FROM t;", &["job.sql:2:18", "CASE WHEN", "BOOLEAN", "INT"]),
+    (
+        "SELECT CASE WHEN id > 1 THEN 1 WHEN\n  t.id + 1 THEN 2 END FROM t;",
+        &["job.sql:3:3", "CASE WHEN", "BOOLEAN"],
+    ),
+    ("SELECT COUNT(*) FILTER (WHERE id) FROM t;", &["job.sql:2:31", "FILTER", "BOOLEAN", "INT"]),
+    ("SELECT id FROM t WHERE id;", &["job.sql:2:", "boolean"]),
+    ("SELECT a.id FROM t AS a JOIN t AS b ON a.id;", &["job.sql:2", "boolean"]),
+    ("SELECT name FROM t GROUP BY name HAVING COUNT(*);", &["job.sql:2", "boolean"]),
+    // Frames.
+    (
+        "SELECT id,\n  SUM(id) OVER (ORDER BY ts ROWS BETWEEN 1 FOLLOWING AND 1 PRECEDING) FROM t;",
+        &["job.sql:3:3", "1 FOLLOWING", "behind its end", "BETWEEN 1 PRECEDING AND 1 FOLLOWING"],
+    ),
+    (
+        "SELECT SUM(id) OVER w FROM t\n\
+         WINDOW w AS (ORDER BY ts ROWS BETWEEN CURRENT ROW AND 2 PRECEDING);",
+        &["job.sql:3:8", "CURRENT ROW", "behind its end"],
+    ),
+    // Hints.
+    (
+        "SELECT id FROM t\n  /*+ OPTIONS('pth' = 'x') */;",
+        &["job.sql:3:15", "no option 'pth'", "did you mean 'path'"],
+    ),
+    ("SELECT id FROM t /*+ OPTIONS('format' = 'jsom') */;", &["job.sql:2:41", "jsom", "json"]),
+    ("SELECT /*+ BROADCST(t) */ id FROM t;", &["job.sql:2:12", "BROADCST", "'BROADCAST'"]),
+    ("SELECT /*+ NO_SUCH(t) */ id FROM t;", &["job.sql:2:12", "OPTIONS", "STATE_TTL"]),
+    ("SELECT /*+ OPTIONS('path' = 'x') */ id FROM t;", &["job.sql:2:12", "behind the name"]),
+    ("SELECT id FROM t AS a /*+ OPTIONS('path' = 'x') */;", &["job.sql:2:21", "behind the name"]),
+    (
+        "CREATE VIEW v AS SELECT id FROM t; SELECT id FROM v /*+ OPTIONS('path' = 'x') */;",
+        &["job.sql:2:51", "'v' is a view"],
+    ),
+    ("SELECT id FROM tt /*+ OPTIONS('path' = 'x') */;", &["job.sql:2:16", "'tt' not found", "'t'"]),
     // Row patterns.
     (
         "SELECT * FROM t MATCH_RECOGNIZE (PATTERN (A) DEFINE A AS TRUE);",

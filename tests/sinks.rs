@@ -195,3 +195,33 @@ fn a_directory_for_state_is_made_when_asked_for() {
     assert_eq!(floodmark(dir.path(), &args).success(), "one\n1\n");
     assert!(dir.path().join("kept/here").is_dir());
 }
+
+#[test]
+fn another_data_directory_is_another_run() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let table = sink("out", "json", COLUMNS);
+    write(dir.path(), "job.sql", &format!("{}{table} INSERT INTO out {PICKED};", orders()));
+    let parts_after = |kept: &str| {
+        floodmark(dir.path(), &["run", "--data-dir", kept, "job.sql"]).success();
+        visible(&dir.path().join("out")).len()
+    };
+    let parts = parts_after("a");
+    assert!(parts > 0);
+    assert_eq!(parts_after("a"), parts, "a run that has ended is not written again");
+    assert_eq!((parts_after("b"), parts_after("c")), (2 * parts, 3 * parts));
+}
+
+#[test]
+fn two_queries_do_not_write_to_one_directory() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let sql = format!(
+        "{}{} EXECUTE STATEMENT SET BEGIN INSERT INTO out {PICKED}; INSERT INTO out {PICKED}; END;",
+        orders(),
+        sink("out", "json", COLUMNS)
+    );
+    let ran = run_text(dir.path(), &sql, &[]);
+    assert_ne!(ran.code(), 0);
+    assert!(ran.stderr.contains("another sink is writing to 'out'"), "{}", ran.stderr);
+    assert!(ran.stderr.contains("UNION ALL"), "{}", ran.stderr);
+    assert!(visible(&dir.path().join("out")).is_empty());
+}

@@ -29,11 +29,11 @@ use crate::serve::{ServedView, ViewCatalog};
 use crate::sql::types::type_name;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
-type Name = Result<Path<String>, PathRejection>;
+pub(super) type Name = Result<Path<String>, PathRejection>;
 
 impl Edge {
     /// Makes a call into the service on a blocking thread, when it is its turn.
-    async fn call<T: Send + 'static>(
+    pub(super) async fn call<T: Send + 'static>(
         &self,
         call: impl FnOnce(&dyn JobService) -> Result<T> + Send + 'static,
     ) -> ApiResult<T> {
@@ -70,7 +70,7 @@ impl ViewCatalog for Views<'_> {
 }
 
 /// The event time of what is known of a job: its frontier; once it has ended, the end of its views.
-fn job_time(service: &dyn JobService, info: &JobInfo) -> EventTime {
+pub(super) fn job_time(service: &dyn JobService, info: &JobInfo) -> EventTime {
     match info.frontier {
         None => BEGINNING,
         Some(CLOSED) => {
@@ -91,7 +91,7 @@ fn job_answer(service: &dyn JobService, info: JobInfo) -> (EventTime, wire::Job)
     (job_time(service, &info), wire::Job::from(info))
 }
 
-fn name_of(name: Name) -> ApiResult<String> {
+pub(super) fn name_of(name: Name) -> ApiResult<String> {
     name.map(|Path(name)| name).map_err(|e| Error::config(e.body_text()).into())
 }
 
@@ -296,7 +296,10 @@ fn row_limit(asked: Option<usize>) -> Result<usize> {
 }
 
 /// The whole body as JSON, within the bounds of size and time.
-async fn read_json<T: DeserializeOwned>(headers: &HeaderMap, body: Body) -> ApiResult<T> {
+pub(super) async fn read_json<T: DeserializeOwned>(
+    headers: &HeaderMap,
+    body: Body,
+) -> ApiResult<T> {
     refuse_foreign(headers)?;
     let too_long = || {
         let message = format!("the body is longer than {HTTP_BODY_BYTES_MAX} bytes");
@@ -335,7 +338,7 @@ fn is_too_long(error: &axum::Error) -> bool {
 }
 
 /// Refuses to change anything for a page of another site that a browser has open.
-fn refuse_foreign(headers: &HeaderMap) -> ApiResult<()> {
+pub(super) fn refuse_foreign(headers: &HeaderMap) -> ApiResult<()> {
     let Some(origin) = headers.get(header::ORIGIN) else { return Ok(()) };
     let own = headers.get(header::HOST).and_then(|host| host.to_str().ok());
     let from = origin.to_str().ok().and_then(|o| o.split_once("://")).map(|(_, host)| host);

@@ -1,7 +1,8 @@
 //! The HTTP edge: routes, limits, wire types. The only module that knows HTTP.
 //!
 //! * [`wire`]: the JSON of requests and answers
-//! * `handlers`: a function a route; `accept`, `answer`, `error`: how answers are written
+//! * `handlers`, `snapshots`: a function a route; `accept`, `answer`, `error`: how answers are written
+//! * [`client`]: a request of the command line to a service
 //! * `server`: connections, their bounds, the orderly end
 //!
 //! Every answer carries the event time it is as of, in the JSON members `as_of` and `as_of_ms` and
@@ -20,21 +21,30 @@ use crate::limits::HTTP_CALLS_MAX;
 
 mod accept;
 mod answer;
+pub mod client;
 mod error;
 mod handlers;
 mod server;
+mod snapshots;
 pub mod wire;
 
 pub use server::serve;
 
 /// Every route: method and path.
-pub const ROUTES: [(&str, &str); 10] = [
+pub const ROUTES: [(&str, &str); 17] = [
     ("GET", "/healthz"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/{name}"),
     ("DELETE", "/v1/jobs/{name}"),
     ("GET", "/v1/jobs/{name}/plan"),
+    ("GET", "/v1/jobs/{name}/snapshots"),
+    ("POST", "/v1/jobs/{name}/snapshots"),
+    ("GET", "/v1/jobs/{name}/snapshots/{id}"),
+    ("DELETE", "/v1/jobs/{name}/snapshots/{id}"),
+    ("POST", "/v1/jobs/{name}/snapshots/{id}/verify"),
+    ("POST", "/v1/jobs/{name}/snapshots/{id}/export"),
+    ("GET", "/v1/jobs/{name}/runs"),
     ("GET", "/v1/views"),
     ("GET", "/v1/views/{name}"),
     ("POST", "/v1/sql"),
@@ -51,13 +61,18 @@ struct Edge {
 
 /// The routes over `service`.
 pub fn router(service: Arc<dyn JobService>) -> Router {
-    use handlers as h;
+    use {handlers as h, snapshots as s};
     let edge = Edge { service, calls: Arc::new(Semaphore::new(HTTP_CALLS_MAX)) };
     Router::new()
         .route("/healthz", get(h::health))
         .route("/v1/jobs", get(h::list_jobs).post(h::create_job))
         .route("/v1/jobs/{name}", get(h::get_job).delete(h::delete_job))
         .route("/v1/jobs/{name}/plan", get(h::get_plan))
+        .route("/v1/jobs/{name}/snapshots", get(s::list).post(s::create))
+        .route("/v1/jobs/{name}/snapshots/{id}", get(s::show).delete(s::delete))
+        .route("/v1/jobs/{name}/snapshots/{id}/verify", post(s::verify))
+        .route("/v1/jobs/{name}/snapshots/{id}/export", post(s::export))
+        .route("/v1/jobs/{name}/runs", get(s::runs))
         .route("/v1/views", get(h::list_views))
         .route("/v1/views/{name}", get(h::read_view))
         .route("/v1/sql", post(h::run_sql))

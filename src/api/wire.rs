@@ -1,14 +1,17 @@
 //! The JSON of requests and answers. Core types are not serialisable; this is where they become so.
 
+pub mod snapshots;
+
 use serde::{Deserialize, Serialize};
 
 use arrow::datatypes::Schema;
 
 use crate::error::{Error, ErrorKind, Location};
-use crate::job::service::{JobInfo, JobState, SourceInfo};
+use crate::job::service::{JobInfo, JobState, SnapshotsInfo, SourceInfo};
 use crate::serve::ServedView;
 use crate::serve::time_text::{format_time, parse_time};
 use crate::sql::types::type_name;
+use crate::telemetry::clock::wall_ms;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// `POST /v1/jobs`.
@@ -150,8 +153,40 @@ pub struct Job {
     pub absent_deletes: u64,
     /// Insertions of keys that were there: they took the place of the row.
     pub duplicate_inserts: u64,
+    /// Its snapshots; null if it takes none.
+    pub snapshots: Option<JobSnapshots>,
     /// The script.
     pub sql: String,
+}
+
+/// What has become of a job's snapshots.
+#[derive(Debug, Serialize)]
+pub struct JobSnapshots {
+    /// The number of the snapshot that the job started from.
+    pub from: Option<u64>,
+    /// What was found damaged on the way, and passed over.
+    pub damaged: Vec<String>,
+    /// How many were taken since.
+    pub taken: u64,
+    /// The last one.
+    pub last: Option<LastSnapshot>,
+    /// Why there are no more.
+    pub stopped: Option<ErrorForm>,
+}
+
+/// The last snapshot of a job.
+#[derive(Debug, Serialize)]
+pub struct LastSnapshot {
+    /// Number.
+    pub id: u64,
+    /// Its frontier; `end` when the job has ended.
+    pub frontier: Option<String>,
+    /// The same in milliseconds since the epoch.
+    pub frontier_ms: Option<i64>,
+    /// Milliseconds since its commit.
+    pub age_ms: i64,
+    /// Bytes of all that it names.
+    pub bytes: u64,
 }
 
 /// A source of a job.
@@ -318,7 +353,30 @@ impl From<JobInfo> for Job {
             unknown_updates: info.unknown_updates,
             absent_deletes: info.absent_deletes,
             duplicate_inserts: info.duplicate_inserts,
+            snapshots: info.snapshots.map(JobSnapshots::from),
             sql: info.sql,
+        }
+    }
+}
+
+impl From<SnapshotsInfo> for JobSnapshots {
+    fn from(info: SnapshotsInfo) -> Self {
+        let SnapshotsInfo { from, damaged, progress } = info;
+        JobSnapshots {
+            from,
+            damaged,
+            taken: progress.taken,
+            last: progress.last.map(|last| {
+                let frontier = AsOf::from(last.frontier);
+                LastSnapshot {
+                    id: last.id,
+                    frontier: frontier.as_of,
+                    frontier_ms: frontier.as_of_ms,
+                    age_ms: wall_ms().saturating_sub(last.created_ms).max(0),
+                    bytes: last.bytes,
+                }
+            }),
+            stopped: progress.stopped.as_ref().map(ErrorForm::from),
         }
     }
 }

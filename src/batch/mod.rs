@@ -6,6 +6,7 @@ pub mod changes;
 pub mod consolidate;
 pub mod hash;
 pub mod ipc;
+pub mod order;
 pub mod partition;
 #[cfg(test)]
 mod tests;

@@ -24,6 +24,7 @@ pub struct ExplainArguments {
 pub fn run(arguments: &ExplainArguments) -> Result<()> {
     let texts = super::read_scripts(&arguments.files)?;
     let definition = Definition::new(&texts, &arguments.settings)?;
+    super::warn(&definition);
     let mut text = definition.explains()?.join("\n");
     if definition.has_outputs() {
         let plan = definition.plan(PlanFor::default())?;

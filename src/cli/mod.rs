@@ -3,10 +3,13 @@
 mod explain;
 pub mod generate;
 mod interrupt;
+mod kept;
 mod progress;
 mod replay;
 mod run;
+mod runs;
 mod serve;
+mod snapshots;
 
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
@@ -14,7 +17,11 @@ use std::process::ExitCode;
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
+use crate::job::definition::Definition;
 use crate::limits::SQL_STACK_BYTES;
+
+/// The setting that makes durable steps fail, for tests.
+const FAILPOINT: &str = "debug.failpoint";
 
 /// Incremental analytics: streaming SQL with exact, reproducible answers.
 #[derive(Debug, Parser)]
@@ -36,6 +43,10 @@ enum Command {
     Replay(replay::ReplayArguments),
     /// Run the service: jobs over HTTP, views that can be queried
     Serve(serve::ServeArguments),
+    /// Look at snapshots, take, check, copy and remove them
+    Snapshots(snapshots::SnapshotsArguments),
+    /// List the runs of jobs
+    Runs(runs::RunsArguments),
 }
 
 /// Runs the command that the arguments name.
@@ -71,6 +82,8 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Generate(arguments) => generate::run(arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
+        Command::Snapshots(arguments) => snapshots::run(&arguments),
+        Command::Runs(arguments) => runs::run(&arguments),
     }
 }
 
@@ -88,12 +101,29 @@ fn read_scripts(files: &[std::path::PathBuf]) -> Result<Vec<(String, String)>> {
         .collect()
 }
 
+/// Says on standard error what a job's texts ask for in vain.
+fn warn(definition: &Definition) {
+    for warning in definition.warnings() {
+        // Where standard error is closed nobody can be told.
+        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+    }
+}
+
 /// `key=value`.
 fn parse_setting(text: &str) -> std::result::Result<(String, String), String> {
     match text.split_once('=') {
         Some((key, value)) => Ok((key.trim().to_string(), value.trim().to_string())),
         None => Err("a setting is written key=value".to_string()),
     }
+}
+
+/// The settings for jobs among `given`; one that is for tests acts at once.
+fn settings(given: &[(String, String)]) -> Result<Vec<(String, String)>> {
+    let is_failpoint = |(key, _): &&(String, String)| key == FAILPOINT;
+    if let Some((_, spec)) = given.iter().rfind(is_failpoint) {
+        crate::snapshot::failpoint::arm(spec)?;
+    }
+    Ok(given.iter().filter(|setting| !is_failpoint(setting)).cloned().collect())
 }
 
 /// The number of workers when the arguments name none: one a core.

@@ -5,6 +5,8 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::dataflow::metrics::JobMetrics;
+use crate::job::batch_run::Sign;
+use crate::job::snapshots::{Beginning, SnapshotProgress};
 use crate::serve::time_text::format_time;
 use crate::telemetry::clock::monotonic;
 use crate::time::{BEGINNING, CLOSED};
@@ -14,13 +16,41 @@ pub struct Progress {
     started: Instant,
     is_live: bool,
     shown: bool,
+    kept: Option<SnapshotProgress>,
+}
+
+/// Says from where a run goes on.
+fn begins(beginning: &Beginning) {
+    let mut err = std::io::stderr().lock();
+    for damage in &beginning.skipped {
+        let _ = writeln!(err, "damaged and passed over: {damage}");
+    }
+    let _ = match beginning.from {
+        Some(id) => {
+            let frontier = format_time(beginning.frontier);
+            writeln!(err, "goes on from snapshot {id}, as of {frontier}")
+        }
+        None if beginning.was_complete => {
+            writeln!(err, "the run before came to its end: begins anew")
+        }
+        None => writeln!(err, "no snapshot yet: begins at the start"),
+    };
 }
 
 impl Progress {
     /// From now.
     pub fn start() -> Self {
         let is_live = std::io::stderr().is_terminal();
-        Progress { started: monotonic(), is_live, shown: false }
+        Progress { started: monotonic(), is_live, shown: false, kept: None }
+    }
+
+    /// What a run tells of itself.
+    pub fn told(&mut self, sign: &Sign<'_>) {
+        match sign {
+            Sign::Begins(beginning) => begins(beginning),
+            Sign::GoesOn(metrics) => self.show(metrics),
+            Sign::Kept(progress) => self.kept = Some(progress.clone()),
+        }
     }
 
     /// The live line, on a terminal.
@@ -74,6 +104,21 @@ impl Progress {
         if letters.len() > SHOWN {
             let more = metrics.dead_letters.load(Ordering::Relaxed) - SHOWN as u64;
             let _ = writeln!(err, "  and {more} more: query floodmark.dead_letters");
+        }
+        if let Some(kept) = &self.kept {
+            let last = match &kept.last {
+                None => String::new(),
+                Some(last) => format!(
+                    ", the last one is {} as of {}, {} bytes",
+                    last.id,
+                    format_time(last.frontier),
+                    last.bytes
+                ),
+            };
+            let _ = writeln!(err, "  {} snapshots taken{last}", kept.taken);
+            if let Some(error) = &kept.stopped {
+                let _ = writeln!(err, "  NO MORE SNAPSHOTS since one failed: {error}");
+            }
         }
     }
 

@@ -29,6 +29,7 @@ enum Format {
 #[command(after_help = "Examples:\n  \
     floodmark run dataflows/hourly_tips.sql\n  \
     floodmark run --workers 2 --format csv job.sql > result.csv\n  \
+    floodmark run --data-dir data job.sql\n  \
     floodmark run --changelog --set time_resolution='1 s' job.sql")]
 pub struct RunArguments {
     /// SQL scripts, read in order as one job
@@ -66,7 +67,9 @@ pub struct RunArguments {
 /// Runs the job.
 pub fn run(arguments: &RunArguments) -> Result<()> {
     let texts = super::read_scripts(&arguments.files)?;
-    let definition = Definition::new(&texts, &arguments.settings)?;
+    let settings = super::settings(&arguments.settings)?;
+    let definition = Definition::new(&texts, &settings)?;
+    super::warn(&definition);
     for text in definition.explains()? {
         super::print(text.as_bytes())?;
     }
@@ -74,7 +77,7 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
         return Ok(());
     }
     let topology = topology(arguments)?;
-    let keep = keep(arguments, &texts, &topology)?;
+    let keep = keep(arguments, &texts, &topology, settings)?;
     let format = arguments.format.unwrap_or_else(default_format);
     let stop = super::interrupt::flag()?;
     let mut progress = Progress::start();
@@ -94,7 +97,7 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
         changes.then_some(&printer),
         keep,
         &stop,
-        |metrics| progress.show(metrics),
+        |sign| progress.told(&sign),
         |rows| {
             let separate = !std::mem::take(&mut first);
             print_rows(rows, format, separate)
@@ -113,6 +116,7 @@ fn keep(
     arguments: &RunArguments,
     texts: &[(String, String)],
     topology: &Topology,
+    settings: Vec<(String, String)>,
 ) -> Result<Option<SnapshotSpec>> {
     let Some(dir) = &arguments.data_dir else { return Ok(None) };
     if topology.addresses.len() > 1 {
@@ -128,7 +132,7 @@ fn keep(
         store: snapshots::open_store(dir)?,
         job: arguments.name.clone().unwrap_or(stem),
         sql: sql.join("\n"),
-        settings: arguments.settings.iter().cloned().collect(),
+        settings: settings.into_iter().collect(),
         workers: topology.workers,
         anew: arguments.anew,
     }))

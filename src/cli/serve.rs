@@ -49,7 +49,7 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind(&arguments.listen))
         .map_err(|e| Error::io(&arguments.listen, &e))?;
-    let settings = arguments.settings.iter().cloned().collect();
+    let settings = super::settings(&arguments.settings)?.into_iter().collect();
     let manager = JobManager::start(ServiceSpec { workers, store, settings })?;
     let service: Arc<dyn JobService> = Arc::new(Service(Arc::clone(&manager)));
     for file in &arguments.jobs {

@@ -10,7 +10,7 @@ use super::SinkWriter;
 use crate::batch::UpdateBatch;
 use crate::batch::changes::change_kinds;
 use crate::error::{Error, Result};
-use crate::formats::{csv, json};
+use crate::formats::{csv, json, table};
 use crate::time::EventTime;
 
 /// How changes are written.
@@ -82,14 +82,7 @@ impl SinkWriter for ChangePrinter {
             ChangeFormat::Csv => csv::write_rows(&rows, &mut out)?,
             ChangeFormat::Json => json::write_rows(&rows, &mut out)?,
             ChangeFormat::Table => {
-                let options = arrow::util::display::FormatOptions::default().with_null("NULL");
-                let cells = rows
-                    .columns()
-                    .iter()
-                    .map(|c| arrow::util::display::ArrayFormatter::try_new(c.as_ref(), &options))
-                    .collect::<std::result::Result<Vec<_>, _>>()?;
-                for row in 0..rows.num_rows() {
-                    let line: Vec<_> = cells.iter().map(|c| c.value(row).to_string()).collect();
+                for line in table::lines(&rows)? {
                     out.extend(format!("{}\n", line.join(" | ")).into_bytes());
                 }
             }

@@ -292,9 +292,10 @@ impl Opening<'_> {
         let resume = match self.snapshots {
             None => Resume::default(),
             Some(snapshots) => {
-                let reached = snapshots.sinks_reached();
+                let reached = snapshots.sink_reached(self.plan.outputs[index].node);
                 let snapshots = Arc::clone(snapshots);
                 Resume {
+                    is_durable: true,
                     from: writer.recover(reached)?,
                     notify: Box::new(move |frontier| {
                         snapshots.hand(Handed::Sink { output: index, frontier });

@@ -1,7 +1,7 @@
 //! Where rows leave the dataflow for a writer: closed, sorted, on a thread of the writer's own.
 //!
-//! In a job with snapshots a writer goes on from what it made durable: what is below that is dropped
-//! here, so that the dataflow may give it again.
+//! In a job with snapshots a writer goes on from what it made durable: what is below that is
+//! dropped here, so that the dataflow may give it again.
 
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::{Receiver, SyncSender, TrySendError, sync_channel};
@@ -29,16 +29,19 @@ pub enum SinkMessage {
 
 /// Where a writer goes on, and who hears of what it makes durable.
 pub struct Resume {
+    /// Whether the job has snapshots.
+    pub is_durable: bool,
     /// Everything below is in the sink already ([`SinkWriter::recover`]).
     pub from: EventTime,
-    /// Called on the writer's thread with each frontier that has become durable.
+    /// Called on the writer's thread with each frontier that it was asked to make durable, once all
+    /// below is; also when it was before.
     pub notify: Box<dyn Fn(EventTime) + Send>,
 }
 
 impl Default for Resume {
     /// From the beginning; nobody hears.
     fn default() -> Self {
-        Resume { from: BEGINNING, notify: Box::new(|_| {}) }
+        Resume { is_durable: false, from: BEGINNING, notify: Box::new(|_| {}) }
     }
 }
 
@@ -124,29 +127,37 @@ struct WriterThread {
 impl WriterThread {
     fn run(mut self, receiver: &Receiver<SinkMessage>) -> Result<()> {
         for message in receiver {
+            // A job that failed lets frontiers pass without their rows.
+            let is_sound = !self.resume.is_durable || !self.metrics.is_failed();
             match message {
-                SinkMessage::Write(batch) => self.write(&batch)?,
-                SinkMessage::Commit(frontier) => {
-                    if frontier > self.resume.from {
-                        self.writer.commit(frontier)?;
-                    }
-                }
-                SinkMessage::Checkpoint(frontier) => {
-                    if frontier > self.resume.from {
-                        self.writer.checkpoint(frontier)?;
-                    }
-                    self.note_committed(frontier);
-                }
                 SinkMessage::Finish(complete) => {
-                    self.writer.finish(complete)?;
-                    if complete {
+                    self.writer.finish(complete && is_sound)?;
+                    if complete && is_sound {
                         self.note_committed(CLOSED);
                     }
                     return Ok(());
                 }
+                message if is_sound => self.take(message)?,
+                _ => {}
             }
         }
         self.writer.finish(false)
+    }
+
+    fn take(&mut self, message: SinkMessage) -> Result<()> {
+        let is_new = |frontier: EventTime| frontier > self.resume.from;
+        match message {
+            SinkMessage::Write(batch) => self.write(&batch)?,
+            SinkMessage::Commit(frontier) if is_new(frontier) => self.writer.commit(frontier)?,
+            SinkMessage::Checkpoint(frontier) => {
+                if is_new(frontier) {
+                    self.writer.checkpoint(frontier)?;
+                }
+                self.note_committed(frontier);
+            }
+            SinkMessage::Commit(_) | SinkMessage::Finish(_) => {}
+        }
+        Ok(())
     }
 
     /// Writes what of `batch`, which is sorted by time, is not in the sink yet.
@@ -165,7 +176,105 @@ impl WriterThread {
     }
 
     fn note_committed(&self, frontier: EventTime) {
-        let before = self.committed.fetch_max(frontier, Ordering::AcqRel);
-        (self.resume.notify)(before.max(frontier));
+        self.committed.fetch_max(frontier, Ordering::AcqRel);
+        (self.resume.notify)(frontier);
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use std::sync::Mutex;
+
+    use arrow::array::{Int64Array, RecordBatch};
+    use arrow::datatypes::{DataType, Field, Schema};
+
+    use super::*;
+
+    type Heard = Arc<Mutex<Vec<EventTime>>>;
+
+    /// Notes what it is called with.
+    #[derive(Clone, Default)]
+    struct Notes(Arc<Mutex<Vec<String>>>);
+
+    impl Notes {
+        fn note(&self, what: String) -> Result<()> {
+            lock(&self.0).push(what);
+            Ok(())
+        }
+    }
+
+    impl SinkWriter for Notes {
+        fn write(&mut self, batch: &UpdateBatch) -> Result<()> {
+            self.note(format!("write {:?}", batch.times().to_vec()))
+        }
+        fn commit(&mut self, frontier: EventTime) -> Result<()> {
+            self.note(format!("commit {frontier}"))
+        }
+        fn checkpoint(&mut self, frontier: EventTime) -> Result<()> {
+            self.note(format!("checkpoint {frontier}"))
+        }
+        fn finish(&mut self, complete: bool) -> Result<()> {
+            self.note(format!("finish {complete}"))
+        }
+    }
+
+    fn at(times: &[EventTime]) -> SinkMessage {
+        let schema = Arc::new(Schema::new(vec![Field::new("n", DataType::Int64, false)]));
+        let rows = RecordBatch::try_new(schema, vec![Arc::new(Int64Array::from(times.to_vec()))]);
+        SinkMessage::Write(UpdateBatch::new(rows.unwrap(), times.to_vec().into(), None))
+    }
+
+    /// A writer that goes on from 20, and the frontiers that it says are durable.
+    fn resumed(notes: &Notes, metrics: &Arc<JobMetrics>) -> (Arc<SinkHandle>, Heard) {
+        let heard = Heard::default();
+        let hears = Arc::clone(&heard);
+        let notify = Box::new(move |frontier| lock(&hears).push(frontier));
+        let resume = Resume { is_durable: true, from: 20, notify };
+        let writer = Box::new(notes.clone());
+        (SinkHandle::start("o", writer, Arc::clone(metrics), 0, resume).unwrap(), heard)
+    }
+
+    fn metrics() -> Arc<JobMetrics> {
+        Arc::new(JobMetrics::new(Vec::new(), vec!["o".into()], 1))
+    }
+
+    #[test]
+    fn nothing_of_a_failed_job_becomes_durable() {
+        let (notes, metrics) = (Notes::default(), metrics());
+        let (sink, heard) = resumed(&notes, &metrics);
+        metrics.fail(Error::internal("an operator failed and let its frontier go"));
+        for message in [at(&[25]), SinkMessage::Commit(30), SinkMessage::Checkpoint(30)] {
+            assert!(sink.offer(message).is_none());
+        }
+        assert!(sink.finish(true).is_err());
+        assert_eq!(*lock(&notes.0), ["finish false"]);
+        assert!(lock(&heard).is_empty());
+        assert_eq!(sink.committed(), 20);
+    }
+
+    #[test]
+    fn a_writer_goes_on_from_what_it_made_durable() {
+        let (notes, metrics) = (Notes::default(), metrics());
+        let (sink, heard) = resumed(&notes, &metrics);
+        assert_eq!(sink.committed(), 20);
+        let messages = [
+            at(&[5, 10]),
+            SinkMessage::Commit(15),
+            SinkMessage::Checkpoint(15),
+            at(&[15, 19, 20, 25]),
+            SinkMessage::Commit(30),
+            SinkMessage::Checkpoint(30),
+            at(&[31]),
+        ];
+        for message in messages {
+            assert!(sink.offer(message).is_none());
+        }
+        sink.finish(true).unwrap();
+        let expected =
+            ["write [20, 25]", "commit 30", "checkpoint 30", "write [31]", "finish true"];
+        assert_eq!(*lock(&notes.0), expected);
+        assert_eq!(*lock(&heard), [15, 30, CLOSED]);
+        assert_eq!(sink.committed(), CLOSED);
+        assert_eq!(metrics.outputs[0].updates.load(Ordering::Relaxed), 3);
     }
 }

@@ -155,6 +155,8 @@ pub struct RunOf {
     pub job: String,
     /// The number of the run.
     pub run: u64,
+    /// Wall time at which it began; with the number it names the run among those of all stores.
+    pub begun_ms: i64,
     /// Told of the steps of durable sinks.
     pub steps: Steps,
     /// What it has decided before it was interrupted.
@@ -323,8 +325,8 @@ impl Snapshots {
 
     /// What a sink is told of them.
     pub fn sink_mode(&self) -> SinkMode {
-        let RunOf { job, run, steps, .. } = self.run.clone();
-        SinkMode { durable: true, job, run: run.to_string(), steps }
+        let RunOf { job, run, begun_ms, steps, .. } = self.run.clone();
+        SinkMode { durable: true, job, run: format!("{run} of {begun_ms}"), steps }
     }
 
     /// What digests are made of.
@@ -332,9 +334,13 @@ impl Snapshots {
         self.run.digesting
     }
 
-    /// The frontier below which sinks have been given everything.
-    pub fn sinks_reached(&self) -> EventTime {
-        self.restored.as_ref().map_or(BEGINNING, |restored| restored.frontier)
+    /// The frontier below which a sink of `node` is not given anything again. None if all that it
+    /// hangs on had ended: that is no part of a snapshot and is computed again from its start.
+    pub fn sink_reached(&self, node: NodeId) -> EventTime {
+        let Some(restored) = &self.restored else { return BEGINNING };
+        let mut readers = restored.sources.keys().filter_map(|&source| self.readers.get(source));
+        let is_part = readers.any(|nodes| nodes.contains(&node));
+        if self.is_ended() || is_part { restored.frontier } else { BEGINNING }
     }
 
     /// Notes what source `source` has decided about `partition`.

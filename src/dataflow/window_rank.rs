@@ -12,6 +12,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 
 use super::windowed::{WindowFunction, Windowed, contents, millis_of};
 use crate::batch::UpdateBatch;
+use crate::batch::order::comparable;
 use crate::error::{DeadLetter, Result};
 use crate::plan::node::{RankKind, WindowRank};
 use crate::time::EventTime;
@@ -41,7 +42,8 @@ impl WindowRankLogic {
 
 impl RankFunction {
     fn rows_of(&self, batch: &UpdateBatch, columns: &[(usize, SortOptions)]) -> Result<Rows> {
-        let arrays: Vec<ArrayRef> = columns.iter().map(|(c, _)| batch.column(*c).clone()).collect();
+        let arrays: Vec<ArrayRef> =
+            columns.iter().map(|(c, _)| comparable(batch.column(*c))).collect();
         let fields = columns
             .iter()
             .zip(&arrays)
@@ -57,10 +59,11 @@ impl RankFunction {
         let window = [rank.start, rank.end];
         let group: Vec<_> = window.iter().chain(&rank.partition).map(|&c| (c, plain)).collect();
         let order: Vec<_> = rank.order.iter().map(|s| (s.column, s.options)).collect();
-        let all: Vec<_> = (0..batch.rows().num_columns()).map(|c| (c, plain)).collect();
+        let all = batch.rows().columns();
         let groups = self.rows_of(batch, &group)?;
         let orders = if order.is_empty() { None } else { Some(self.rows_of(batch, &order)?) };
-        let whole = self.rows_of(batch, &all)?;
+        let fields = all.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+        let whole = RowConverter::new(fields)?.convert_columns(all)?;
         let by_order = |a: usize, b: usize| {
             orders.as_ref().map_or(std::cmp::Ordering::Equal, |o| o.row(a).cmp(&o.row(b)))
         };

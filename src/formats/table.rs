@@ -6,7 +6,7 @@
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 
-use super::cells::{Cells, resolve};
+use super::cells::{Cells, Kind, resolve};
 use super::json::JsonWriter;
 use crate::error::Result;
 
@@ -17,7 +17,7 @@ pub fn format(schema: &SchemaRef, batches: &[RecordBatch]) -> Result<String> {
     let mut right = vec![false; names.len()];
     let mut lines = Vec::new();
     for batch in batches {
-        let cells = resolve(batch)?;
+        let cells = unzoned(batch)?;
         for (right, cells) in right.iter_mut().zip(&cells) {
             *right = cells.is_number();
         }
@@ -54,6 +54,23 @@ fn push_line(out: &mut String, texts: &[String], widths: &[usize], right: &[bool
         out.push(' ');
     }
     out.push_str("|\n");
+}
+
+/// The values of each row as they stand in a table.
+pub fn lines(rows: &RecordBatch) -> Result<Vec<Vec<String>>> {
+    let cells = unzoned(rows)?;
+    (0..rows.num_rows()).map(|row| cells.iter().map(|c| cell(c, row)).collect()).collect()
+}
+
+/// The columns of `rows`; moments are written as in results everywhere, without their zone.
+fn unzoned(rows: &RecordBatch) -> Result<Vec<Cells>> {
+    let mut cells = resolve(rows)?;
+    for cells in &mut cells {
+        if let Kind::Timestamp { zoned, .. } = &mut cells.kind {
+            *zoned = false;
+        }
+    }
+    Ok(cells)
 }
 
 /// One value as text on one line.

@@ -11,7 +11,7 @@ use arrow::array::RecordBatch;
 
 use super::definition::{Definition, PlanFor};
 use super::results::final_rows;
-use super::snapshots::{self, SnapshotSpec};
+use super::snapshots::{self, Beginning, SnapshotProgress, SnapshotSpec};
 use crate::cluster::{Cluster, Topology};
 use crate::dataflow::metrics::JobMetrics;
 use crate::dataflow::runtime::{JobRuntime, OutputRuntime, PrintChanges};
@@ -30,25 +30,37 @@ pub enum Outcome {
     Stopped,
 }
 
+/// What a caller is told while a job runs.
+pub enum Sign<'a> {
+    /// It begins, from a snapshot or anew. Of jobs that take snapshots only.
+    Begins(&'a Beginning),
+    /// It goes on; several times a second.
+    GoesOn(&'a JobMetrics),
+    /// It has ended, and this has become of its snapshots.
+    Kept(SnapshotProgress),
+}
+
 /// Runs `definition` until its inputs end or `stop` is set.
 ///
 /// With `keep` it takes snapshots, and goes on from the last one if there is one.
 ///
 /// Changes of bare queries go to `print`, if given; otherwise `results` gets the final contents of
-/// each bare query, in statement order, once all is complete. `watch` is called several times a
-/// second.
+/// each bare query, in statement order, once all is complete. `watch` is told how it goes.
 pub fn run(
     definition: &Definition,
     topology: &Topology,
     print: Option<PrintChanges<'_>>,
     keep: Option<SnapshotSpec>,
     stop: &AtomicBool,
-    mut watch: impl FnMut(&JobMetrics),
+    mut watch: impl FnMut(Sign<'_>),
     mut results: impl FnMut(&RecordBatch) -> Result<()>,
 ) -> Result<(Outcome, Arc<JobMetrics>)> {
     let plan = definition.plan(PlanFor { changelog: print.is_some(), side_views: false })?;
     let rows_in_flight = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
     let beginning = keep.map(|spec| snapshots::start(spec, &plan)).transpose()?;
+    if let Some(beginning) = &beginning {
+        watch(Sign::Begins(beginning));
+    }
     let place = topology.place();
     let runtime = Arc::new(match &beginning {
         None => JobRuntime::new(Arc::clone(&plan), place, print)?,
@@ -70,7 +82,7 @@ pub fn run(
         waited += STEP;
         if waited >= WATCH {
             waited = Duration::ZERO;
-            watch(&metrics);
+            watch(Sign::GoesOn(&metrics));
         }
     }
     let complete = metrics.is_done() && !metrics.is_failed();
@@ -85,6 +97,7 @@ pub fn run(
     runtime.finish_sinks(complete)?;
     if let Some(beginning) = &beginning {
         beginning.snapshots.finish(complete)?;
+        watch(Sign::Kept(beginning.snapshots.progress()));
     }
     if let Some(error) = metrics.failure() {
         return Err(error);

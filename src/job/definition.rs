@@ -15,6 +15,7 @@ use crate::sql::script::parse_script;
 /// A job ready to be planned.
 pub struct Definition {
     bound: BoundJob,
+    warnings: Vec<String>,
 }
 
 /// What a plan is made for.
@@ -34,7 +35,13 @@ impl Definition {
             .map(|(file, text)| parse_script(file, text))
             .collect::<Result<Vec<_>>>()?;
         let bound = bind(&scripts, settings)?;
-        Ok(Definition { bound })
+        let warnings = scripts.into_iter().flat_map(|script| script.warnings).collect();
+        Ok(Definition { bound, warnings })
+    }
+
+    /// What the texts say that has no effect.
+    pub fn warnings(&self) -> &[String] {
+        &self.warnings
     }
 
     /// Whether anything is computed.

@@ -28,6 +28,8 @@ use crate::time::{BEGINNING, CLOSED};
 const HOLD_EVERY: Duration = Duration::from_millis(250);
 /// How often the end of a job is looked for; it is also signalled.
 const WATCH: Duration = Duration::from_secs(1);
+/// How long a snapshot that was asked for is waited for.
+const SNAPSHOT_PATIENCE: Duration = Duration::from_secs(60);
 /// How long a job that is told to stop may take.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
 
@@ -369,6 +371,36 @@ impl JobService for Service {
 
     fn views(&self) -> Vec<ServedView> {
         self.0.all_views().into_iter().map(|(_, v)| v).collect()
+    }
+
+    fn store(&self) -> Result<Arc<Store>> {
+        self.0.with.store.clone().ok_or_else(|| {
+            Error::new(ErrorKind::Conflict, "the service keeps no snapshots")
+                .with_hint("start it with --data-dir")
+        })
+    }
+
+    fn create_snapshot(&self, name: &str) -> Result<u64> {
+        self.store()?;
+        let job = self.0.find(name)?;
+        match &job.running()?.kept {
+            Some(kept) => kept.snapshots.create(SNAPSHOT_PATIENCE),
+            None => Err(Error::internal("a job of a store without snapshots")),
+        }
+    }
+
+    fn delete_snapshot(&self, name: &str, id: u64) -> Result<()> {
+        let store = self.store()?;
+        let job = self.0.find(name).ok();
+        let progress = job
+            .as_ref()
+            .and_then(|job| Some(job.running().ok()?.kept.as_ref()?.snapshots.progress()));
+        if progress.and_then(|progress| progress.last).is_some_and(|last| last.id == id) {
+            let message = format!("snapshot {id} of job {name} is its last one");
+            return Err(Error::new(ErrorKind::Conflict, message)
+                .with_hint("take another one first, or delete the job"));
+        }
+        store.delete(name, id)
     }
 }
 

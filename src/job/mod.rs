@@ -2,11 +2,14 @@
 //!
 //! * [`definition`]: texts to a stream plan
 //! * [`batch_run`]: one job in one process, to its end (`floodmark run`)
-//! * [`service`], [`manager`], [`running`], [`found_views`]: jobs that come and go (`floodmark serve`)
+//! * [`service`], [`manager`], [`running`], [`found_views`]: jobs that come and go
+//!   (`floodmark serve`)
+//! * [`archive`]: what is stored of a job, for those who look at it
 //! * [`snapshots`]: the snapshots of a running job, and what it starts from
 //! * [`replay`]: running history again, and comparing
 //! * [`results`]: the final contents of bare queries
 
+pub mod archive;
 pub mod batch_run;
 pub mod definition;
 pub mod found_views;

@@ -14,7 +14,6 @@ use super::definition::{Definition, PlanFor};
 use super::snapshots::journal::Notes;
 use super::snapshots::{fingerprint, load, output_name};
 use crate::cluster::{Cluster, Topology};
-use crate::connectors::filesystem::steps::Steps;
 use crate::dataflow::decisions::Unnoted;
 use crate::dataflow::digest::{Digest, Digests};
 use crate::dataflow::metrics::JobMetrics;
@@ -196,7 +195,8 @@ pub fn replay(
     }
     let digesting = Digesting { until, alone: true, ..Digesting::default() };
     let decided = Notes::new(journal, &plan).decided()?;
-    let of = RunOf { job: spec.job.clone(), run, steps: Steps::default(), decided, digesting };
+    // No sink is opened, which alone must know when the run began.
+    let of = RunOf { job: spec.job.clone(), run, decided, digesting, ..RunOf::default() };
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
     let snapshots = Snapshots::new(of, &plan, sender, restored.map(Arc::new), Arc::new(Unnoted));
     let topology = Topology::alone(spec.workers);

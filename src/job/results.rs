@@ -8,6 +8,7 @@ use arrow::datatypes::SchemaRef;
 use arrow::row::{RowConverter, SortField};
 
 use crate::batch::UpdateBatch;
+use crate::batch::order::comparable;
 use crate::dataflow::collect::Collected;
 use crate::error::{Error, Result};
 use crate::plan::node::PrintOrder;
@@ -29,7 +30,10 @@ pub fn final_rows(
         let columns = order
             .order
             .iter()
-            .map(|(e, _)| Ok(e.physical().evaluate(rows)?.into_array(rows.num_rows())?))
+            .map(|(e, _)| {
+                let column = e.physical().evaluate(rows)?.into_array(rows.num_rows())?;
+                Ok(comparable(&column))
+            })
             .collect::<Result<Vec<ArrayRef>>>()?;
         let fields = columns
             .iter()

@@ -3,9 +3,12 @@
 //! The edge knows this trait alone; the running service implements it over the cluster, tests by a
 //! fake. Calls may block and are made on blocking threads.
 
+use std::sync::Arc;
+
 use super::snapshots::SnapshotProgress;
 use crate::error::{Error, Result};
 use crate::serve::ServedView;
+use crate::snapshot::Store;
 use crate::time::EventTime;
 
 /// Longest name of a job, in bytes.
@@ -35,6 +38,15 @@ pub trait JobService: Send + Sync {
 
     /// All views of all jobs, by name.
     fn views(&self) -> Vec<ServedView>;
+
+    /// The store of snapshots and runs; a conflict if the service keeps none.
+    fn store(&self) -> Result<Arc<Store>>;
+
+    /// Takes a snapshot of a job now and waits until it is complete; its number.
+    fn create_snapshot(&self, name: &str) -> Result<u64>;
+
+    /// Removes a snapshot; that on which the next one of a running job builds stays.
+    fn delete_snapshot(&self, name: &str, id: u64) -> Result<()>;
 }
 
 /// Where a job is in its life.

@@ -97,7 +97,7 @@ impl Store {
         forget: bool,
     ) -> Result<()> {
         let entry = self.entry(job).unwrap_or_default();
-        let next = self.runs(job)?.last().map_or(0, |last| last + 1);
+        let next = self.runs(job)?.last().map_or(0, |last| last.saturating_add(1));
         let definition = entry.definition.filter(|_| !forget);
         put(batch, job, &Entry { definition, first_run: entry.first_run.max(next) })
     }

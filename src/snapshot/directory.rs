@@ -27,6 +27,10 @@ const COMMITS: &str = "commits";
 pub const STORE: &str = "store";
 /// RocksDB's directory while it is made.
 pub const STORE_NEW: &str = "store.new";
+/// RocksDB's directory of before it was rebuilt.
+pub const STORE_DAMAGED: &str = "store.damaged";
+/// What is wrong with the store, written when it is found out: it is rebuilt when opened again.
+const SUSPECT: &str = "suspect";
 
 /// What a data directory is found to be.
 pub enum Found {
@@ -34,6 +38,8 @@ pub enum Found {
     Empty,
     /// One of ours.
     Ours,
+    /// One of ours, with a rebuilt store that has not taken the damaged one's place.
+    Rebuilt,
 }
 
 /// Makes `dir` if it is absent, without its parents' durability: an empty one can be made again.
@@ -73,10 +79,10 @@ pub fn lock(dir: &Path, is_shared: bool) -> Result<Option<File>> {
         Err(TryLockError::Error(error)) => return Err(cannot(dir, "cannot be locked", &error)),
     }
     if !is_shared {
+        // Over the number that is there: all have one width.
         let written = file
-            .set_len(0)
-            .and_then(|()| file.seek(SeekFrom::Start(0)))
-            .and_then(|_| writeln!(file, "{}", std::process::id()));
+            .seek(SeekFrom::Start(0))
+            .and_then(|_| writeln!(file, "{:<20}", std::process::id()));
         written.map_err(|error| cannot(dir, "cannot be locked", &error))?;
     }
     Ok(Some(file))
@@ -98,6 +104,10 @@ pub fn inspect(dir: &Path) -> Result<Found> {
     };
     check_version(dir, version)?;
     if !dir.join(STORE).is_dir() {
+        // The damaged store gives up its name only when the new one is complete.
+        if dir.join(STORE_DAMAGED).is_dir() && dir.join(STORE_NEW).is_dir() {
+            return Ok(Found::Rebuilt);
+        }
         let what = format!("{}: its directory '{STORE}' is missing", dir.display());
         return Err(Error::new(ErrorKind::Io, what)
             .with_hint("restore from an export, or use an empty directory to start anew"));
@@ -216,6 +226,30 @@ impl Commits {
         let body = serde_json::to_vec(self)
             .map_err(|error| Error::internal(format!("the list of commits: {error}")))?;
         replace(dir, COMMITS, &seal(COMMITS.as_bytes(), &body))
+    }
+}
+
+/// Notes that the store is damaged, if that can be written.
+pub fn suspect(dir: &Path, what: &str) {
+    let path = dir.join(SUSPECT);
+    if !path.exists()
+        && let Err(error) = fs::write(&path, what)
+    {
+        tracing::warn!("{}: {error}", path.display());
+    }
+}
+
+/// What [`suspect`] noted.
+pub fn suspicion(dir: &Path) -> Option<String> {
+    fs::read(dir.join(SUSPECT)).ok().map(|what| String::from_utf8_lossy(&what).into_owned())
+}
+
+/// Takes the note back.
+pub fn clear_suspicion(dir: &Path) -> Result<()> {
+    let path = dir.join(SUSPECT);
+    match fs::remove_file(&path) {
+        Err(error) if error.kind() != IoKind::NotFound => Err(Error::io(path.display(), &error)),
+        _ => Ok(()),
     }
 }
 

@@ -12,6 +12,8 @@ use crate::error::{Error, ErrorKind, Result};
 /// Every point, in the order of the steps they stand before.
 pub const NAMES: &[&str] = &[
     "open.before_format",
+    "rebuild.before_rename",
+    "rebuild.between_renames",
     "chunk.before_write",
     "manifest.before_flush",
     "manifest.before_commit",

@@ -36,6 +36,8 @@ pub struct Manifest {
     pub job: String,
     /// The run that took the snapshot.
     pub run: u64,
+    /// Wall time at which the run began: tells it from runs with its number in other stores.
+    pub begun_ms: i64,
     /// Number of the snapshot within the job; grows, never given twice.
     pub id: u64,
     /// The job is stored as of this frontier.

@@ -11,8 +11,8 @@ use rocksdb::WriteBatch;
 use super::directory::{self, Commits, Found};
 use super::keys::{self, CHUNK, CHUNK_INDEX, JOURNAL, LATEST, MANIFEST};
 use super::model::{ChunkRef, Damage, Latest, Listed, Manifest};
-use super::rocks::{Mode, Rocks};
-use super::{FORMAT, chunk, failpoint};
+use super::rocks::Rocks;
+use super::{FORMAT, chunk, failpoint, rebuild};
 use crate::error::{Error, ErrorKind, Result};
 
 /// The snapshots and journals of one data directory.
@@ -33,11 +33,14 @@ pub(super) struct Shared {
     /// Bytes of deleted chunks whose space has not been asked back.
     pub(super) deleted_bytes: Mutex<u64>,
     /// Number of the next entry of each journal that is open.
-    pub(super) journals: Mutex<BTreeMap<(String, u64), Arc<Mutex<u64>>>>,
+    pub(super) journals: Mutex<Journals>,
     /// What was found damaged when the store was opened.
     found: Vec<Damage>,
     _lock: Option<File>,
 }
+
+/// By job and run.
+type Journals = BTreeMap<(String, u64), Arc<Mutex<u64>>>;
 
 /// What is known of a job's chunks in this process.
 #[derive(Default)]
@@ -63,35 +66,48 @@ impl Store {
         // Before the lock, so that nothing is written into a directory that is not ours.
         directory::inspect(dir)?;
         let lock = directory::lock(dir, false)?;
-        if matches!(directory::inspect(dir)?, Found::Empty) {
-            match Commits::read(dir) {
-                Ok(commits) if commits != Commits::default() => {
+        match directory::inspect(dir)? {
+            Found::Empty => {
+                if Commits::read(dir).is_ok_and(|commits| commits != Commits::default()) {
                     let message = format!("{}: its store is missing", dir.display());
                     return Err(Error::new(ErrorKind::Io, message)
                         .with_hint("restore from an export, or use an empty directory"));
                 }
-                _ => Commits::default().write(dir)?,
+                Commits::default().write(dir)?;
+                Rocks::create(dir)?;
             }
-            Rocks::create(dir)?;
+            Found::Rebuilt => rebuild::finish(dir)?,
+            Found::Ours => {}
         }
-        let rocks = Rocks::open(dir, Mode::Write)?;
+        let (rocks, found) = rebuild::open(dir)?;
         directory::write_format(dir)?;
-        Ok(Self::of(rocks, lock))
+        Ok(Self::of(rocks, found, lock))
     }
 
     /// Opens the data directory `dir` for reading, while no process writes.
     pub fn open_read_only(dir: &Path) -> Result<Store> {
-        if !dir.is_dir() || matches!(directory::inspect(dir)?, Found::Empty) {
+        let none = || {
             let message = format!("{} holds no snapshots", dir.display());
-            return Err(Error::new(ErrorKind::NotFound, message));
+            Err(Error::new(ErrorKind::NotFound, message))
+        };
+        if !dir.is_dir() {
+            return none();
+        }
+        match directory::inspect(dir)? {
+            Found::Empty => return none(),
+            Found::Rebuilt => {
+                let message = format!("a rebuild of {} has not finished", dir.display());
+                return Err(Error::new(ErrorKind::Conflict, message)
+                    .with_hint("open it for writing once: start a job with it"));
+            }
+            Found::Ours => {}
         }
         let lock = directory::lock(dir, true)?;
-        let rocks = Rocks::open(dir, Mode::Read)?;
-        Ok(Self::of(rocks, lock))
+        let (rocks, found) = rebuild::open_read_only(dir)?;
+        Ok(Self::of(rocks, found, lock))
     }
 
-    fn of(rocks: Rocks, lock: Option<File>) -> Store {
-        let mut found = Vec::new();
+    pub(super) fn of(rocks: Rocks, mut found: Vec<Damage>, lock: Option<File>) -> Store {
         let commits = Commits::read(rocks.dir()).unwrap_or_else(|what| {
             found.push(Damage { job: String::new(), snapshot: None, chunk: None, what });
             Commits::default()

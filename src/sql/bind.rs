@@ -18,14 +18,17 @@ use indexmap::IndexMap;
 
 use super::catalog::{ColumnKind, TableDef};
 use super::coerce::{floats_first, floats_first_in, text_casts};
+use super::conditions;
 use super::context::{Catalog, InlinedTable, StreamTable};
 use super::diagnostics::{hint_for, plan_error};
+use super::hints::{HintedTable, written_name};
 use super::optimize::optimize;
 use super::output;
 use super::script::{Name, Script, Statement, StatementKind, parse_script};
 use super::set_operation::set_operations;
 use super::settings::Settings;
 use super::types::type_name;
+use super::using::merge;
 use super::window_tvf::fail;
 use crate::error::{Error, Location, Result};
 
@@ -137,8 +140,21 @@ impl Binder<'_> {
         Ok(())
     }
 
+    /// Declares `hinted`, a table with other options.
+    fn hinted_table(&mut self, hinted: &HintedTable) -> PlanResult<()> {
+        if self.catalog.contains(&hinted.name) {
+            return Ok(());
+        }
+        let name = Name { value: hinted.table.clone(), span: hinted.span };
+        let declared = self.declared(&name, "options are for tables alone")?;
+        self.create_table(&hinted.declare(&declared))
+    }
+
     fn statement(&mut self, statement: &Statement) -> PlanResult<()> {
         let own = |error: Error| DataFusionError::External(Box::new(error));
+        for hinted in &statement.hinted {
+            self.hinted_table(hinted)?;
+        }
         match &statement.kind {
             StatementKind::Set { key, value } => {
                 self.settings.set(key, value).map_err(own)?;
@@ -224,7 +240,7 @@ impl Binder<'_> {
     fn output(&self, statement: &Statement, kind: &StatementKind) -> PlanResult<BoundOutput> {
         let (target, plan) = match kind {
             StatementKind::Insert { table, columns, query } => {
-                let def = self.sink(table)?;
+                let def = self.declared(table, "only a table can be inserted into")?;
                 let plan = self.plan_query(query)?;
                 let plan = output::for_sink(plan, &def, columns, table)?;
                 (BoundTarget::Sink(def), plan)
@@ -241,14 +257,16 @@ impl Binder<'_> {
         Ok(BoundOutput { target, plan, settings, text: statement.text.clone(), place: None })
     }
 
-    fn sink(&self, name: &Name) -> PlanResult<Arc<TableDef>> {
+    /// The table of a name; a view is none, for the reason `why`.
+    fn declared(&self, name: &Name, why: &str) -> PlanResult<Arc<TableDef>> {
         if let Some(table) = self.job.tables.get(&name.value) {
             return Ok(Arc::clone(&table.def));
         }
         let error = if self.catalog.contains(&name.value) {
-            Error::sql(format!("'{}' is a view: only a table can be inserted into", name.value))
+            Error::sql(format!("'{}' is a view: {why}", name.value))
         } else {
-            let known: Vec<&String> = self.job.tables.keys().collect();
+            let known = self.job.tables.keys().filter(|k| written_name(k) == k.as_str());
+            let known: Vec<&String> = known.collect();
             let mut error = Error::sql(format!("table '{}' not found", name.value));
             error.hint = hint_for(&name.value, "known tables", &known);
             error
@@ -276,7 +294,9 @@ pub fn plan_query(catalog: &Catalog, query: &Query) -> PlanResult<LogicalPlan> {
         return planned;
     }
     let statement = AstStatement::Query(Box::new(query.clone()));
-    set_operations(floats_first(SqlToRel::new(catalog).sql_statement_to_plan(statement)?)?)
+    let plan = merge(SqlToRel::new(catalog).sql_statement_to_plan(statement)?)?;
+    conditions::check(&plan)?;
+    set_operations(floats_first(plan)?)
 }
 
 /// Plans one query, given as text, over the names of `catalog`; not optimised.

@@ -12,7 +12,7 @@ use datafusion::common::config::ConfigOptions;
 use datafusion::common::tree_node::{Transformed, TreeNode};
 use datafusion::common::{Column, DFSchema, DFSchemaRef, ScalarValue};
 use datafusion::error::Result;
-use datafusion::logical_expr::expr::{Between, Cast, InList, ScalarFunction, TryCast};
+use datafusion::logical_expr::expr::{Between, Case, Cast, InList, ScalarFunction, TryCast};
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
 use datafusion::logical_expr::utils::merge_schema;
 use datafusion::logical_expr::{
@@ -146,6 +146,7 @@ pub fn floats_first_in(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr
                 let mut parts = vec![subject];
                 parts.extend(case.when_then_expr.iter_mut().map(|(when, _)| when.as_mut()));
                 changed |= unify(&mut parts, schema)?;
+                changed |= search(&mut case, schema)?;
             }
             Ok(transformed(Expr::Case(case), changed))
         }
@@ -162,6 +163,20 @@ pub fn floats_first_in(expr: Expr, schema: &DFSchema) -> Result<Transformed<Expr
         }
         other => Ok(Transformed::no(other)),
     })
+}
+
+/// `CASE x WHEN y ..` of floats as `CASE WHEN x = y ..`: the library looks for the same bits, so
+/// that `-0.0` would not be `0.0`. Whether it did.
+fn search(case: &mut Case, schema: &DFSchema) -> Result<bool> {
+    let Some(subject) = &case.expr else { return Ok(false) };
+    if !subject.get_type(schema)?.is_floating() || subject.is_volatile() {
+        return Ok(false);
+    }
+    for (when, _) in &mut case.when_then_expr {
+        **when = subject.as_ref().clone().eq(when.as_ref().clone());
+    }
+    case.expr = None;
+    Ok(true)
 }
 
 /// `NULLIF` of two types has that of its first argument; the library has one common to both.

@@ -28,6 +28,7 @@ use indexmap::IndexMap;
 use super::bind::BoundTable;
 use super::diagnostics::KnownNames;
 use super::dialect::{DIALECT, FLINK_TYPE};
+use super::hints::written_name;
 use super::proctime::{self, TIME_TYPE};
 use super::recursion::WorkTable;
 use super::window_tvf::WindowFunctions;
@@ -55,6 +56,7 @@ pub fn session_state() -> SessionState {
         scalars.push(Arc::new(proctime::udf()));
     }
     scalars.push(Arc::new(super::temporal::udf()));
+    scalars.push(Arc::new(super::using::udf()));
     builder.build()
 }
 
@@ -223,7 +225,8 @@ impl Catalog {
         functions.extend(self.udaf_names());
         functions.extend(self.udwf_names());
         functions.sort();
-        KnownNames { tables: self.sources.keys().cloned().collect(), functions }
+        let tables = self.sources.keys().filter(|name| written_name(name) == name.as_str());
+        KnownNames { tables: tables.cloned().collect(), functions }
     }
 
     fn resolve(&self, name: &TableReference) -> Option<Arc<dyn TableSource>> {

@@ -69,8 +69,9 @@ impl Dialect for FloodmarkDialect {
         true
     }
 
-    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, _precedence: u8) -> Option<Parsed> {
+    fn parse_infix(&self, parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Parsed> {
         json_forms::parse_infix(parser, expr)
+            .or_else(|| parse_distinct_from(parser, expr, precedence))
     }
 
     fn parse_prefix(&self, parser: &mut Parser) -> Option<Parsed> {
@@ -99,6 +100,22 @@ impl Dialect for FloodmarkDialect {
             _ => None,
         }
     }
+}
+
+/// `IS [NOT] DISTINCT FROM`, which binds more tightly than `AND`: the library takes all that
+/// follows for its right side.
+fn parse_distinct_from(parser: &mut Parser, expr: &Expr, precedence: u8) -> Option<Parsed> {
+    use Keyword::{DISTINCT, FROM, IS, NOT};
+    let negated = parser.parse_keywords(&[IS, NOT, DISTINCT, FROM]);
+    if !negated && !parser.parse_keywords(&[IS, DISTINCT, FROM]) {
+        return None;
+    }
+    let right = parser.parse_subexpr(precedence);
+    let left = Box::new(expr.clone());
+    Some(right.map(|right| match negated {
+        true => Expr::IsNotDistinctFrom(left, Box::new(right)),
+        false => Expr::IsDistinctFrom(left, Box::new(right)),
+    }))
 }
 
 /// `FINAL LAST(..)` and `RUNNING LAST(..)` of MATCH_RECOGNIZE.

@@ -6,13 +6,12 @@
 
 use std::sync::Arc;
 
+use datafusion::common::ScalarValue;
 use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
-use datafusion::common::{ScalarValue, plan_err};
 use datafusion::error::Result;
 use datafusion::execution::context::SessionState;
 use datafusion::logical_expr::expr_rewriter::NamePreserver;
-use datafusion::logical_expr::utils::powerset;
-use datafusion::logical_expr::{Aggregate, Expr, GroupingSet, LogicalPlan};
+use datafusion::logical_expr::{Expr, LogicalPlan};
 use datafusion::optimizer::common_subexpr_eliminate::CommonSubexprEliminate;
 use datafusion::optimizer::decorrelate_lateral_join::DecorrelateLateralJoin;
 use datafusion::optimizer::decorrelate_predicate_subquery::DecorrelatePredicateSubquery;
@@ -31,28 +30,25 @@ use datafusion::optimizer::replace_distinct_aggregate::ReplaceDistinctWithAggreg
 use datafusion::optimizer::rewrite_set_comparison::RewriteSetComparison;
 use datafusion::optimizer::scalar_subquery_to_join::ScalarSubqueryToJoin;
 use datafusion::optimizer::simplify_expressions::SimplifyExpressions;
-use datafusion::optimizer::{Optimizer, OptimizerContext, OptimizerRule};
+use datafusion::optimizer::{
+    ApplyOrder, Optimizer, OptimizerConfig, OptimizerContext, OptimizerRule,
+};
 
 use super::recursion::own_nodes;
 use super::rewrites::{Rewrite, Rewrites};
 use super::unnest::inline_laterals;
-use crate::limits::CUBE_KEYS_MAX;
+
+type Rule = Arc<dyn OptimizerRule + Send + Sync>;
 
 /// Subqueries become joins before anything else: a rule that repeats an expression would repeat
 /// the join.
-fn decorrelation() -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    vec![
-        Arc::new(RewriteSetComparison::new()),
-        Arc::new(DecorrelatePredicateSubquery::new()),
-        Arc::new(ScalarSubqueryToJoin::new()),
-    ]
+fn decorrelation() -> Vec<Rule> {
+    vec![Arc::new(DecorrelatePredicateSubquery::new()), Arc::new(ScalarSubqueryToJoin::new())]
 }
 
 /// The rules of the second round; those without a name are needed to make a stream of a plan.
-fn rules(rewrites: Rewrites) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
-    type Rule = Arc<dyn OptimizerRule + Send + Sync>;
-    let all: [(Option<Rewrite>, Rule); 18] = [
-        (None, Arc::new(RewriteSetComparison::new())),
+fn rules(rewrites: Rewrites) -> Vec<Rule> {
+    let all: [(Option<Rewrite>, Rule); 17] = [
         (Some(Rewrite::OptimizeUnions), Arc::new(OptimizeUnions::new())),
         // Some functions are evaluated in their simplified form alone.
         (None, Arc::new(SimplifyExpressions::new())),
@@ -68,13 +64,42 @@ fn rules(rewrites: Rewrites) -> Vec<Arc<dyn OptimizerRule + Send + Sync>> {
         (Some(Rewrite::TrivialLimits), Arc::new(EliminateLimit::new())),
         (Some(Rewrite::EmptyRelations), Arc::new(PropagateEmptyRelation::new())),
         (Some(Rewrite::OuterJoins), Arc::new(EliminateOuterJoin::new())),
-        (Some(Rewrite::PushDownFilters), Arc::new(PushDownFilter::new())),
+        (Some(Rewrite::PushDownFilters), Arc::new(FiltersDown(PushDownFilter::new()))),
         (Some(Rewrite::ConstantKeys), Arc::new(EliminateGroupByConstant::new())),
         (Some(Rewrite::CommonExpressions), Arc::new(CommonSubexprEliminate::new())),
         (Some(Rewrite::PruneColumns), Arc::new(OptimizeProjections::new())),
     ];
     let is_made = |rewrite: &Option<Rewrite>| rewrite.is_none_or(|r| rewrites.has(r));
     all.into_iter().filter(|(rewrite, _)| is_made(rewrite)).map(|(_, rule)| rule).collect()
+}
+
+/// Filters go down, but for those above an aggregate without keys: of no rows it makes one, so that
+/// a condition of constants alone is no condition of its input.
+#[derive(Debug)]
+struct FiltersDown(PushDownFilter);
+
+impl OptimizerRule for FiltersDown {
+    fn name(&self) -> &str {
+        self.0.name()
+    }
+
+    fn apply_order(&self) -> Option<ApplyOrder> {
+        self.0.apply_order()
+    }
+
+    fn rewrite(
+        &self,
+        plan: LogicalPlan,
+        config: &dyn OptimizerConfig,
+    ) -> Result<Transformed<LogicalPlan>> {
+        if let LogicalPlan::Filter(filter) = &plan
+            && let LogicalPlan::Aggregate(aggregate) = filter.input.as_ref()
+            && aggregate.group_expr.is_empty()
+        {
+            return Ok(Transformed::no(plan));
+        }
+        self.0.rewrite(plan, config)
+    }
 }
 
 /// Coerces types, then rewrites until nothing changes.
@@ -84,13 +109,19 @@ pub fn optimize(
     rewrites: Rewrites,
 ) -> Result<LogicalPlan> {
     let plan = own_nodes(inline_laterals(drop_sorts(plan)?)?)?;
-    let plan = view_literals(enumerated_sets(plan)?)?;
+    let plan = view_literals(super::grouping::enumerated_sets(plan)?)?;
+    let context = OptimizerContext::new_with_config_options(Arc::clone(state.config_options()))
+        .without_query_execution_start_time();
+    // `> ALL (..)` is a matter of EXISTS, which is prepared in turn.
+    let plan = super::subquery::named_comparisons(plan)?;
+    let plan = RewriteSetComparison::new().rewrite(plan, &context)?.data;
     let plan = super::subquery::prepare(plan)?;
     let mut options = state.config_options().as_ref().clone();
     // A scalar subquery is a collection like any other: it is joined, never evaluated once.
     options.optimizer.enable_physical_uncorrelated_scalar_subquery = false;
     let options = &Arc::new(options);
     let plan = state.analyzer().execute_and_check(plan, options, |_, _| {})?;
+    let plan = super::grouping::totals_apart(plan)?;
     let context = OptimizerContext::new_with_config_options(Arc::clone(options))
         .without_query_execution_start_time();
     let plan = Optimizer::with_rules(decorrelation()).optimize(plan, &context, |_, _| {})?;
@@ -110,32 +141,6 @@ fn drop_sorts(plan: LogicalPlan) -> Result<LogicalPlan> {
             Ok(Transformed::new(input, true, JUMP))
         }
         other => Ok(Transformed::no(other)),
-    })?;
-    Ok(transformed.data)
-}
-
-/// `ROLLUP` and `CUBE` as lists of grouping sets, where they stand alone; beside other keys the
-/// library has listed them.
-fn enumerated_sets(plan: LogicalPlan) -> Result<LogicalPlan> {
-    let transformed = plan.transform_up_with_subqueries(|plan| {
-        let LogicalPlan::Aggregate(aggregate) = &plan else { return Ok(Transformed::no(plan)) };
-        let sets: Vec<Vec<Expr>> = match aggregate.group_expr.as_slice() {
-            [Expr::GroupingSet(GroupingSet::Rollup(keys))] => (0..=keys.len())
-                .rev()
-                .map(|count| keys.iter().take(count).cloned().collect())
-                .collect(),
-            [Expr::GroupingSet(GroupingSet::Cube(keys))] => {
-                if keys.len() > CUBE_KEYS_MAX {
-                    return plan_err!("CUBE takes {CUBE_KEYS_MAX} keys at most");
-                }
-                let sets = powerset(keys)?.into_iter().rev();
-                sets.map(|set| set.into_iter().cloned().collect()).collect()
-            }
-            _ => return Ok(Transformed::no(plan)),
-        };
-        let sets = vec![Expr::GroupingSet(GroupingSet::GroupingSets(sets))];
-        let (input, calls) = (Arc::clone(&aggregate.input), aggregate.aggr_expr.clone());
-        Ok(Transformed::yes(LogicalPlan::Aggregate(Aggregate::try_new(input, sets, calls)?)))
     })?;
     Ok(transformed.data)
 }

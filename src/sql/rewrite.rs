@@ -9,12 +9,11 @@ use std::ops::ControlFlow;
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
     FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectName, ObjectNamePart,
-    Query, Select, SelectItem, SetExpr, TableAlias, TableAliasColumnDef, TableFactor,
-    TableWithJoins, UnaryOperator, Value, ValueWithSpan, VisitMut, VisitorMut,
+    Query, Select, SelectItem, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
+    ValueWithSpan, VisitMut, VisitorMut,
 };
-use datafusion::sql::sqlparser::parser::Parser;
 
-use super::dialect::{DIALECT, call, cast, string};
+use super::dialect::{call, cast, string};
 use super::interval::{interval_months, interval_ms};
 use super::match_recognize::lift::SUBQUERY;
 use super::proctime;
@@ -30,20 +29,8 @@ struct Rewriter;
 impl VisitorMut for Rewriter {
     type Break = ();
 
-    /// `NOT (a, b) IN ..` as one, before its inside is rewritten.
-    fn pre_visit_expr(&mut self, expr: &mut Expr) -> ControlFlow<()> {
-        if let Expr::UnaryOp { op: UnaryOperator::Not, expr: inner } = expr {
-            let mut at = inner.as_mut();
-            while let Expr::Nested(deeper) = at {
-                at = deeper;
-            }
-            if let Expr::InSubquery { expr: items, negated, .. } = at
-                && matches!(items.as_ref(), Expr::Tuple(_))
-            {
-                *negated = !*negated;
-                *expr = at.clone();
-            }
-        }
+    fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
+        super::row_in::conditions(select);
         ControlFlow::Continue(())
     }
 
@@ -56,6 +43,7 @@ impl VisitorMut for Rewriter {
 
     /// `FETCH FIRST n ROWS ONLY` is `LIMIT n`, in subqueries too.
     fn post_visit_query(&mut self, query: &mut Query) -> ControlFlow<()> {
+        super::using::mark_order(query);
         let plain = query.fetch.as_ref().is_some_and(|f| !f.percent && !f.with_ties);
         let Some(fetch) = query.fetch.take_if(|_| plain) else {
             return ControlFlow::Continue(());
@@ -72,12 +60,14 @@ impl VisitorMut for Rewriter {
     fn post_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         super::named_windows::resolve(select);
         name_columns(select);
+        super::using::mark(select);
         super::temporal::rewrite(select);
         ControlFlow::Continue(())
     }
 
     /// `CROSS JOIN UNNEST(array) AS t (x)`, `TABLE(f(x))` and `f(x)` in `FROM`: lateral calls.
     fn post_visit_table_factor(&mut self, factor: &mut TableFactor) -> ControlFlow<()> {
+        super::hints::keep_name(factor);
         if let Some(query) = matched_subquery(factor) {
             *factor = query;
         }
@@ -182,7 +172,12 @@ fn relation_names(from: &[TableWithJoins]) -> Vec<String> {
     let factors = from.iter().flat_map(|table| {
         std::iter::once(&table.relation).chain(table.joins.iter().map(|join| &join.relation))
     });
-    let name = |factor: &TableFactor| match factor {
+    factors.filter_map(relation_name).collect()
+}
+
+/// What a table of a `FROM` is called.
+pub(super) fn relation_name(factor: &TableFactor) -> Option<String> {
+    match factor {
         TableFactor::Table { alias: None, name, .. } => {
             name.0.last().and_then(|part| part.as_ident()).map(|ident| ident.value.clone())
         }
@@ -196,8 +191,7 @@ fn relation_names(from: &[TableWithJoins]) -> Vec<String> {
             alias.as_ref().map(|alias| alias.name.value.clone())
         }
         _ => None,
-    };
-    factors.filter_map(name).collect()
+    }
 }
 
 /// Flink's names of unnamed columns: a field of a row by its own name, any other expression by its
@@ -251,7 +245,7 @@ fn rewritten(expr: &mut Expr) -> Option<Expr> {
     match expr {
         Expr::Function(function) => function_rewritten(function),
         Expr::InSubquery { expr: row, subquery, negated } => match row.as_ref() {
-            Expr::Tuple(items) => row_in(items, subquery, *negated),
+            Expr::Tuple(items) => super::row_in::value(items, subquery, *negated),
             _ => None,
         },
         Expr::Like { pattern, escape_char, .. } => {
@@ -315,41 +309,6 @@ fn escaped_by_backslash(pattern: &Expr, escape: Option<&ValueWithSpan>) -> Optio
         }
     }
     Some(plain)
-}
-
-/// `(a, b) [NOT] IN (query)`: whether there is a row, or none, that equals; to `NOT IN` a pair that
-/// is NULL may equal.
-fn row_in(items: &[Expr], subquery: &Query, negated: bool) -> Option<Expr> {
-    let names: Vec<String> = (0..items.len()).map(|at| format!("`__row_in_{at}`")).collect();
-    let text = format!("SELECT 1 FROM (SELECT 1) AS `__row_in` ({})", names.join(", "));
-    let mut parser = Parser::new(&DIALECT).try_with_sql(&text).ok()?;
-    let mut exists = parser.parse_query().ok()?;
-    let SetExpr::Select(select) = exists.body.as_mut() else { return None };
-    let TableFactor::Derived { subquery: rows, .. } = &mut select.from.first_mut()?.relation else {
-        return None;
-    };
-    **rows = subquery.clone();
-    let nested = |expr: Expr| Expr::Nested(Box::new(expr));
-    let binary = |left: Expr, op, right: Expr| Expr::BinaryOp {
-        left: Box::new(left),
-        op,
-        right: Box::new(right),
-    };
-    let pairs = items.iter().enumerate().map(|(at, item)| {
-        let column = Expr::Identifier(Ident::with_quote('`', format!("__row_in_{at}")));
-        let equal = binary(column.clone(), BinaryOperator::Eq, nested(item.clone()));
-        if !negated {
-            return equal;
-        }
-        let unknown = binary(
-            Expr::IsNull(Box::new(column)),
-            BinaryOperator::Or,
-            Expr::IsNull(Box::new(nested(item.clone()))),
-        );
-        nested(binary(equal, BinaryOperator::Or, unknown))
-    });
-    select.selection = pairs.reduce(|all, pair| binary(all, BinaryOperator::And, pair));
-    Some(Expr::Exists { subquery: exists, negated })
 }
 
 /// `items[2].n`: behind a subscript the planner takes names of fields as strings alone.

@@ -12,12 +12,13 @@ use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
 
 use super::catalog::TableDef;
-use super::create_table;
 use super::diagnostics::{SourceText, hint_for, parse_error, parser_error};
 use super::dialect::DIALECT;
+use super::hints::{HintedTable, Hints};
 use super::match_recognize::lift::lift;
 use super::recursion::bind::mutual_tokens;
 use super::rewrite::rewrite;
+use super::{create_table, frames, keywords};
 use crate::error::Result;
 
 /// A parsed file.
@@ -27,6 +28,8 @@ pub struct Script {
     pub source: Arc<SourceText>,
     /// The statements in order; those of a statement set stand one by one.
     pub statements: Vec<Statement>,
+    /// What is accepted and has no effect.
+    pub warnings: Vec<String>,
 }
 
 /// A statement and where it stands.
@@ -38,6 +41,8 @@ pub struct Statement {
     pub span: Span,
     /// Its text.
     pub text: String,
+    /// The tables that it reads or writes with options of their own.
+    pub hinted: Vec<HintedTable>,
 }
 
 /// A name with its place.
@@ -102,22 +107,26 @@ const SUPPORTED: &str = "supported are CREATE TABLE, CREATE VIEW, CREATE MATERIA
 /// Parses a file; the first error ends it.
 pub fn parse_script(file: &str, text: &str) -> Result<Script> {
     let source = SourceText::new(file, text);
-    let statements = parse_statements(&source).map_err(|error| parse_error(&source, &error))?;
-    Ok(Script { source, statements })
+    let parsed = parse_statements(&source);
+    let (statements, warnings) = parsed.map_err(|error| parse_error(&source, &error))?;
+    Ok(Script { source, statements, warnings })
 }
 
-fn parse_statements(source: &SourceText) -> Parsed<Vec<Statement>> {
+fn parse_statements(source: &SourceText) -> Parsed<(Vec<Statement>, Vec<String>)> {
     let tokens = Tokenizer::new(&DIALECT, &source.text).tokenize_with_location()?;
+    let (tokens, hints) = Hints::take(keywords::free(tokens), source)?;
     let tokens = lift(mutual_tokens(tokens)?)?;
     let parser = Parser::new(&DIALECT).with_tokens_with_locations(tokens);
-    let mut script = ScriptParser { parser, source, statements: Vec::new(), set_start: None };
+    let statements = Vec::new();
+    let mut script = ScriptParser { parser, source, hints, statements, set_start: None };
     script.all()?;
-    Ok(script.statements)
+    Ok((script.statements, script.hints.warnings))
 }
 
 struct ScriptParser<'a> {
     parser: Parser<'a>,
     source: &'a SourceText,
+    hints: Hints,
     statements: Vec<Statement>,
     /// Where the open statement set began.
     set_start: Option<Location>,
@@ -148,7 +157,8 @@ impl ScriptParser<'_> {
             }
             let span = Span { start, end: self.parser.get_current_token().span.end };
             let text = self.source.slice(span).trim_end().to_string();
-            self.statements.push(Statement { kind, span, text });
+            let hinted = self.hints.of_statement(&kind, span)?;
+            self.statements.push(Statement { kind, span, text, hinted });
             self.end_of_statement()?;
         }
     }
@@ -343,6 +353,7 @@ pub(crate) fn parse_query(parser: &mut Parser) -> Parsed<Box<Query>> {
     if query.fetch.as_ref().is_some_and(|fetch| fetch.percent || fetch.with_ties) {
         return Err(parser_error("FETCH takes a number of rows ONLY", None, at));
     }
+    frames::check(&*query)?;
     rewrite(&mut query);
     Ok(query)
 }
@@ -350,6 +361,7 @@ pub(crate) fn parse_query(parser: &mut Parser) -> Parsed<Box<Query>> {
 /// Parses and rewrites one expression.
 pub(crate) fn parse_expression(parser: &mut Parser) -> Parsed<Expr> {
     let mut expr = parser.parse_expr()?;
+    frames::check(&expr)?;
     rewrite(&mut expr);
     Ok(expr)
 }

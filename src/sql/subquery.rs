@@ -10,8 +10,8 @@
 use std::collections::BTreeSet;
 use std::sync::Arc;
 
-use datafusion::common::tree_node::{Transformed, TreeNode};
-use datafusion::common::{Column, DFSchema, JoinType, ScalarValue};
+use datafusion::common::tree_node::{Transformed, TreeNode, TreeNodeRecursion};
+use datafusion::common::{Column, DFSchema, Diagnostic, JoinType, ScalarValue};
 use datafusion::error::{DataFusionError, Result};
 use datafusion::functions::core::expr_fn::coalesce;
 use datafusion::functions_aggregate::expr_fn::max;
@@ -28,6 +28,32 @@ use datafusion::optimizer::simplify_expressions::ExprSimplifier;
 
 use super::context::stream_table;
 use crate::error::Error;
+
+/// Gives the rows that `ANY` and `ALL` compare with a name of their own: columns of both sides that
+/// are called alike would be taken for one.
+pub fn named_comparisons(plan: LogicalPlan) -> Result<LogicalPlan> {
+    let mut aliases = 0;
+    let transformed = plan.transform_up_with_subqueries(|plan| {
+        let names = NamePreserver::new(&plan);
+        plan.map_expressions(|expr| {
+            let name = names.save(&expr);
+            let changed = expr.transform_up(|expr| {
+                let Expr::SetComparison(mut of) = expr else { return Ok(Transformed::no(expr)) };
+                // Correlation tells the sides apart already, and would be lost below a name.
+                if !of.subquery.outer_ref_columns.is_empty() {
+                    return Ok(Transformed::no(Expr::SetComparison(of)));
+                }
+                aliases += 1;
+                let rows = of.subquery.subquery.as_ref().clone();
+                let rows = LogicalPlanBuilder::from(rows).alias(format!("__any_{aliases}"))?;
+                of.subquery.subquery = Arc::new(rows.build()?);
+                Ok(Transformed::yes(Expr::SetComparison(of)))
+            })?;
+            Ok(if changed.transformed { changed.update_data(|e| name.restore(e)) } else { changed })
+        })
+    })?;
+    Ok(transformed.data)
+}
 
 /// Rewrites the subqueries of `plan`; see the module's text.
 pub fn prepare(plan: LogicalPlan) -> Result<LogicalPlan> {
@@ -233,6 +259,7 @@ fn single_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
         let name = names.save(&expr);
         let changed = expr.transform_up(|expr| {
             let Expr::ScalarSubquery(subquery) = expr else { return Ok(Transformed::no(expr)) };
+            check_correlation(&subquery.subquery)?;
             match rows_of(&subquery.subquery) {
                 Rows::One if subquery.outer_ref_columns.is_empty() => {
                     let nothing = value_of_nothing(&subquery.subquery)?;
@@ -261,6 +288,38 @@ fn single_rows(plan: LogicalPlan) -> Result<LogicalPlan> {
         Ok(if changed.transformed { changed.update_data(|e| name.restore(e)) } else { changed })
     })?;
     Ok(transformed.data)
+}
+
+/// Refuses a scalar subquery that is correlated otherwise than by equality: what it aggregates has
+/// no key to be joined by.
+fn check_correlation(plan: &LogicalPlan) -> Result<()> {
+    if !matches!(rows_of(plan), Rows::One | Rows::AtMostOne) {
+        return Ok(());
+    }
+    plan.apply(|plan| {
+        let LogicalPlan::Filter(filter) = plan else { return Ok(TreeNodeRecursion::Continue) };
+        let other = split_conjunction(&filter.predicate).into_iter().find(|conjunct| {
+            let is_apart =
+                |one: &Expr, other: &Expr| one.column_refs().is_empty() && !other.contains_outer();
+            let is_equal = match conjunct {
+                Expr::BinaryExpr(BinaryExpr { left, op: Operator::Eq, right }) => {
+                    is_apart(left, right) || is_apart(right, left)
+                }
+                _ => false,
+            };
+            conjunct.contains_outer() && !is_equal
+        });
+        let Some(conjunct) = other else { return Ok(TreeNodeRecursion::Continue) };
+        let error = Error::sql("a scalar subquery can be correlated by equal columns alone")
+            .with_hint(
+                "join instead: SELECT a.id, MAX(b.x) FROM a LEFT JOIN b ON b.k > a.k GROUP BY a.id",
+            );
+        let spans = conjunct.column_refs().into_iter().filter_map(|c| c.spans().first());
+        let first = spans.min_by_key(|span| (span.start.line, span.start.column));
+        let placed = Diagnostic::new_error(error.message.clone(), first);
+        Err(DataFusionError::External(Box::new(error)).with_diagnostic(placed))
+    })?;
+    Ok(())
 }
 
 /// What an aggregate without keys comes to over nothing, if that is no NULL: a maintained one has
@@ -519,11 +578,13 @@ fn one_row_exists(of: Exists) -> Result<Expr> {
     }
 }
 
-/// Whether the rows go through an aggregate without keys: correlated, it has a row for those too
-/// that nothing matches.
+/// Whether the rows go through an aggregate without keys over what is correlated: it has a row for
+/// those too that nothing matches.
 fn aggregates_to_one(plan: &LogicalPlan) -> bool {
     match plan {
-        LogicalPlan::Aggregate(a) => a.group_expr.is_empty(),
+        LogicalPlan::Aggregate(a) => {
+            a.group_expr.is_empty() && !a.input.all_out_ref_exprs().is_empty()
+        }
         LogicalPlan::Projection(p) => aggregates_to_one(&p.input),
         LogicalPlan::SubqueryAlias(a) => aggregates_to_one(&a.input),
         LogicalPlan::Sort(s) => aggregates_to_one(&s.input),

@@ -116,7 +116,8 @@ fn flip(bits: i64) -> i64 {
     bits ^ (((bits >> 63) as u64) >> 1) as i64
 }
 
-fn key_bits(value: f64) -> i64 {
+/// The integer of a float among keys: equal numbers have the same.
+pub(super) fn key_bits(value: f64) -> i64 {
     let one = if value == 0.0 {
         0.0
     } else if value.is_nan() {

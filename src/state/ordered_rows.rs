@@ -12,14 +12,23 @@ use std::cmp::Ordering;
 use arrow::compute::SortOptions;
 use arrow::datatypes::SchemaRef;
 
-use super::column::{Column, Form, Values, form_of};
+use super::column::{Column, Form, Values, float_of, form_of, key_bits};
 use super::row_pool::{Place, RowPool};
 use crate::limits::ORDERED_BLOCK_ROWS_MAX;
+
+/// A column to compare by.
+#[derive(Clone, Copy, Debug)]
+struct By {
+    column: usize,
+    options: SortOptions,
+    /// Floats as numbers: `-0.0` is `0.0`, and every NaN the same.
+    as_number: bool,
+}
 
 /// An order of rows: some columns first, then all others, ascending and NULLs first.
 #[derive(Clone, Debug)]
 pub struct RowOrder {
-    columns: Vec<(usize, SortOptions)>,
+    columns: Vec<By>,
     /// How many of them are asked for; the others break ties.
     keys: usize,
     /// Whether the leading column fits in a prefix.
@@ -45,30 +54,29 @@ impl RowOrder {
     /// By `keys`, then by the whole row of `schema`; columns in `equal` need no comparison.
     pub fn new(schema: &SchemaRef, keys: Vec<(usize, SortOptions)>, equal: &[usize]) -> Self {
         let count = keys.len();
-        let mut columns = keys;
+        let is_float = |column: usize| schema.field(column).data_type().is_floating();
+        let by = |(column, options)| By { column, options, as_number: is_float(column) };
+        let mut columns: Vec<By> = keys.into_iter().map(by).collect();
+        let options = SortOptions { descending: false, nulls_first: true };
         for column in 0..schema.fields().len() {
-            let known = columns.iter().any(|(c, _)| *c == column) || equal.contains(&column);
-            if !known {
-                columns.push((column, SortOptions { descending: false, nulls_first: true }));
+            let known = columns.iter().any(|by| by.column == column) || equal.contains(&column);
+            // Rows with equal numbers need not be the same row.
+            if !known || is_float(column) {
+                columns.push(By { column, options, as_number: false });
             }
         }
-        let short = |&(column, _): &(usize, _)| {
-            matches!(form_of(schema.field(column).data_type()), Form::Int | Form::Float)
+        let short = |by: &By| {
+            matches!(form_of(schema.field(by.column).data_type()), Form::Int | Form::Float)
         };
         let is_leading_short = columns.first().is_some_and(short);
         RowOrder { columns, keys: count, is_leading_short }
     }
 
-    /// The first column of the order, if rows have columns at all.
-    pub fn leading(&self) -> Option<(usize, SortOptions)> {
-        self.columns.first().copied()
-    }
-
     /// The leading bytes of every row of `chunk`: smaller ones never belong to a later row.
     pub fn prefixes(&self, pool: &RowPool, chunk: u32, rows: usize) -> Vec<u64> {
-        let Some((column, options)) = self.leading() else { return vec![0; rows] };
-        let Some(column) = pool.column(chunk, column) else { return vec![0; rows] };
-        (0..rows).map(|row| prefix(column, row, options)).collect()
+        let Some(by) = self.columns.first() else { return vec![0; rows] };
+        let Some(column) = pool.column(chunk, by.column) else { return vec![0; rows] };
+        (0..rows).map(|row| prefix(column, row, by)).collect()
     }
 
     /// Compares two rows in the whole order: equal ones are the same row.
@@ -82,7 +90,7 @@ impl RowOrder {
     }
 
     /// The columns that rows with one `prefix` can differ in.
-    fn undecided(&self, prefix: u64) -> &[(usize, SortOptions)] {
+    fn undecided(&self, prefix: u64) -> &[By] {
         // NULLs share their prefixes with the least and the greatest value.
         let is_decided = self.is_leading_short && prefix != 0 && prefix != u64::MAX;
         &self.columns[usize::from(is_decided)..]
@@ -107,12 +115,12 @@ impl RowOrder {
     }
 }
 
-fn compare(pool: &RowPool, columns: &[(usize, SortOptions)], a: Place, b: Place) -> Ordering {
-    for &(column, options) in columns {
-        let (Some(left), Some(right)) = (pool.value(a, column), pool.value(b, column)) else {
+fn compare(pool: &RowPool, columns: &[By], a: Place, b: Place) -> Ordering {
+    for by in columns {
+        let (Some(left), Some(right)) = (pool.value(a, by.column), pool.value(b, by.column)) else {
             continue;
         };
-        let order = compare_values(left, right, options);
+        let order = compare_values(left, right, by);
         if order.is_ne() {
             return order;
         }
@@ -121,11 +129,8 @@ fn compare(pool: &RowPool, columns: &[(usize, SortOptions)], a: Place, b: Place)
 }
 
 /// Compares two values of columns of one type.
-pub fn compare_values(
-    (left, a): (&Column, usize),
-    (right, b): (&Column, usize),
-    options: SortOptions,
-) -> Ordering {
+fn compare_values((left, a): (&Column, usize), (right, b): (&Column, usize), by: &By) -> Ordering {
+    let options = by.options;
     match (left.is_null(a), right.is_null(b)) {
         (false, false) => {}
         (true, true) => return Ordering::Equal,
@@ -134,6 +139,7 @@ pub fn compare_values(
         }
     }
     let order = match (&left.values, &right.values) {
+        (Values::Int(l), Values::Int(r)) if by.as_number => number(l[a]).cmp(&number(r[b])),
         (Values::Int(l), Values::Int(r)) => l[a].cmp(&r[b]),
         (Values::Float(l), Values::Float(r)) => l[a].total_cmp(&r[b]),
         (Values::Wide(l), Values::Wide(r)) => l[a].cmp(&r[b]),
@@ -144,12 +150,18 @@ pub fn compare_values(
     if options.descending { order.reverse() } else { order }
 }
 
-fn prefix(column: &Column, row: usize, options: SortOptions) -> u64 {
+/// The bits of a float in total order, as those that equal numbers share.
+fn number(bits: i64) -> i64 {
+    key_bits(float_of(bits))
+}
+
+fn prefix(column: &Column, row: usize, by: &By) -> u64 {
     if column.is_null(row) {
-        return if options.nulls_first { 0 } else { u64::MAX };
+        return if by.options.nulls_first { 0 } else { u64::MAX };
     }
     let int = |value: i64| (value as u64) ^ (1 << 63);
     let value = match &column.values {
+        Values::Int(values) if by.as_number => int(number(values[row])),
         Values::Int(values) => int(values[row]),
         Values::Float(values) => int(super::column::ordered_bits(values[row])),
         Values::Wide(values) => {
@@ -158,7 +170,7 @@ fn prefix(column: &Column, row: usize, options: SortOptions) -> u64 {
         Values::Bytes(values) => leading_bytes(values.value(row)),
         Values::Rows(rows) => leading_bytes(rows.row(row).data()),
     };
-    if options.descending { !value } else { value }
+    if by.options.descending { !value } else { value }
 }
 
 fn leading_bytes(bytes: &[u8]) -> u64 {

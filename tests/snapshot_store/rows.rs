@@ -150,6 +150,7 @@ pub fn manifest(job: &str, id: u64, chunks: Vec<ChunkRef>) -> Manifest {
         format: floodmark::snapshot::FORMAT,
         job: job.to_owned(),
         run: 4,
+        begun_ms: 1_799_999_999_999,
         id,
         frontier: 1_700_000_000_000 + id as i64,
         complete: false,
@@ -189,6 +190,7 @@ pub fn manifest(job: &str, id: u64, chunks: Vec<ChunkRef>) -> Manifest {
 }
 
 /// Commits the next snapshot of `job`, a chunk for each of `rows`.
+#[allow(dead_code, reason = "each test crate uses its part")]
 pub fn snapshot(store: &Store, job: &str, rows: &[RecordBatch]) -> Manifest {
     let chunks = rows.iter().map(|rows| store.write_chunk(job, rows).unwrap()).collect();
     let manifest = manifest(job, store.next_id(job).unwrap(), chunks);

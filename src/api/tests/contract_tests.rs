@@ -94,6 +94,12 @@ async fn every_answer_is_as_documented() {
     let job = json!({"name": "j", "sql": "SELECT 1"}).to_string();
     let query = json!({"query": "SELECT * FROM tips"}).to_string();
     let wrong = json!({"query": "SELECT nope FROM tips"}).to_string();
+    let dir = tempfile::tempdir().unwrap();
+    let to = json!({"to": dir.path().join("export")}).to_string();
+    let snapshots = "/v1/jobs/{name}/snapshots";
+    let snapshot = "/v1/jobs/{name}/snapshots/{id}";
+    let verify = "/v1/jobs/{name}/snapshots/{id}/verify";
+    let export = "/v1/jobs/{name}/snapshots/{id}/export";
     let cases = [
         ("GET", "/healthz", "/healthz", "", 200),
         ("POST", "/v1/jobs", "/v1/jobs", job.as_str(), 201),
@@ -101,10 +107,22 @@ async fn every_answer_is_as_documented() {
         ("POST", "/v1/jobs", "/v1/jobs", "[]", 400),
         ("GET", "/v1/jobs", "/v1/jobs", "", 200),
         ("GET", "/v1/jobs/{name}", "/v1/jobs/tail", "", 200),
+        ("GET", "/v1/jobs/{name}", "/v1/jobs/trips", "", 200),
         ("GET", "/v1/jobs/{name}", "/v1/jobs/x", "", 404),
         ("GET", "/v1/jobs/{name}/plan", "/v1/jobs/j/plan", "", 200),
         ("DELETE", "/v1/jobs/{name}", "/v1/jobs/j", "", 200),
         ("DELETE", "/v1/jobs/{name}", "/v1/jobs/j", "", 404),
+        ("GET", snapshots, "/v1/jobs/trips/snapshots", "", 200),
+        ("GET", snapshots, "/v1/jobs/x/snapshots", "", 404),
+        ("POST", snapshots, "/v1/jobs/trips/snapshots", "", 201),
+        ("GET", snapshot, "/v1/jobs/trips/snapshots/2", "", 200),
+        ("GET", snapshot, "/v1/jobs/trips/snapshots/9", "", 404),
+        ("GET", snapshot, "/v1/jobs/trips/snapshots/last", "", 400),
+        ("POST", verify, "/v1/jobs/trips/snapshots/2/verify", "", 200),
+        ("POST", export, "/v1/jobs/trips/snapshots/2/export", to.as_str(), 200),
+        ("POST", export, "/v1/jobs/trips/snapshots/2/export", to.as_str(), 409),
+        ("DELETE", snapshot, "/v1/jobs/trips/snapshots/1", "", 200),
+        ("GET", "/v1/jobs/{name}/runs", "/v1/jobs/trips/runs", "", 200),
         ("GET", "/v1/views", "/v1/views", "", 200),
         ("GET", "/v1/views/{name}", "/v1/views/tips", "", 200),
         ("GET", "/v1/views/{name}", "/v1/views/x", "", 404),

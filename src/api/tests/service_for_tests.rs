@@ -15,9 +15,14 @@ use super::NOON;
 use super::client_for_tests::{Reply, request};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, ErrorKind, Location, Result};
-use crate::job::service::{JobInfo, JobService, JobState, SourceInfo};
+use crate::job::service::{JobInfo, JobService, JobState, SnapshotsInfo, SourceInfo};
+use crate::job::snapshots::{LastSnapshot, SnapshotProgress};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
+use crate::snapshot::{
+    FORMAT, JournalEntry, Manifest, SavedPartition, SavedSink, SavedSource, SavedState,
+    SavedTableRef, Store,
+};
 use crate::time::{CLOSED, EventTime};
 
 pub struct Fake {
@@ -25,6 +30,8 @@ pub struct Fake {
     views: Vec<ServedView>,
     started: Semaphore,
     release: Semaphore,
+    store: Arc<Store>,
+    _dir: tempfile::TempDir,
 }
 
 impl Fake {
@@ -97,6 +104,80 @@ impl JobService for Fake {
     fn views(&self) -> Vec<ServedView> {
         self.views.clone()
     }
+
+    fn store(&self) -> Result<Arc<Store>> {
+        Ok(Arc::clone(&self.store))
+    }
+
+    fn create_snapshot(&self, name: &str) -> Result<u64> {
+        self.get(name)?;
+        let id = self.store.next_id(name)?;
+        self.store.commit(&manifest(&self.store, name, id)).map(|()| id)
+    }
+
+    fn delete_snapshot(&self, name: &str, id: u64) -> Result<()> {
+        self.store.delete(name, id)
+    }
+}
+
+/// A snapshot with something of everything.
+fn manifest(store: &Store, job: &str, id: u64) -> Manifest {
+    let rows: ArrayRef = Arc::new(Int64Array::from(vec![1, 2, 3]));
+    let rows = RecordBatch::try_from_iter([("n", rows)]).unwrap();
+    let table = SavedTableRef {
+        name: "log-0".to_owned(),
+        worker: 0,
+        snapshot: id,
+        whole: true,
+        shard: None,
+        chunks: vec![store.write_chunk(job, &rows).unwrap()],
+    };
+    let state = SavedState {
+        operator: "View(tips)".to_owned(),
+        node: 1,
+        fingerprint: String::new(),
+        recovery: "history".to_owned(),
+        tables: vec![table],
+    };
+    let partition =
+        SavedPartition { name: "rides.csv".to_owned(), offset: 3, floor: NOON, ended: false };
+    Manifest {
+        format: FORMAT,
+        job: job.to_owned(),
+        run: 0,
+        id,
+        frontier: NOON,
+        complete: false,
+        created_ms: NOON,
+        duration_ms: 7,
+        sql: "CREATE ..".to_owned(),
+        settings: [("time_resolution".to_owned(), "1 s".to_owned())].into(),
+        plan: "f".to_owned(),
+        workers: 2,
+        states: vec![state],
+        sources: vec![SavedSource { table: "rides".to_owned(), partitions: vec![partition] }],
+        sinks: vec![SavedSink { name: "out".to_owned(), committed: NOON }],
+        counters: Default::default(),
+        new_bytes: 100,
+    }
+}
+
+/// A store with one snapshot and one run of `trips`.
+fn store(dir: &std::path::Path) -> Arc<Store> {
+    let store = Store::open(dir).unwrap();
+    let started = JournalEntry::Started {
+        run: 0,
+        at_ms: NOON,
+        sql: "CREATE ..".to_owned(),
+        settings: Default::default(),
+        workers: 2,
+        from: None,
+        frontier: None,
+        plan: String::new(),
+    };
+    store.journal("trips", 0).unwrap().append(&[started]).unwrap();
+    store.commit(&manifest(&store, "trips", 1)).unwrap();
+    Arc::new(store)
 }
 
 fn job(name: &str, sql: &str, state: JobState, frontier: Option<EventTime>) -> JobInfo {
@@ -150,7 +231,13 @@ fn fake() -> Fake {
         view("tips", tips, &[0], times, NOON),
         view("tips$late", number(vec![9]), &[], vec![NOON - hour / 2], CLOSED),
     ];
+    let dir = tempfile::tempdir().unwrap();
     let mut trips = job("trips", "CREATE ..", JobState::Running, Some(NOON));
+    let last = LastSnapshot { id: 1, frontier: NOON, created_ms: NOON, bytes: 900 };
+    let failure = Error::new(ErrorKind::Io, "the disk is full");
+    let progress = SnapshotProgress { taken: 1, last: Some(last), stopped: Some(failure) };
+    let damaged = vec!["snapshot 3: chunk 5: it is missing".to_owned()];
+    trips.snapshots = Some(SnapshotsInfo { from: Some(1), damaged, progress });
     trips.views = vec!["tips".to_owned()];
     trips.sources = vec![SourceInfo {
         table: "rides".to_owned(),
@@ -168,6 +255,8 @@ fn fake() -> Fake {
         views,
         started: Semaphore::new(0),
         release: Semaphore::new(0),
+        store: store(&dir.path().join("data")),
+        _dir: dir,
     }
 }
 

@@ -138,8 +138,19 @@ impl Commit {
         Ok(checksum(&text))
     }
 
-    /// Gives the parts that have ended their final names, unless they have them.
-    pub fn publish(&self, root: &Path, steps: &Steps) -> Result<()> {
+    /// Gives the parts that have ended their final names, and forgets them in the commit file at
+    /// `path`: whoever reads the directory may take them away from then on.
+    pub fn settle(&mut self, root: &Path, path: &Path, steps: &Steps) -> Result<()> {
+        if self.ended.is_empty() {
+            return Ok(());
+        }
+        self.publish(root, steps)?;
+        steps.reach(steps::AFTER_PUBLISH)?;
+        self.ended.clear();
+        self.write(path, steps)
+    }
+
+    fn publish(&self, root: &Path, steps: &Steps) -> Result<()> {
         let mut directories = BTreeSet::new();
         for ended in &self.ended {
             steps.reach(steps::BEFORE_PUBLISH)?;

@@ -5,10 +5,14 @@
 //! the last one finishes. Before a recovery, files that are open have more bytes than were
 //! committed, as after a kill in the midst of a write.
 
+use std::collections::BTreeSet;
 use std::io::Write;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 
+use arrow::array::{Array, ArrayRef, ListArray, RecordBatch, StructArray, UInt32Array};
+use arrow::buffer::{NullBuffer, OffsetBuffer};
+use arrow::datatypes::{DataType, Field, Fields};
 use proptest::prelude::*;
 
 use super::commit::{Commit, hidden_name};
@@ -20,6 +24,7 @@ use crate::batch::consolidate::order_changes;
 use crate::connectors::registry;
 use crate::error::ErrorKind;
 use crate::limits;
+use crate::sql::catalog::{ColumnDef, ColumnKind};
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 const TICK_MS: i64 = 100;
@@ -151,9 +156,16 @@ fn tear(root: &Path, table: &TableDef) {
     std::fs::write(root.join(".part-00077.json.inprogress"), "litter").unwrap();
 }
 
-/// Runs `sessions` and then to the end; the directory is that of the run without them.
-fn check(dir: &Path, table: &TableDef, batch: &UpdateBatch, sessions: &[Session]) {
+/// Runs `sessions` and then to the end; the directory is that of the run without them. The steps
+/// that were crashed at.
+fn check(
+    dir: &Path,
+    table: &TableDef,
+    batch: &UpdateBatch,
+    sessions: &[Session],
+) -> Vec<&'static str> {
     let mut snapshots = vec![BEGINNING];
+    let mut crashed_at = Vec::new();
     for session in sessions {
         let (steps, reached) = crash_after(session.steps);
         let mut life = Life { table, batch, snapshots: &mut snapshots };
@@ -161,6 +173,7 @@ fn check(dir: &Path, table: &TableDef, batch: &UpdateBatch, sessions: &[Session]
             assert_eq!(error.message, CRASH);
             let last = reached.lock().unwrap().last().copied();
             assert!(last.is_some_and(|point| steps::POINTS.contains(&point)), "{last:?}");
+            crashed_at.extend(last);
         }
         tear(dir, table);
     }
@@ -174,6 +187,7 @@ fn check(dir: &Path, table: &TableDef, batch: &UpdateBatch, sessions: &[Session]
     let names = |files: &[(String, Vec<u8>)]| files.iter().map(|f| f.0.clone()).collect::<Vec<_>>();
     assert_eq!(names(&expected), names(&found));
     assert!(expected == found, "the same parts with other bytes");
+    crashed_at
 }
 
 fn all_hidden(dir: &Path) -> usize {
@@ -221,40 +235,68 @@ fn steady(steps: usize) -> Session {
     let snapshot = prop::test_runner::TestRunner::deterministic();
     let snapshot = any::<prop::sample::Index>().new_tree(&mut { snapshot }).unwrap();
     let snapshot = prop::strategy::ValueTree::current(&snapshot);
-    Session { chunks: vec![(3, 2); 20], steps, snapshot }
+    Session { chunks: vec![(6, 2); 10], steps, snapshot }
 }
 
 #[test]
 fn each_step_is_crashed_at_and_gone_on_from() {
-    let batch = input(60, 40, 3, false);
-    for format in ["csv", "parquet"] {
-        let mut hit = std::collections::BTreeSet::new();
-        for steps in 0..24 {
-            let dir = tempfile::tempdir().unwrap();
-            let table = sink_table(dir.path(), format, true);
+    let batch = input(50, 20, 2, false);
+    let mut all = steps::POINTS.to_vec();
+    all.sort_unstable();
+    for (format, steps) in [("csv", 0..16), ("parquet", 4..13)] {
+        let mut hit = BTreeSet::new();
+        for steps in steps {
             // The second crash comes in the recovery from the first.
-            for (first, second) in [(steady(steps), steady(0)), (steady(steps), steady(1))] {
-                let (hook, reached) = crash_after(first.steps);
-                let mut snapshots = vec![BEGINNING];
-                let mut life = Life { table: &table, batch: &batch, snapshots: &mut snapshots };
-                let error = life.run(&first, hook).unwrap_err();
-                assert_eq!(error.message, CRASH);
-                hit.extend(reached.lock().unwrap().last().copied());
-                let (hook, reached) = crash_after(second.steps);
-                let _ = Life { table: &table, batch: &batch, snapshots: &mut snapshots }
-                    .run(&second, hook);
-                hit.extend(reached.lock().unwrap().last().copied());
-                std::fs::remove_dir_all(dir.path()).unwrap();
-                check(dir.path(), &table, &batch, &[first, second]);
-                std::fs::remove_dir_all(dir.path()).unwrap();
+            for again in [0, 1] {
+                let dir = tempfile::tempdir().unwrap();
+                let table = sink_table(dir.path(), format, true);
+                hit.extend(check(dir.path(), &table, &batch, &[steady(steps), steady(again)]));
             }
         }
-        assert_eq!(hit.into_iter().collect::<Vec<_>>(), {
-            let mut all = steps::POINTS.to_vec();
-            all.sort_unstable();
-            all
+        assert_eq!(hit.into_iter().collect::<Vec<_>>(), all);
+    }
+}
+
+#[test]
+fn nested_values_and_nulls_come_back_from_a_spool() {
+    let dir = tempfile::tempdir().unwrap();
+    let mut table = sink_table(dir.path(), "parquet", false);
+    table.options.insert("sink.rolling-policy.rollover-interval".into(), "1 h".into());
+    table.options.insert("sink.rolling-policy.file-size".into(), "500 kb".into());
+    let plain = input(20, 1500, 3, false);
+    let (n, texts) = (plain.rows().column(0), plain.rows().column(1));
+    let rows = u32::try_from(plain.len()).unwrap();
+    let nulls = NullBuffer::from_iter((0..rows).map(|row| row % 5 != 0));
+    let item = Arc::new(Field::new("item", DataType::Utf8View, true));
+    // Slices of 0 to 3 texts that overlap those of NULL lists.
+    let lengths = (0..rows as usize).map(|row| row % 4);
+    let offsets = OffsetBuffer::<i32>::from_lengths(lengths);
+    let count = offsets.last().copied().unwrap_or(0).unsigned_abs();
+    let indices = UInt32Array::from_iter((0..count).map(|i| (i % 7 != 0).then_some(i % rows)));
+    let items = arrow::compute::take(texts, &indices, None).unwrap();
+    let list = ListArray::new(item, offsets, items, Some(nulls.clone()));
+    let fields = Fields::from(vec![
+        Field::new("a", DataType::Int64, true),
+        Field::new("b", list.data_type().clone(), true),
+    ]);
+    let inner: Vec<ArrayRef> = vec![Arc::clone(n), Arc::new(list.clone())];
+    let nested = StructArray::new(fields, inner, Some(nulls));
+    let columns: [(&str, ArrayRef); 2] = [("l", Arc::new(list)), ("r", Arc::new(nested))];
+    for (name, column) in &columns {
+        table.columns.push(ColumnDef {
+            name: (*name).into(),
+            data_type: column.data_type().clone(),
+            nullable: true,
+            kind: ColumnKind::Physical,
         });
     }
+    let all = plain.rows().columns().iter().cloned().chain(columns.map(|(_, column)| column));
+    let rows = RecordBatch::try_new(table.sink_schema(), all.collect()).unwrap();
+    let batch = UpdateBatch::new(rows, plain.times().clone(), None);
+    let chunks = vec![(2, 2), (3, 2), (1, 2), (1, 0)];
+    let sessions = [Session { chunks, ..steady(100) }, steady(7)];
+    check(dir.path(), &table, &batch, &sessions);
+    assert!(visible(dir.path()).len() > 2);
 }
 
 #[test]
@@ -312,6 +354,26 @@ fn a_new_run_numbers_on_after_a_finished_one() {
     let names: Vec<_> = files.iter().map(|f| f.0.as_str()).collect();
     assert_eq!(names, ["part-00000.json", "part-00001.json", "part-00002.json", "part-00003.json"]);
     assert!(String::from_utf8_lossy(&files[2].1).contains("r3"));
+}
+
+#[test]
+fn parts_that_a_finished_run_had_no_time_to_name_get_their_names() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = sink_table(dir.path(), "parquet", false);
+    let (steps, reached) = crash_after(4);
+    let mut sink = registry::create_sink(&table, &[], &mode("r1", steps)).unwrap();
+    sink.recover(BEGINNING).unwrap();
+    sink.write(&updates(&[(5, 5, "x".into())])).unwrap();
+    assert_eq!(sink.finish(true).unwrap_err().message, CRASH);
+    assert_eq!(reached.lock().unwrap().last(), Some(&steps::BEFORE_PUBLISH));
+    drop(sink);
+    assert!(visible(dir.path()).is_empty());
+    let next = || registry::create_sink(&table, &[], &SinkMode::default());
+    next().unwrap();
+    assert_eq!((visible(dir.path()).len(), hidden_count(dir.path())), (1, 1));
+    // It is not missed when it has been read and taken away.
+    std::fs::remove_file(dir.path().join("part-00000.parquet")).unwrap();
+    next().unwrap();
 }
 
 /// A directory with a part open, after a crash.
@@ -377,6 +439,7 @@ fn parts_that_others_have_open_are_no_litter() {
     assert!(plain.message.contains(".floodmark-job%2F1-t.json"), "{plain}");
     let mut other = registry::create_sink(&table, &[], &mode("new", Steps::default())).unwrap();
     assert_eq!(other.recover(BEGINNING).unwrap_err().kind, ErrorKind::Conflict);
+    drop(other);
     assert_eq!(hidden_count(dir.path()), 2);
     // Nor can they go on in another form.
     let mut csv = table.clone();

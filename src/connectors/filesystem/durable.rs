@@ -10,7 +10,11 @@
 //! litter.
 
 use std::collections::BTreeSet;
+use std::fs::File;
 use std::path::{Path, PathBuf};
+
+use rustix::fs::{FlockOperation, flock};
+use rustix::io::Errno;
 
 use super::commit::{Commit, SavedSlot, directories_above, sync_directory, unwritten_name};
 use super::part::{Part, PartNames, write_error};
@@ -65,13 +69,7 @@ impl Durable {
     fn commit(&mut self, root: &Path, mut commit: Commit) -> Result<()> {
         commit.write(&self.path, &self.steps)?;
         self.steps.reach(steps::AFTER_COMMIT)?;
-        if !commit.ended.is_empty() {
-            commit.publish(root, &self.steps)?;
-            self.steps.reach(steps::AFTER_PUBLISH)?;
-            // Whoever reads the directory may take these away from now on.
-            commit.ended.clear();
-            commit.write(&self.path, &self.steps)?;
-        }
+        commit.settle(root, &self.path, &self.steps)?;
         self.committed = commit.frontier;
         Ok(())
     }
@@ -158,13 +156,13 @@ impl FilesystemSink {
     /// The commit of this run; those of others must be of finished ones.
     fn own_commit(&self, durable: Option<&Durable>) -> Result<Option<Commit>> {
         let mut own = None;
-        for (path, commit) in Commit::all(&self.root)? {
+        for (path, mut commit) in Commit::all(&self.root)? {
             if durable.is_some_and(|d| d.path == path && d.is_own(&commit)) {
                 own = Some(commit);
             } else if commit.frontier == CLOSED {
                 // It may have ended before its last parts had their names.
                 let steps = durable.map(|d| d.steps.clone()).unwrap_or_default();
-                commit.publish(&self.root, &steps)?;
+                commit.settle(&self.root, &path, &steps)?;
             } else {
                 return Err(unfinished(&path, &commit));
             }
@@ -175,7 +173,7 @@ impl FilesystemSink {
     fn resume_from(
         &mut self,
         durable: &mut Durable,
-        commit: Commit,
+        mut commit: Commit,
         restored: EventTime,
     ) -> Result<EventTime> {
         if commit.frontier < restored {
@@ -202,19 +200,14 @@ impl FilesystemSink {
             kept.extend(part.iter().map(|part| part.kept_file().to_path_buf()));
             self.slots.insert(saved.directory.clone(), Slot { begun: saved.begun, part });
         }
-        commit.publish(&self.root, &durable.steps)?;
+        commit.settle(&self.root, &durable.path, &durable.steps)?;
         durable.steps.reach(steps::BEFORE_CLEANUP)?;
         remove_unnamed(&self.root, self.depth(), &kept)?;
         self.interval = commit.interval;
         self.slot_count = commit.begun;
-        self.numbers = commit.numbers.clone();
-        let frontier = commit.frontier;
-        if commit.ended.is_empty() {
-            durable.committed = frontier;
-        } else {
-            durable.commit(&self.root, Commit { ended: Vec::new(), ..commit })?;
-        }
-        Ok(frontier)
+        self.numbers = commit.numbers;
+        durable.committed = commit.frontier;
+        Ok(commit.frontier)
     }
 
     /// An error for a job whose state is ahead of its sink.
@@ -251,6 +244,22 @@ pub(super) fn create_root(root: &Path) -> Result<()> {
     let missing: Vec<&Path> = root.ancestors().take_while(|path| !path.exists()).collect();
     std::fs::create_dir_all(root).map_err(|e| write_error(root, &e))?;
     missing.iter().filter_map(|path| path.parent()).try_for_each(sync_directory)
+}
+
+/// Keeps other sinks out of `root`, whose numbers and unfinished parts would get in each other's
+/// way. The lock ends with the file that is given back, also by a kill.
+pub(super) fn lock_root(root: &Path) -> Result<File> {
+    let path = if root.as_os_str().is_empty() { Path::new(".") } else { root };
+    let directory = File::open(path).map_err(|e| Error::io(path.display(), &e))?;
+    // A file system that knows no locks is taken as it is.
+    if flock(&directory, FlockOperation::NonBlockingLockExclusive) == Err(Errno::WOULDBLOCK) {
+        let message = format!("another sink is writing to '{}'", path.display());
+        return Err(Error::new(ErrorKind::Conflict, message).with_hint(
+            "give each table a directory of its own, and INSERT the UNION ALL of queries into one \
+             table",
+        ));
+    }
+    Ok(directory)
 }
 
 fn remove_if_there(path: &Path) -> Result<()> {

@@ -12,6 +12,7 @@
 //! does that must survive a crash is in [`super::durable`].
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fs::File;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
 
@@ -24,7 +25,7 @@ use hashbrown::HashMap;
 
 use super::columns::{DEFAULT_PARTITION, escape};
 use super::commit::{directories_above, sync_directory};
-use super::durable::{Durable, create_root};
+use super::durable::{Durable, create_root, lock_root};
 use super::listing::local_path;
 use super::part::{Part, PartFormat, PartNames, write_error};
 use crate::batch::UpdateBatch;
@@ -61,6 +62,8 @@ pub struct FilesystemSink {
     pub(super) closed: Vec<PartNames>,
     /// What a sink of a job with snapshots knows beside.
     pub(super) durable: Option<Durable>,
+    /// Held while this sink may write.
+    lock: Option<File>,
     changes: Changes,
     /// Of the rows that are written, what each changes: by place in the rows at hand.
     kinds: Vec<ChangeKind>,
@@ -111,6 +114,7 @@ impl FilesystemSink {
             in_file.map(|(index, field)| (index, Arc::clone(field))).unzip();
         create_root(&root)?;
         let mut sink = FilesystemSink {
+            lock: Some(lock_root(&root)?),
             root,
             format: PartFormat {
                 format: format.to_string(),
@@ -377,30 +381,33 @@ impl SinkWriter for FilesystemSink {
     }
 
     fn commit(&mut self, frontier: EventTime) -> Result<()> {
+        // Whether the end is one of the input or of the job alone, `finish` says.
+        if self.durable.is_some() && frontier == CLOSED {
+            return Ok(());
+        }
         self.close_before(frontier)?;
         match self.durable {
             None => self.publish(),
-            // Whether the end is one of the input or of the job alone, `finish` says.
-            Some(_) if frontier == CLOSED => Ok(()),
             Some(_) if self.closed.len() >= limits::SINK_PARTS_CLOSED_MAX => self.save(frontier),
             Some(_) => Ok(()),
         }
     }
 
     fn finish(&mut self, complete: bool) -> Result<()> {
-        if self.durable.is_some() {
-            // What is not whole stays as it is: the next run goes on from the last commit.
-            return if complete { self.save(CLOSED) } else { Ok(()) };
-        }
         if complete {
             self.close_all()?;
         }
-        for slot in std::mem::take(&mut self.slots).into_values() {
-            if let Some(part) = slot.part {
-                part.discard()?;
+        if self.durable.is_none() {
+            for slot in std::mem::take(&mut self.slots).into_values() {
+                slot.part.map_or(Ok(()), Part::discard)?;
             }
+            self.publish()?;
+        } else if complete {
+            self.save(CLOSED)?;
         }
-        self.publish()
+        // What is open and durable stays: the next start goes on from the last commit.
+        self.lock = None;
+        Ok(())
     }
 
     fn checkpoint(&mut self, frontier: EventTime) -> Result<()> {

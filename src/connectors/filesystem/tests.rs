@@ -556,6 +556,18 @@ fn partitions_are_directories_and_few_are_open_at_once() {
 }
 
 #[test]
+fn a_directory_has_one_writer() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = table(dir.path(), "json", &[]);
+    let mut first = registry::create_sink(&table, &[], &SinkMode::default()).unwrap();
+    let error = registry::create_sink(&table, &[], &SinkMode::default()).err().unwrap();
+    assert_eq!(error.kind, ErrorKind::Conflict);
+    assert!(error.hint.unwrap().contains("UNION ALL"));
+    first.finish(true).unwrap();
+    registry::create_sink(&table, &[], &SinkMode::default()).unwrap();
+}
+
+#[test]
 fn rows_cannot_be_taken_back_from_a_file() {
     let dir = tempfile::tempdir().unwrap();
     let mut sink =

@@ -1,10 +1,13 @@
 //! The rows of one step in the order in which they are matched.
 
+use std::sync::Arc;
+
 use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{SortOptions, take, take_record_batch};
 use arrow::row::{RowConverter, SortField};
 
 use crate::batch::UpdateBatch;
+use crate::batch::order::comparable;
 use crate::error::{Error, Result};
 use crate::plan::node::SortColumn;
 use crate::state::keys::GroupKeys;
@@ -76,8 +79,10 @@ fn break_ties(
     let all = ties.iter().map(|&column| (column, SortOptions::default()));
     let indices = UInt32Array::from(tied.clone());
     let (mut fields, mut arrays) = (Vec::new(), Vec::new());
+    let further = further.map(|(column, options)| (comparable(batch.column(column)), options));
+    let all = all.map(|(column, options)| (Arc::clone(batch.column(column)), options));
     for (column, options) in further.chain(all) {
-        let array = take(batch.column(column), &indices, None)?;
+        let array = take(&column, &indices, None)?;
         fields.push(SortField::new_with_options(array.data_type().clone(), options));
         arrays.push(array);
     }

@@ -9,6 +9,7 @@ use arrow::row::{RowConverter, Rows, SortField};
 
 use super::moves::take_rows;
 use crate::batch::UpdateBatch;
+use crate::batch::order::comparable;
 use crate::dataflow::logic::{Emitted, LateRows};
 use crate::dataflow::side::letter_of_row;
 use crate::error::{Error, Result};
@@ -215,7 +216,7 @@ impl RowClock {
 
     fn order_bytes(&self, rows: &RecordBatch) -> Result<Rows> {
         let columns: Vec<ArrayRef> =
-            self.rest.iter().map(|by| rows.column(by.column).clone()).collect();
+            self.rest.iter().map(|by| comparable(rows.column(by.column))).collect();
         let field = |(by, column): (&SortColumn, &ArrayRef)| {
             SortField::new_with_options(column.data_type().clone(), by.options)
         };

@@ -21,6 +21,7 @@ use super::program::{Framed, Program};
 use super::tree::{Partition, Reach, Span};
 use super::values::OrderValues;
 use crate::batch::UpdateBatch;
+use crate::batch::order::comparable;
 use crate::dataflow::logic::{Emitted, StatefulLogic};
 use crate::dataflow::ticks::Ticks;
 use crate::error::Result;
@@ -130,7 +131,7 @@ impl Updating {
             }
         }
         let by: Vec<ArrayRef> =
-            self.over.order.iter().map(|by| Arc::clone(batch.column(by.column))).collect();
+            self.over.order.iter().map(|by| comparable(batch.column(by.column))).collect();
         let order = match by.is_empty() {
             true => None,
             false => Some(self.order.convert_columns(&by)?),

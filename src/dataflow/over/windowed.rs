@@ -15,6 +15,7 @@ use super::moves::{Moves, take_rows};
 use super::program::Program;
 use super::values::OrderValues;
 use crate::batch::UpdateBatch;
+use crate::batch::order::comparable;
 use crate::dataflow::windowed::{WindowFunction, Windowed, contents, millis_of};
 use crate::error::{DeadLetter, Result};
 use crate::plan::over::OverAggregate;
@@ -52,11 +53,12 @@ impl WindowedOver {
     }
 }
 
+/// The bytes by which rows compare in `columns`; of equal numbers they are the same.
 fn bytes_of(rows: &RecordBatch, columns: &[(usize, SortOptions)]) -> Result<Option<Rows>> {
     if columns.is_empty() {
         return Ok(None);
     }
-    let arrays: Vec<ArrayRef> = columns.iter().map(|(c, _)| rows.column(*c).clone()).collect();
+    let arrays: Vec<ArrayRef> = columns.iter().map(|(c, _)| comparable(rows.column(*c))).collect();
     let fields = columns
         .iter()
         .zip(&arrays)
@@ -74,8 +76,9 @@ impl OverFunctions {
         let by: Vec<_> = self.over.order.iter().map(|by| (by.column, by.options)).collect();
         let groups = bytes_of(batch.rows(), &of(&self.over.partition))?;
         let orders = bytes_of(batch.rows(), &by)?;
-        let all: Vec<usize> = (0..batch.rows().num_columns()).collect();
-        let whole = bytes_of(batch.rows(), &of(&all))?;
+        let all = batch.rows().columns();
+        let fields = all.iter().map(|column| SortField::new(column.data_type().clone())).collect();
+        let whole = Some(RowConverter::new(fields)?.convert_columns(all)?);
         let compare = |rows: &Option<Rows>, a: u32, b: u32| {
             let row = |at: u32| rows.as_ref().map(|rows| rows.row(at as usize));
             row(a).cmp(&row(b))

@@ -13,6 +13,7 @@ use arrow::row::{RowConverter, SortField};
 
 use super::fragment::{Fragment, Rows};
 use super::row::{Diff, Row, RowCodec};
+use crate::batch::order::comparable;
 use crate::error::Result;
 use crate::plan::node::{Rank, RankKind};
 
@@ -48,7 +49,7 @@ impl<'s> Fragment<'_, 's> {
             },
             move |batch, count| {
                 let arrays: Vec<ArrayRef> =
-                    columns.iter().map(|&c| Arc::clone(batch.column(c))).collect();
+                    columns.iter().map(|&c| comparable(batch.column(c))).collect();
                 *prepared.borrow_mut() = match arrays.is_empty() {
                     true => vec![Row::default(); count],
                     false => {

@@ -32,7 +32,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
-use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
+use crate::snapshot::{Journal, JournalEntry, Manifest, Store, failpoint};
 use crate::telemetry::clock::wall_ms;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
@@ -92,6 +92,13 @@ pub struct SnapshotProgress {
     pub last: Option<LastSnapshot>,
     /// Why there are no more.
     pub stopped: Option<Error>,
+}
+
+impl SnapshotProgress {
+    fn note(&mut self, manifest: &Manifest) {
+        self.taken += 1;
+        self.last = Some(manifest.into());
+    }
 }
 
 /// The last snapshot of a job.
@@ -185,9 +192,14 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         (None, None, None) => spec.store.first_run(&spec.job)?,
     };
     let journal = spec.store.journal(&spec.job, run)?;
+    let now = wall_ms();
+    let begun_ms = match &manifest {
+        Some(manifest) => manifest.begun_ms,
+        None => first_start(&journal)?.unwrap_or(now),
+    };
     journal.append(&[JournalEntry::Started {
         run,
-        at_ms: wall_ms(),
+        at_ms: now,
         sql: spec.sql.clone(),
         settings: spec.settings.clone(),
         workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
@@ -198,7 +210,8 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     journal.sync()?;
     let from = manifest.as_ref().map(|m| m.id);
     let frontier = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
-    let snapshots = begin(spec, plan, fingerprint, run, manifest.as_ref(), restored)?;
+    let run = writer::Run { spec, fingerprint, run, begun_ms };
+    let snapshots = begin(run, plan, manifest.as_ref(), restored)?;
     Ok(Beginning { snapshots, from, frontier, skipped, was_complete: ended.is_some() })
 }
 
@@ -211,7 +224,7 @@ fn again(
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, _) = sync_channel(1);
     let restored = Restored { frontier: CLOSED, ..Restored::default() };
-    let snapshots = inside(spec, plan, manifest.run, Some(restored), sender)?;
+    let snapshots = inside(spec, plan, (manifest.run, manifest.begun_ms), Some(restored), sender)?;
     let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
     let shared = Arc::new(Shared {
         state: Mutex::new(Asked { progress, ..Asked::default() }),
@@ -221,11 +234,20 @@ fn again(
     Ok(Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() }))
 }
 
-/// The snapshots of run `run` inside the dataflow.
+/// Wall time at which the run of `journal` was started for the first time, if it was.
+fn first_start(journal: &Journal) -> Result<Option<i64>> {
+    let started = |entry: JournalEntry| match entry {
+        JournalEntry::Started { at_ms, .. } => Some(at_ms),
+        _ => None,
+    };
+    Ok(journal.read()?.into_iter().find_map(started))
+}
+
+/// The snapshots of a run, with its number and its beginning, inside the dataflow.
 fn inside(
     spec: &SnapshotSpec,
     plan: &Arc<StreamPlan>,
-    run: u64,
+    (run, begun_ms): (u64, i64),
     restored: Option<Restored>,
     sender: SyncSender<Handed>,
 ) -> Result<Arc<Snapshots>> {
@@ -240,20 +262,19 @@ fn inside(
         }
         failpoint::reach(step)
     });
-    let of = RunOf { job: spec.job.clone(), run, steps, decided, ..RunOf::default() };
+    let job = spec.job.clone();
+    let of = RunOf { job, run, begun_ms, steps, decided, ..RunOf::default() };
     Ok(Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new), notes)))
 }
 
 fn begin(
-    spec: SnapshotSpec,
+    run: writer::Run,
     plan: &Arc<StreamPlan>,
-    fingerprint: String,
-    run: u64,
     manifest: Option<&Manifest>,
     restored: Option<Restored>,
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
-    let snapshots = inside(&spec, plan, run, restored, sender)?;
+    let snapshots = inside(&run.spec, plan, (run.run, run.begun_ms), restored, sender)?;
     let progress =
         SnapshotProgress { last: manifest.map(LastSnapshot::from), ..Default::default() };
     let shared = Arc::new(Shared {
@@ -261,9 +282,9 @@ fn begin(
         changed: Condvar::new(),
         is_over: AtomicBool::new(false),
     });
-    let name = format!("snapshots-{}", spec.job);
+    let name = format!("snapshots-{}", run.spec.job);
     let writer = writer::Writer::new(
-        writer::Run { spec, fingerprint, run },
+        run,
         Arc::clone(plan),
         manifest,
         Arc::clone(&snapshots),

@@ -39,6 +39,8 @@ pub struct Run {
     pub fingerprint: String,
     /// The number of the run.
     pub run: u64,
+    /// Wall time at which it began.
+    pub begun_ms: i64,
 }
 
 /// The thread's own.
@@ -108,7 +110,7 @@ impl Writer {
                 // What is on its way belongs to a snapshot that nobody waits for any more, but
                 // for the last digests.
                 while let Ok(handed) = receiver.try_recv() {
-                    if matches!(handed, Handed::Digests { to: CLOSED, .. }) {
+                    if matches!(handed, Handed::Digests { .. }) {
                         self.receive(handed);
                     }
                 }
@@ -223,7 +225,7 @@ impl Writer {
     }
 
     fn commit(&mut self, pending: &Pending) -> Result<()> {
-        let Run { spec, fingerprint, run } = &self.run;
+        let Run { spec, fingerprint, run, begun_ms } = &self.run;
         let (store, job, frontier) = (&spec.store, &spec.job, pending.frontier);
         self.new_bytes += self.states.tidy(store, job, self.snapshot, frontier)?;
         let plan = &self.plan;
@@ -246,6 +248,7 @@ impl Writer {
             format: FORMAT,
             job: job.clone(),
             run: *run,
+            begun_ms: *begun_ms,
             id: self.snapshot,
             frontier,
             complete: false,
@@ -263,11 +266,7 @@ impl Writer {
         };
         store.journal(job, *run)?.append(&pending.told)?;
         store.commit(&manifest)?;
-        {
-            let progress = &mut self.shared.lock().progress;
-            progress.taken += 1;
-            progress.last = Some((&manifest).into());
-        }
+        self.shared.lock().progress.note(&manifest);
         store.retain(job, self.settings.snapshot_keep)
     }
 
@@ -305,10 +304,11 @@ impl Writer {
         let ended = (|| {
             if is_complete && self.broken.is_none() {
                 let now = wall_ms();
-                spec.store.commit(&Manifest {
+                let manifest = Manifest {
                     format: FORMAT,
                     job: spec.job.clone(),
                     run: self.run.run,
+                    begun_ms: self.run.begun_ms,
                     id: self.snapshot,
                     frontier: CLOSED,
                     complete: true,
@@ -323,10 +323,16 @@ impl Writer {
                     sinks: Vec::new(),
                     counters: BTreeMap::new(),
                     new_bytes: 0,
-                })?;
+                };
+                spec.store.commit(&manifest)?;
+                self.shared.lock().progress.note(&manifest);
                 spec.store.retain(&spec.job, self.settings.snapshot_keep)?;
             }
             let journal = spec.store.journal(&spec.job, self.run.run)?;
+            // Of a snapshot that came too late; the next run drops what it computes again.
+            if let Some(pending) = &self.pending {
+                journal.append(&pending.told)?;
+            }
             let outcome = if is_complete { "complete" } else { "stopped" };
             journal.append(&[JournalEntry::Ended {
                 at_ms: wall_ms(),
