@@ -76,6 +76,7 @@ fn manifest(chunks: Vec<ChunkRef>) -> Manifest {
         sinks: Vec::new(),
         counters: Default::default(),
         new_bytes: 0,
+        begun_ms: 0,
     }
 }
 
