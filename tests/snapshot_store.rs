@@ -398,6 +398,8 @@ fn an_export_is_restored_under_another_name_and_number() {
     assert_eq!(read(&store, &written), rows);
     let error = store.import(&dir.path().join("data"), None).unwrap_err();
     assert!(error.to_string().contains("name the directory of an export"), "{error}");
+}
+
 #[test]
 fn a_job_of_a_service_is_there_until_it_is_forgotten() {
     let dir = tempfile::tempdir().unwrap();
