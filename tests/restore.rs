@@ -19,7 +19,6 @@ use std::time::Duration;
 
 use common::{difference, in_parallel, root_dir, sorted, tests_dir};
 use floodmark::cluster::Topology;
-use floodmark::dataflow::metrics::JobMetrics;
 use floodmark::formats::csv;
 use floodmark::job::batch_run::{Outcome, run};
 use floodmark::job::definition::Definition;
@@ -91,7 +90,7 @@ impl Case {
             None,
             keep,
             stop,
-            |_: &JobMetrics| (),
+            |_| (),
             |rows| {
                 let mut printed = Vec::new();
                 csv::write_rows(rows, &mut printed)?;
@@ -122,6 +121,7 @@ impl Case {
             sql: String::new(),
             settings: Default::default(),
             workers,
+            anew: true,
         };
         thread::scope(|scope| {
             scope.spawn(|| {

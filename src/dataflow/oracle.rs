@@ -429,7 +429,7 @@ pub fn naive_row(key: &str, calls: &[AggregateCall], rows: &[Row], more: &[i64])
 }
 
 /// Emitted updates by time and row; emitted late rows by row and window end.
-#[derive(Debug, Default, PartialEq)]
+#[derive(Clone, Debug, Default, PartialEq)]
 pub struct Seen {
     pub updates: BTreeMap<(EventTime, String), i64>,
     pub late: BTreeMap<(String, EventTime), i64>,

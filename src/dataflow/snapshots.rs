@@ -1,6 +1,7 @@
 //! Snapshots inside the dataflow: which frontier, who hands over what, and what is taken back.
 //!
-//! A snapshot is of a frontier `F` that no source has released yet. Each stateful operator, once its
+//! A snapshot is of a frontier `F` that no source has released yet. Each stateful operator, once
+//! its
 //! input has reached `F`, brings its state to exactly `F`, hands over what changed since the
 //! snapshot before and goes on; sources say from where to read again, sinks when all below `F`
 //! survives a crash. No barrier travels with the data: the frontier is the barrier.
@@ -269,7 +270,8 @@ impl Snapshots {
         Some(Wanted { frontier, live })
     }
 
-    /// How far source `index`, which has come to `frontier`, may go: all the way, or no further than
+    /// How far source `index`, which has come to `frontier`, may go: all the way, or no further
+    /// than
     /// it has been until the next snapshot has been chosen, and taken.
     pub fn paced(&self, index: usize, frontier: EventTime) -> EventTime {
         if !self.is_stepwise.load(Ordering::Acquire) || self.is_read_first.get(index) == Some(&true)

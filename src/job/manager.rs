@@ -1,7 +1,8 @@
 //! Jobs that come and go at run time on the workers of one process: the running [`JobService`].
 //!
 //! With a store every job is durable before anyone hears that it was created, and comes back from
-//! its last complete snapshot when the service starts again. Without one, jobs end with the service.
+//! its last complete snapshot when the service starts again. Without one, jobs end with the
+//! service.
 
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};

@@ -163,7 +163,7 @@ fn manifest(spec: &ReplaySpec, run: u64) -> Result<Option<Manifest>> {
         From::Snapshot(id) => id.is_none_or(|id| id == m.id),
         From::Time(time) => m.frontier <= time,
     };
-    let found = whole.filter(fits).last();
+    let found = whole.filter(fits).next_back();
     found.map(Some).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("job {} has no such snapshot", spec.job))
             .with_hint("`floodmark snapshots list` lists them; --from start needs none")

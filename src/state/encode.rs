@@ -199,7 +199,8 @@ mod tests {
     proptest! {
         #[test]
         fn what_is_stored_comes_back(
-            wide in any::<i128>(), int in any::<i64>(), small in -200i64..200, number in any::<u32>(),
+            wide in any::<i128>(), int in any::<i64>(), small in -200i64..200,
+            number in any::<u32>(),
             bytes in prop::collection::vec(any::<u8>(), 0..200),
             map in prop::collection::btree_map(any::<i64>(), any::<bool>(), 0..5),
         ) {

@@ -40,6 +40,11 @@ impl Touched {
                 self.groups.push(group);
             }
         }
+        // Numbers that are forgotten and given again leave entries behind.
+        if self.groups.len() > 2 * self.marks.len() {
+            self.groups = self.take();
+            self.groups.iter().for_each(|&group| self.marks[group as usize] = true);
+        }
     }
 
     /// `group` is no more; its number may be given to another.
@@ -49,7 +54,7 @@ impl Touched {
         }
     }
 
-    /// How many groups were touched, roughly.
+    /// How many groups were touched; those forgotten since may count.
     pub fn len(&self) -> usize {
         self.groups.len()
     }
@@ -111,6 +116,13 @@ mod tests {
         touched.touch(&[5], 6);
         assert_eq!(touched.take(), [1, 5]);
         assert!(touched.take().is_empty());
+        for _ in 0..1000 {
+            touched.touch(&[2], 6);
+            touched.forget(2);
+        }
+        assert!(touched.len() <= 12);
+        touched.touch(&[2, 0], 6);
+        assert_eq!(touched.take(), [2, 0]);
     }
 
     #[test]

@@ -159,6 +159,7 @@ fn manifest(store: &Store, job: &str, id: u64) -> Manifest {
         sinks: vec![SavedSink { name: "out".to_owned(), committed: NOON }],
         counters: Default::default(),
         new_bytes: 100,
+        begun_ms: NOON,
     }
 }
 

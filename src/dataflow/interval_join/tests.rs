@@ -7,6 +7,7 @@ use arrow::array::UInt32Array;
 use arrow::datatypes::{Field, Schema};
 use proptest::prelude::*;
 
+use super::super::oracle::restarts::{drive_all_restarted, restarts};
 use super::super::oracle::{Row, Seen, batch, cuts, drive_all, rows, schema};
 use super::*;
 use crate::plan::expr::Expression;
@@ -179,6 +180,22 @@ proptest! {
         prop_assert_eq!(seen, naive(kind, lo, hi, &left, &right));
         prop_assert_eq!(logic.state_rows(), 0);
         prop_assert!(logic.keys.is_empty());
+    }
+
+    #[test]
+    fn restarts_change_nothing(
+        (left, right) in inputs(),
+        kind in prop::sample::select(KINDS.to_vec()),
+        lo in -60i64..40,
+        width in 0i64..80,
+        cut in cuts(SPAN, 10),
+        restarts in restarts(),
+    ) {
+        let hi = lo + width;
+        let (left, right) = (with_borders(left, lo, hi), with_borders(right, lo, hi));
+        let (make, by) = (|_| logic(kind, lo, hi), vec![vec![0]; 2]);
+        let seen = drive_all_restarted(make, &[&left, &right], &cut, &by, &restarts);
+        prop_assert_eq!(seen, naive(kind, lo, hi, &left, &right));
     }
 }
 

@@ -11,6 +11,7 @@ use proptest::prelude::*;
 use super::*;
 use crate::batch::UpdateBatch;
 use crate::dataflow::logic::Emitted;
+use crate::dataflow::oracle::restarts::{drive_all_restarted, restarts};
 use crate::dataflow::oracle::schema;
 use crate::dataflow::oracle::{Cut, Row, Seen, batch, cell_text, cuts, drive_all, rows, updates};
 use crate::plan::expr::Expression;
@@ -311,6 +312,19 @@ proptest! {
         let plan = plan_of(&[(case.clone(), [0, 1])]);
         let mut logic = logic_of(&plan, 4, &mut Shelf::default());
         let seen = drive_all(&mut logic, &[&left, &right], &cut, true);
+        prop_assert_eq!(seen, expected(&case, &left, &right));
+    }
+
+    #[test]
+    fn restarts_change_nothing(
+        (case, left, right) in case_and_sides(16), same in any::<bool>(), cut in cuts(110, TICK),
+        restarts in restarts(),
+    ) {
+        let right = if same { left.clone() } else { right };
+        let plan = plan_of(&[(case.clone(), [0, usize::from(!same)])]);
+        let make = |_| logic_of(&plan, 4, &mut Shelf::default());
+        let by = vec![case.keys.clone(); 2];
+        let seen = drive_all_restarted(make, &[&left, &right], &cut, &by, &restarts);
         prop_assert_eq!(seen, expected(&case, &left, &right));
     }
 

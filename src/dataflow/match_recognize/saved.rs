@@ -2,7 +2,8 @@
 //!
 //! A search is saved as the row that it begins at: what it has found so far depends on the rows
 //! alone, so it is run once more over those that are kept. Where the next search begins depends on
-//! all matches before (AFTER MATCH SKIP): that is part of a partition's row. Called by the operator.
+//! all matches before (AFTER MATCH SKIP): that is part of a partition's row. Called by the
+//! operator.
 
 use std::collections::BTreeMap;
 use std::rc::Rc;

@@ -167,6 +167,17 @@ impl Seen {
 
 /// Gives `rows` to `job` at `frontiers`, in batches of `size`.
 pub fn drive(job: &mut Job, rows: &[Row], frontiers: &[EventTime], size: usize) -> Seen {
+    drive_with(job, rows, frontiers, size, |_, _| ())
+}
+
+/// The same with `each` called at each frontier.
+pub fn drive_with(
+    job: &mut Job,
+    rows: &[Row],
+    frontiers: &[EventTime],
+    size: usize,
+    each: impl Fn(&mut Job, EventTime),
+) -> Seen {
     let mut seen = Seen::default();
     let mut from = BEGINNING;
     for &to in frontiers.iter().chain([&CLOSED]) {
@@ -181,6 +192,9 @@ pub fn drive(job: &mut Job, rows: &[Row], frontiers: &[EventTime], size: usize) 
         }
         seen.take(&out);
         from = to;
+        if to != CLOSED {
+            each(job, to);
+        }
     }
     seen
 }

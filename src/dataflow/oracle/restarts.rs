@@ -6,7 +6,9 @@ use arrow::array::{ArrayRef, UInt32Array};
 use super::*;
 use crate::batch::hash::hash_columns;
 use crate::batch::partition::worker_of;
-use crate::state::saved::SavedTable;
+use crate::state::saved::{
+    Recovery, SavedTable, compact, log_input, log_name, log_rows, log_schema, log_updates,
+};
 
 /// How often state is saved, and on how many workers the job goes on after each restart.
 #[derive(Clone, Debug)]
@@ -30,51 +32,123 @@ struct Run<L> {
     applied: EventTime,
     stored: Stored,
     is_first: bool,
+    /// By worker and input what was applied, or by worker what was emitted, since the last save.
+    log: Vec<Vec<Vec<UpdateBatch>>>,
 }
 
 impl<L: StatefulLogic> Run<L> {
-    fn start(make: &impl Fn(usize) -> L, workers: usize, stored: &Stored, at: EventTime) -> Self {
+    fn start(
+        make: &impl Fn(usize) -> L,
+        workers: usize,
+        inputs: usize,
+        stored: &Stored,
+        at: EventTime,
+    ) -> Self {
         let mut logics: Vec<L> = (0..workers).map(make).collect();
-        for (worker, logic) in logics.iter_mut().enumerate() {
+        for (worker, logic) in logics.iter_mut().enumerate().filter(|_| at != BEGINNING) {
             let own = |(owner, table): &(usize, SavedTable)| {
                 let rows = table.rows_of(worker, workers, *owner).unwrap();
                 SavedTable { rows, ..table.clone() }
             };
-            if at != BEGINNING {
-                logic.load(stored.iter().map(own).collect(), at).unwrap();
+            let own: Vec<SavedTable> = stored.iter().map(own).collect();
+            if logic.recovery() == Recovery::Tables {
+                logic.load(own, at).unwrap();
+                continue;
+            }
+            let mut logs = vec![Vec::new(); inputs];
+            for table in own.iter().filter(|table| table.rows.num_rows() > 0) {
+                let updates = log_updates(&table.rows, &log_schema(&table.rows)).unwrap();
+                logs[log_input(&table.name).unwrap()].push(updates);
+            }
+            if logs.iter().any(|log| !log.is_empty()) {
+                logic.catch_up(at, logs).unwrap();
             }
         }
-        Run { logics, applied: at, stored: stored.clone(), is_first: true }
+        let log = vec![vec![Vec::new(); inputs]; workers];
+        Run { logics, applied: at, stored: stored.clone(), is_first: true, log }
     }
 
-    fn advance(&mut self, to: EventTime, step: &[Row], placement: &[usize], seen: &mut Seen) {
+    fn advance(&mut self, to: EventTime, step: &[Vec<Row>], by: &[Vec<usize>], seen: &mut Seen) {
         let workers = self.logics.len();
         for (worker, logic) in self.logics.iter_mut().enumerate() {
-            let own: Vec<UpdateBatch> = step
-                .chunks(7)
-                .filter_map(|r| part_of(&batch(r), placement, worker, workers))
-                .collect();
+            let mut inputs = Vec::new();
+            for (rows, by) in step.iter().zip(by) {
+                let parts = rows.chunks(7);
+                let own = parts.filter_map(|r| part_of(&batch(r), by, worker, workers));
+                inputs.push(own.collect::<Vec<UpdateBatch>>());
+            }
+            for (input, log) in self.log[worker].iter_mut().enumerate() {
+                if !logic.is_its_output() && logic.is_logged(input) {
+                    log.extend(inputs[input].iter().cloned());
+                }
+            }
             let mut out = Emitted::default();
-            logic.advance(self.applied, to, vec![own], &mut out).unwrap();
+            logic.advance(self.applied, to, inputs, &mut out).unwrap();
+            if logic.is_its_output() {
+                self.log[worker][0].extend(out.updates.iter().cloned());
+            }
             seen.take(&out, Some((self.applied, to)));
         }
         self.applied = to;
     }
 
-    fn save(&mut self, placement: &[usize]) {
-        let by = (!placement.is_empty()).then_some(placement);
+    fn save(&mut self, by: &[Vec<usize>]) {
+        let shard = |input: usize| (!by[input].is_empty()).then(|| by[input].clone());
         let mut fresh = Vec::new();
         for (worker, logic) in self.logics.iter_mut().enumerate() {
-            let (whole, tables) = logic.save(self.is_first, by).unwrap();
-            assert!(whole || !self.is_first);
-            if whole {
-                let is_first = self.is_first;
-                self.stored.retain(|(owner, _)| !is_first && *owner != worker);
+            let logs = std::mem::take(&mut self.log[worker]);
+            self.log[worker] = vec![Vec::new(); logs.len()];
+            if logic.recovery() == Recovery::Tables {
+                let (whole, tables) = logic.save(self.is_first, shard(0).as_deref()).unwrap();
+                assert!(whole || !self.is_first);
+                if whole {
+                    let is_first = self.is_first;
+                    self.stored.retain(|(owner, _)| !is_first && *owner != worker);
+                }
+                fresh.extend(tables.into_iter().map(|table| (worker, table)));
+                continue;
             }
-            fresh.extend(tables.into_iter().map(|table| (worker, table)));
+            for (input, log) in logs.into_iter().enumerate().filter(|(_, log)| !log.is_empty()) {
+                let all = UpdateBatch::concat(&log[0].schema(), &log).unwrap();
+                let (name, shard) = (log_name(input), shard(input));
+                fresh.push((worker, SavedTable { name, rows: log_rows(&all).unwrap(), shard }));
+            }
         }
         self.stored.extend(fresh);
+        let recoveries = self.logics.iter().map(StatefulLogic::recovery);
+        match recoveries.reduce(Recovery::with).unwrap() {
+            Recovery::Contents => self.sum_up(),
+            Recovery::Since(first) => self.drop_before(first),
+            _ => {}
+        }
         self.is_first = false;
+    }
+
+    /// Logs that may lie anywhere are summed up over all workers.
+    fn sum_up(&mut self) {
+        let mut sums = Stored::new();
+        for (owner, table) in std::mem::take(&mut self.stored) {
+            let is_of = |(o, t): &&mut (usize, SavedTable)| {
+                t.name == table.name && (t.shard.is_some() || *o == owner)
+            };
+            let schema = log_schema(&table.rows);
+            match sums.iter_mut().find(is_of) {
+                Some((_, sum)) => {
+                    let parts = [sum.rows.clone(), table.rows];
+                    sum.rows = compact(&schema, &parts, self.applied).unwrap();
+                }
+                None => sums.push((owner, table)),
+            }
+        }
+        self.stored = sums;
+    }
+
+    /// What is of no use goes, table by table.
+    fn drop_before(&mut self, first: EventTime) {
+        self.stored.retain(|(_, table)| {
+            let updates = log_updates(&table.rows, &log_schema(&table.rows)).unwrap();
+            updates.time_range().is_some_and(|(_, last)| last >= first)
+        });
     }
 }
 
@@ -102,33 +176,47 @@ pub fn drive_restarted<L: StatefulLogic>(
     placement: &[usize],
     restarts: &Restarts,
 ) -> Seen {
+    drive_all_restarted(make, &[updates], cut, &[placement.to_vec()], restarts)
+}
+
+/// The same for a logic of several inputs, each exchanged by columns of its own.
+pub fn drive_all_restarted<L: StatefulLogic>(
+    make: impl Fn(usize) -> L,
+    inputs: &[&[Row]],
+    cut: &Cut,
+    placements: &[Vec<usize>],
+    restarts: &Restarts,
+) -> Seen {
     let mut seen = Seen::default();
-    let mut rest = updates.to_vec();
+    let mut rest: Vec<Vec<Row>> = inputs.iter().map(|rows| rows.to_vec()).collect();
     if cut.by_rank {
-        rest.sort_by_key(|row| row.rank);
+        rest.iter_mut().for_each(|rows| rows.sort_by_key(|row| row.rank));
     }
-    let mut take_below = |to: EventTime| {
-        let (step, later): (Vec<Row>, _) =
-            std::mem::take(&mut rest).into_iter().partition(|row| row.time < to);
-        rest = later;
-        step
+    let mut take_below = |to: EventTime| -> Vec<Vec<Row>> {
+        let split = |rows: &mut Vec<Row>| {
+            let (step, later): (Vec<Row>, _) =
+                std::mem::take(rows).into_iter().partition(|row| row.time < to);
+            *rows = later;
+            step
+        };
+        rest.iter_mut().map(split).collect()
     };
     let mut stored = Stored::new();
     let mut at = BEGINNING;
     let per_run = cut.frontiers.len().div_ceil(restarts.workers.len()).max(1);
     for (run, &workers) in restarts.workers.iter().enumerate() {
-        let mut current = Run::start(&make, workers, &stored, at);
+        let mut current = Run::start(&make, workers, inputs.len(), &stored, at);
         let own = cut.frontiers.iter().skip(run * per_run).take(per_run);
         for (step, &to) in own.enumerate() {
-            current.advance(to, &take_below(to), placement, &mut seen);
+            current.advance(to, &take_below(to), placements, &mut seen);
             if step % restarts.every == 0 {
-                current.save(placement);
+                current.save(placements);
             }
         }
         if run + 1 == restarts.workers.len() {
-            current.advance(CLOSED, &take_below(CLOSED), placement, &mut seen);
+            current.advance(CLOSED, &take_below(CLOSED), placements, &mut seen);
         } else if current.applied != BEGINNING {
-            current.save(placement);
+            current.save(placements);
         }
         (stored, at) = (current.stored, current.applied);
     }

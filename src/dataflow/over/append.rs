@@ -56,7 +56,8 @@ pub struct Appending {
     forgets: bool,
     /// Rows at the start of partitions that are held for ever (NTH_VALUE).
     heads: u64,
-    /// Of each step that may hold rows that still matter: the greatest row-time, and the least time.
+    /// Of each step that may hold rows that still matter: the greatest row-time, and the least
+    /// time.
     steps: VecDeque<(i64, EventTime)>,
 }
 

@@ -13,6 +13,7 @@ use super::append::Appending;
 use super::update::Updating;
 use super::windowed::WindowedOver;
 use crate::dataflow::logic::{Emitted, StatefulLogic};
+use crate::dataflow::oracle::restarts::{drive_restarted, restarts};
 use crate::dataflow::oracle::*;
 use crate::dataflow::windowed::naive::{self as windows, Contents};
 use crate::plan::aggregate::AggregateFunction as A;
@@ -323,6 +324,26 @@ proptest! {
         let mut logic = Appending::new(schema(), over.clone(), output_of(&over), lag).unwrap();
         let seen = drive(&mut logic, &rows, &cut, true);
         prop_assert_eq!(seen, expected_appends(&over, &rows));
+    }
+
+    #[test]
+    fn restarts_change_nothing_by_row_time(
+        rows in rows(30, 60, 5), over in by_time(), cut in cuts(70, 1), restarts in restarts(),
+    ) {
+        let rows: Vec<Row> = rows.into_iter().map(|r| Row { d: None, ..r }).collect();
+        let OverRegime::Appending { lag } = over.regime else { panic!("not by row-time") };
+        let make = |_| Appending::new(schema(), over.clone(), output_of(&over), lag).unwrap();
+        let seen = drive_restarted(make, &rows, &cut, &over.partition, &restarts);
+        prop_assert_eq!(seen, expected_appends(&over, &rows));
+    }
+
+    #[test]
+    fn restarts_change_no_results(
+        rows in updates(20, 60, 30).prop_map(coarse), over in by_any(OverRegime::Updating),
+        cut in cuts(100, TICK), restarts in restarts(),
+    ) {
+        let seen = drive_restarted(|_| updating(&over), &rows, &cut, &over.partition, &restarts);
+        prop_assert_eq!(seen, expected_updates(&over, &rows));
     }
 
     #[test]

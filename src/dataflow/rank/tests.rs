@@ -8,6 +8,7 @@ use arrow::datatypes::{Field, Schema};
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataflow::oracle::restarts::{drive_restarted, restarts};
 use crate::dataflow::oracle::*;
 use crate::plan::node::SortColumn;
 
@@ -165,6 +166,20 @@ proptest! {
         let rows = if same { few(rows) } else { rows };
         let seen = drive(&mut logic(&rank, true), &rows, &cut, true);
         prop_assert_eq!(seen, expected(&rank, &rows));
+    }
+
+    #[test]
+    fn restarts_change_nothing(
+        rows in updates(40, 60, 30), rank in ranks(), append in any::<bool>(),
+        cut in cuts(100, TICK), restarts in restarts(),
+    ) {
+        let rows: Vec<Row> = few(rows).into_iter().filter(|r| !append || r.diff > 0).collect();
+        let by = rank.partition.clone();
+        let seen = drive_restarted(|_| logic(&rank, append), &rows, &cut, &by, &restarts);
+        prop_assert_eq!(seen, expected(&rank, &rows));
+        let last = Rank { final_only: true, ..rank.clone() };
+        let seen = drive_restarted(|_| logic(&last, append), &rows, &cut, &by, &restarts);
+        prop_assert_eq!(seen.contents(), expected(&rank, &rows).contents());
     }
 
     #[test]

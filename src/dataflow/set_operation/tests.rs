@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataflow::oracle::restarts::{drive_all_restarted, restarts};
 use crate::dataflow::oracle::{self, Cut, Row, Seen, cuts, drive_all, updates};
 use crate::state::keyed::row_text;
 
@@ -85,6 +86,18 @@ proptest! {
     ) {
         let (left, right) = (narrow(left), narrow(right));
         let seen = drive_all(&mut logic(kind, all), &[&left, &right], &cut, true);
+        prop_assert_eq!(seen, expected(kind, all, &left, &right));
+    }
+
+    #[test]
+    fn restarts_change_nothing(
+        left in updates(25, 60, 30), right in updates(25, 60, 30),
+        (kind, all) in kinds(), cut in cuts(100, TICK), restarts in restarts(),
+    ) {
+        let (left, right) = (narrow(left), narrow(right));
+        let by = vec![(0..10).collect::<Vec<_>>(); 2];
+        let make = |_| logic(kind, all);
+        let seen = drive_all_restarted(make, &[&left, &right], &cut, &by, &restarts);
         prop_assert_eq!(seen, expected(kind, all, &left, &right));
     }
 

@@ -7,6 +7,7 @@ use arrow::datatypes::Schema;
 use proptest::prelude::*;
 
 use super::*;
+use crate::dataflow::oracle::restarts::{drive_all_restarted, restarts};
 use crate::dataflow::oracle::*;
 use crate::state::keyed::row_text;
 
@@ -86,7 +87,7 @@ proptest! {
     fn rows_are_there_while_their_comparison_holds(
         rows in updates(25, SPAN, 10), filter in filters(), cut in cuts(110, 1),
         more in prop::collection::vec((-10i64..40, -10i64..90), 1..6),
-        clock in prop::option::of(0i64..150),
+        clock in prop::option::of(0i64..150), restarts in restarts(),
     ) {
         let rows = spans(rows, &more);
         // A table whose rows were filtered out before, or none.
@@ -102,6 +103,9 @@ proptest! {
             prop_assert_eq!(sum_below(&seen, frontier), as_of(&filter, &rows, frontier));
         }
         prop_assert_eq!(seen.contents(), as_of(&filter, &rows, last + 1));
+        let (make, by) = (|_| logic(&filter), vec![vec![]; 2]);
+        let again = drive_all_restarted(make, &[&rows, &ticks], &cut, &by, &restarts);
+        prop_assert_eq!(again, seen);
     }
 }
 

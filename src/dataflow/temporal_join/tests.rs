@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use arrow::datatypes::Field;
 use proptest::prelude::*;
 
+use super::super::oracle::restarts::{drive_all_restarted, restarts};
 use super::super::oracle::{Row, Seen, batch, cuts, drive_all, rows, schema, updates};
 use super::*;
 use crate::batch::consolidate::row_bytes;
@@ -121,10 +122,14 @@ proptest! {
         lag in prop::sample::select(vec![0, 20, 50]),
         ahead in -10i64..40,
         cut in cuts(SPAN, 10),
+        restarts in restarts(),
     ) {
         let kind = if is_left { JoinType::Left } else { JoinType::Inner };
         let join = description(kind, lag, false);
         let left = with_moments(left, ahead);
+        let (make, by) = (|_| logic(join.clone()), vec![vec![0]; 2]);
+        let again = drive_all_restarted(make, &[&left, &right], &cut, &by, &restarts);
+        prop_assert_eq!(again, naive(&join, &left, &right));
         let mut logic = logic(join.clone());
         let seen = drive_all(&mut logic, &[&left, &right], &cut, true);
         prop_assert_eq!(seen, naive(&join, &left, &right));
@@ -140,12 +145,16 @@ proptest! {
         lag in prop::sample::select(vec![0, 20]),
         ahead in -10i64..40,
         cut in cuts(SPAN, 10),
+        restarts in restarts(),
     ) {
         let kind = if is_left { JoinType::Left } else { JoinType::Inner };
         let join = description(kind, lag, true);
         let left = with_moments(left, ahead);
+        let (make, by) = (|_| logic(join.clone()), vec![vec![0]; 2]);
+        let again = drive_all_restarted(make, &[&left, &right], &cut, &by, &restarts);
         let mut logic = logic(join.clone());
         let seen = drive_all(&mut logic, &[&left, &right], &cut, true);
+        prop_assert_eq!(without_late_text(again), without_late_text(seen.clone()));
         let expected = naive(&join, &left, &right);
         prop_assert_eq!(without_late_text(seen), without_late_text(expected));
         prop_assert_eq!(logic.state_rows(), 0);

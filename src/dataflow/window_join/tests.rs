@@ -7,6 +7,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataflow::logic::StatefulLogic;
+use crate::dataflow::oracle::restarts::{drive_all_restarted, restarts};
 use crate::dataflow::oracle::*;
 use crate::dataflow::windowed::naive::{self, Contents};
 use crate::plan::expr::Expression;
@@ -127,6 +128,21 @@ proptest! {
         let seen = drive_all(&mut logic, &inputs, &cut, true);
         prop_assert_eq!(logic.state_rows(), 0);
         let expected = naive::expected(&inputs, delay, lateness, |rows| joined(&join, rows));
+        prop_assert_eq!(seen, expected);
+    }
+
+    #[test]
+    fn restarts_change_nothing(
+        left in updates(16, SPAN, 25).prop_map(naive::coarse),
+        right in updates(16, SPAN, 25).prop_map(naive::coarse),
+        join in joins(), cut in cuts(SPAN + 60, 5), lateness in prop_oneof![Just(0i64), 1i64..30],
+        restarts in restarts(),
+    ) {
+        let by = if join.left_keys.is_empty() { vec![8, 9] } else { join.left_keys.clone() };
+        let (by, inputs) = (vec![by; 2], [&left[..], &right[..]]);
+        let make = |_| logic(&join, lateness);
+        let seen = drive_all_restarted(make, &inputs, &cut, &by, &restarts);
+        let expected = naive::expected(&inputs, 0, lateness, |rows| joined(&join, rows));
         prop_assert_eq!(seen, expected);
     }
 

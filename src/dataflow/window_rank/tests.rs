@@ -5,6 +5,7 @@ use proptest::prelude::*;
 
 use super::*;
 use crate::dataflow::logic::StatefulLogic;
+use crate::dataflow::oracle::restarts::{drive_restarted, restarts};
 use crate::dataflow::oracle::*;
 use crate::dataflow::windowed::naive::{self, Contents};
 use crate::plan::node::SortColumn;
@@ -83,6 +84,19 @@ proptest! {
         let expected =
             naive::expected(&[&rows], delay, lateness, |inputs| ranked(&rank, &inputs[0]));
         check_law(&mut logic, &rows, &cut, expected);
+    }
+
+    #[test]
+    fn restarts_change_nothing(
+        rows in updates(25, SPAN, 25).prop_map(naive::coarse), rank in ranks(),
+        cut in cuts(SPAN + 60, 5), delay in 0i64..3, lateness in prop_oneof![Just(0i64), 1i64..30],
+        restarts in restarts(),
+    ) {
+        let make = |_| logic(&rank, lateness, false).with_input_delay(delay);
+        let by = if rank.partition.is_empty() { vec![8, 9] } else { rank.partition.clone() };
+        let seen = drive_restarted(make, &rows, &cut, &by, &restarts);
+        let all = naive::expected(&[&rows], delay, lateness, |inputs| ranked(&rank, &inputs[0]));
+        prop_assert_eq!(seen, all);
     }
 
     #[test]

@@ -157,7 +157,8 @@ pub fn open_store(dir: &Path) -> Result<Arc<Store>> {
 
 /// Starts the snapshots of `plan`'s job, from its last complete one if there is one.
 ///
-/// A job whose last run came to its end is computed again, without writing to its sinks. One whose plan has changed since is refused:
+/// A job whose last run came to its end is computed again, without writing to its sinks. One whose
+/// plan has changed since is refused:
 /// its state would mean something else.
 pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let latest = spec.store.latest(&spec.job)?;

@@ -3,7 +3,7 @@
 use proptest::prelude::*;
 
 use super::naive::{After, Clause, Cond, Pat, Shape};
-use super::{Job, Row, Seen, drive};
+use super::{Job, Row, Seen, drive, drive_with};
 use crate::dataflow::logic::StatefulLogic;
 
 fn pattern() -> impl Strategy<Value = Pat> {
@@ -88,6 +88,13 @@ proptest! {
             TestCaseError::fail(format!("{}: {e}", clause.sql()))
         })?;
         let mut seen = drive(&mut job, &rows, &frontiers, size);
+        let mut other = Job::new(&clause.sql()).unwrap();
+        let restarted = drive_with(&mut other, &rows, &frontiers, size, |job, at| {
+            let (_, tables) = job.logic.save(true, None).unwrap();
+            job.logic = Job::new(&clause.sql()).unwrap().logic;
+            job.logic.load(tables, at).unwrap();
+        });
+        prop_assert_eq!(&restarted, &seen, "restarted: {}", clause.sql());
         let times = |seen: &Seen| {
             let mut times: Vec<i64> = seen.dead.iter().map(|(time, _)| *time).collect();
             times.sort_unstable();
