@@ -155,7 +155,7 @@ fn damage_is_named_and_the_exit_code_says_so() {
         .collect();
     assert!(!blobs.is_empty(), "no file of chunks");
     blobs.iter().for_each(|path| flip(path));
-    let ran = snapshots(dir, &["verify"]);
+    let ran = snapshots(dir, &["verify", "bids"]);
     assert_eq!(ran.code(), 1, "{}\n{}", ran.stdout, ran.stderr);
     assert!(ran.stdout.contains("damaged: "), "{}", ran.stdout);
     ran.refused_with(&["snapshots are damaged"]);

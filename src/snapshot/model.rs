@@ -37,6 +37,7 @@ pub struct Manifest {
     /// The run that took the snapshot.
     pub run: u64,
     /// Wall time at which the run began: tells it from runs with its number in other stores.
+    #[serde(default)]
     pub begun_ms: i64,
     /// Number of the snapshot within the job; grows, never given twice.
     pub id: u64,
