@@ -107,7 +107,7 @@ impl PartitionClock {
     pub fn position(&self, frontier: EventTime) -> (i64, EventTime, bool) {
         match self.marks.position(frontier) {
             Some(found) => (found.offset, found.floor, found.is_behind_all && self.is_done()),
-            None if self.is_done() => (self.origin, self.frontier, true),
+            None if self.is_done() && self.marks.is_empty() => (self.origin, self.frontier, true),
             None => {
                 let start = self.starts.get(&0).copied().unwrap_or(self.frontier);
                 (self.origin, start, false)

@@ -53,7 +53,8 @@ impl Marks {
 
     /// The records of split `sequence` are at `latest` at most, and `f_p` behind them is `floor`.
     ///
-    /// Splits wholly below `passed`, which every later snapshot is above, are forgotten; one stays.
+    /// Splits wholly below `passed`, which every later snapshot is above, are forgotten, up to one
+    /// of which it is known where in time it begins: a position may be there.
     pub fn settled(
         &mut self,
         sequence: u64,
@@ -66,18 +67,23 @@ impl Marks {
         }
         while self.by_sequence.len() > 1 {
             let mut marks = self.by_sequence.iter();
-            let (Some((first, mark)), Some((second, _))) = (marks.next(), marks.next()) else {
+            let (Some((first, mark)), Some((second, next))) = (marks.next(), marks.next()) else {
                 return;
             };
             let is_over = mark.settled.is_some_and(|(latest, _)| latest < passed);
-            if !is_over || *second != first + 1 {
+            if !is_over || *second != first + 1 || next.start.is_none() {
                 return;
             }
             self.by_sequence.pop_first();
         }
     }
 
-    /// The position for a snapshot at `frontier`; `None` if no split has been read.
+    /// Whether no split has been read.
+    pub fn is_empty(&self) -> bool {
+        self.by_sequence.is_empty()
+    }
+
+    /// The position for a snapshot at `frontier`; `None` if it is where reading began.
     pub fn position(&self, frontier: EventTime) -> Option<Position> {
         let mut found: Option<Position> = None;
         let mut expected = *self.by_sequence.keys().next()?;
@@ -136,6 +142,17 @@ mod tests {
         marks.started(0, 0);
         marks.settled(0, 5, 6, 0);
         marks.decoded(1, 10, Some(20));
+        let found = marks.position(100);
+        assert_eq!(found, Some(Position { offset: 10, floor: 6, is_behind_all: false }));
+    }
+
+    #[test]
+    fn what_a_position_can_be_told_by_is_not_forgotten() {
+        let mut marks = Marks::default();
+        marks.decoded(0, 0, Some(10));
+        marks.started(0, 0);
+        marks.decoded(1, 10, Some(20));
+        marks.settled(0, 5, 6, 100);
         let found = marks.position(100);
         assert_eq!(found, Some(Position { offset: 10, floor: 6, is_behind_all: false }));
     }

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use datafusion::common::tree_node::Transformed;
 use datafusion::common::{Column, ScalarValue, plan_err};
 use datafusion::error::Result;
+use datafusion::functions_aggregate::expr_fn::count;
 use datafusion::logical_expr::utils::powerset;
 use datafusion::logical_expr::{
     Aggregate, Expr, ExprSchemable, GroupingSet, LogicalPlan, LogicalPlanBuilder, Union, lit,
@@ -77,7 +78,12 @@ pub(super) fn totals_apart(plan: LogicalPlan) -> Result<LogicalPlan> {
 fn total(aggregate: &Aggregate, before: usize) -> Result<LogicalPlan> {
     let none: [Expr; 0] = [];
     let input = aggregate.input.as_ref().clone();
-    let plan = LogicalPlanBuilder::from(input).aggregate(none, aggregate.aggr_expr.clone())?;
+    let mut calls = aggregate.aggr_expr.clone();
+    if calls.is_empty() {
+        // One that nobody reads: an aggregate without keys must have some.
+        calls.push(count(lit(1)));
+    }
+    let plan = LogicalPlanBuilder::from(input).aggregate(none, calls)?;
     let plan = plan.build()?;
     let keys = aggregate.schema.fields().len() - 1 - aggregate.aggr_expr.len();
     let calls = plan.schema().columns();
