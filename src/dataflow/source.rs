@@ -549,8 +549,14 @@ pub fn source<'s>(
                     }
                     drop(port);
                     let done = advance(&reader, &mut cap, &mut dead_cap, step.frontier);
+                    // Nobody says when a snapshot has been chosen that it waits for.
+                    let waits = reader.shared.paced(step.frontier) < step.frontier;
+                    let again = match step.again {
+                        Again::WhenWoken if waits => Again::AfterNap,
+                        again => again,
+                    };
                     if !done {
-                        wake(&activator, step.again, &mut reader);
+                        wake(&activator, again, &mut reader);
                     }
                 }
                 Err(error) => {
