@@ -20,7 +20,7 @@ use crate::dataflow::metrics::JobMetrics;
 use crate::dataflow::runtime::JobRuntime;
 use crate::dataflow::snapshots::{Digesting, Handed, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{ROWS_IN_FLIGHT_MAX, SNAPSHOT_MESSAGES_MAX};
+use crate::limits::{DIGEST_INTERVAL_MS, ROWS_IN_FLIGHT_MAX, SNAPSHOT_MESSAGES_MAX};
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{JournalEntry, Manifest, Store};
 use crate::time::{BEGINNING, CLOSED, EventTime};
@@ -157,13 +157,13 @@ fn manifest(spec: &ReplaySpec, run: u64) -> Result<Option<Manifest>> {
         return Ok(None);
     }
     let listed = spec.store.snapshots(&spec.job)?;
-    let whole = listed.into_iter().flatten().filter(|m| m.run == run && !m.complete);
+    let mut whole = listed.into_iter().flatten().filter(|m| m.run == run && !m.complete);
     let fits = |m: &Manifest| match spec.from {
         From::Start => false,
         From::Snapshot(id) => id.is_none_or(|id| id == m.id),
         From::Time(time) => m.frontier <= time,
     };
-    let found = whole.filter(fits).next_back();
+    let found = whole.rfind(fits);
     found.map(Some).ok_or_else(|| {
         Error::new(ErrorKind::NotFound, format!("job {} has no such snapshot", spec.job))
             .with_hint("`floodmark snapshots list` lists them; --from start needs none")
@@ -188,10 +188,14 @@ pub fn replay(
     let manifest = manifest(spec, run)?;
     let restored = manifest.as_ref().map(|m| load::restored(&spec.store, m, &plan)).transpose()?;
     let since = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
-    let until = spec.until.unwrap_or(CLOSED).min(noted.reached());
+    // Digests are of whole intervals.
+    let whole = |time: EventTime| time.div_euclid(DIGEST_INTERVAL_MS) * DIGEST_INTERVAL_MS;
+    let until = spec.until.map_or(CLOSED, whole).min(noted.reached());
     if until <= since {
-        return Err(Error::new(ErrorKind::Conflict, "there is nothing to replay")
-            .with_hint("the run has noted nothing behind the place where the replay begins"));
+        return Err(Error::new(ErrorKind::Conflict, "there is nothing to replay").with_hint(
+            "the run has noted nothing between the beginning and the end of the replay, \
+                 which are compared by whole minutes",
+        ));
     }
     let digesting = Digesting { until, alone: true, ..Digesting::default() };
     let decided = Notes::new(journal, &plan).decided()?;
@@ -268,7 +272,8 @@ fn compare(
         let name = output_name(plan, output);
         let mut sums: BTreeMap<EventTime, (Digest, Digest)> = BTreeMap::new();
         let pieces = noted.pieces.get(&name).into_iter().flatten();
-        for piece in pieces.filter(|p| p.since >= since && p.to <= until) {
+        let is_before = |p: &&Piece| p.to <= until || p.interval + DIGEST_INTERVAL_MS <= until;
+        for piece in pieces.filter(|p| p.since >= since).filter(is_before) {
             sums.entry(piece.interval).or_default().0.add(piece.digest);
         }
         for (interval, digest) in replayed.get(&output).into_iter().flatten() {
