@@ -9,9 +9,10 @@ use std::collections::BTreeMap;
 use std::fs;
 use std::path::{Path, PathBuf};
 use std::process::Stdio;
-use std::time::{Duration, Instant};
+use std::time::Duration;
 
 use common::{command, finish, floodmark, root_dir};
+use floodmark::telemetry::clock::monotonic;
 
 /// A job that ends, and its data.
 struct Job {
@@ -147,7 +148,7 @@ struct Undisturbed {
 
 fn undisturbed(dir: &Path, file: &str) -> Undisturbed {
     clear(dir);
-    let start = Instant::now();
+    let start = monotonic();
     let args = ["run", "--workers", "2", "--format", "csv", "--set", "source.split_bytes=16384"];
     let printed = floodmark(dir, &[&args[..], &[file]].concat()).success();
     Undisturbed { given: (printed, files(&dir.join("out"))), took: start.elapsed() }
@@ -191,8 +192,8 @@ fn runs_killed_at_any_moment_give_what_an_undisturbed_run_gives() {
                 let mut child = command.spawn().expect("the binary starts");
                 let is_last = killed >= of_job || moments.len() >= 6;
                 let moment = 20 + dice.below(expected.took.as_millis() as u64 + 100);
-                let deadline = Instant::now() + Duration::from_millis(moment);
-                while !is_last && Instant::now() < deadline {
+                let deadline = monotonic() + Duration::from_millis(moment);
+                while !is_last && monotonic() < deadline {
                     if child.try_wait().expect("a child can be waited for").is_some() {
                         break;
                     }

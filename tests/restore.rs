@@ -195,7 +195,7 @@ fn check(dir: &str, cases: Vec<Case>) -> usize {
 #[test]
 fn jobs_go_on_from_their_snapshots_on_any_number_of_workers() {
     let sql = scripts("tests/sql");
-    let cases = sql.iter().map(|(name, path)| Case::of(name, &[path.clone()], "100"));
+    let cases = sql.iter().map(|(name, path)| Case::of(name, std::slice::from_ref(path), "100"));
     let mut stops = check("sql", cases.collect());
 
     let nexmark = tests_dir().join("data/nexmark");

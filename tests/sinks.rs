@@ -200,7 +200,7 @@ fn a_directory_for_state_is_made_when_asked_for() {
 fn another_data_directory_is_another_run() {
     let dir = tempfile::tempdir().expect("a folder");
     let table = sink("out", "json", COLUMNS);
-    write(dir.path(), "job.sql", &format!("{}{table} INSERT INTO out {PICKED};", orders()));
+    write(dir.path(), "job.sql", format!("{}{table} INSERT INTO out {PICKED};", orders()));
     let parts_after = |kept: &str| {
         floodmark(dir.path(), &["run", "--data-dir", kept, "job.sql"]).success();
         visible(&dir.path().join("out")).len()

@@ -190,7 +190,8 @@ fn mutate_values(random: &mut Random, dir: &Path) -> String {
     options.set_enable_blob_files(true);
     options.set_min_blob_size(4096);
     let db = rocksdb::DB::open(&options, dir.join("store")).unwrap();
-    let entries: Vec<(Box<[u8]>, Box<[u8]>)> =
+    type Entry = (Box<[u8]>, Box<[u8]>);
+    let entries: Vec<Entry> =
         db.iterator(rocksdb::IteratorMode::Start).map(Result::unwrap).collect();
     let (key, value) = random.of(&entries).clone();
     let shown = String::from_utf8_lossy(&key).into_owned();

@@ -78,13 +78,13 @@ fn a_snapshot_outlives_the_process() {
         let store = Store::open(dir.path()).unwrap();
         assert_eq!(store.latest("job").unwrap().manifest, None);
         assert_eq!(store.next_id("job").unwrap(), 1);
-        snapshot(&store, "job", &[rows.clone()])
+        snapshot(&store, "job", std::slice::from_ref(&rows))
     };
     let check = |store: &Store| {
         let latest = store.latest("job").unwrap();
         assert_eq!(latest.manifest.as_ref(), Some(&written));
         assert_eq!(latest.skipped, []);
-        assert_eq!(read(store, &written), [rows.clone()]);
+        assert_eq!(read(store, &written), std::slice::from_ref(&rows));
         assert_eq!(store.snapshots("job").unwrap(), [Ok(written.clone())]);
         assert_eq!(store.jobs().unwrap(), ["job"]);
         assert_eq!(store.next_id("job").unwrap(), 2);

@@ -1,7 +1,7 @@
 //! A hash table in parts, each of which grows by itself: no insertion waits for all to be moved.
 //!
 //! A table of [`HashTable`] doubles: every entry is moved at once, which takes a second when there
-//! are tens of millions. Here a table that has grown splits once into [`PARTS`], by bits of the
+//! are tens of millions. Here a table that has grown splits once into `PARTS`, by bits of the
 //! hash that the parts themselves do not look at. The largest part has twice the share of the
 //! smallest, so that they double one after the other, however evenly the hashes are spread. Called
 //! by the keyed states of this layer.

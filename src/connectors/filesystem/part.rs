@@ -4,7 +4,7 @@
 //! where it is full depend on the rows alone, not on the batches they came in.
 //!
 //! A durable part can be saved and opened again where it was saved. Text is cut to its length; the
-//! rows of a file that cannot be cut, as Parquet, are kept in a [`Spool`] until the part ends.
+//! rows of a file that cannot be cut, as Parquet, are kept in a spool until the part ends.
 
 use std::fs::File;
 use std::io::Write;
