@@ -191,7 +191,11 @@ pub fn replay(
     // Digests are of whole intervals.
     let whole = |time: EventTime| time.div_euclid(DIGEST_INTERVAL_MS) * DIGEST_INTERVAL_MS;
     let until = spec.until.map_or(CLOSED, whole).min(noted.reached());
-    if until <= since {
+    let has_whole = noted.pieces.values().flatten().any(|piece| {
+        let end = piece.interval.saturating_add(DIGEST_INTERVAL_MS);
+        piece.since >= since && piece.digest != Digest::default() && end <= until
+    });
+    if until <= since || (spec.until.is_some() && !has_whole) {
         return Err(Error::new(ErrorKind::Conflict, "there is nothing to replay").with_hint(
             "the run has noted nothing between the beginning and the end of the replay, \
                  which are compared by whole minutes",
