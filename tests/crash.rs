@@ -266,3 +266,15 @@ fn runs_killed_at_every_step_give_what_an_undisturbed_run_gives() {
         compare(step, &expected.given, &(printed, files(&dir.join("out"))));
     }
 }
+
+#[test]
+fn a_job_that_prints_its_changes_takes_snapshots_too() {
+    let data = data();
+    let dir = data.path();
+    fs::write(dir.join("sinks.sql"), SINKS).expect("a file can be written");
+    let ran = floodmark(dir, &arguments("sinks.sql", "2", &["--changelog"]));
+    let taken = ran.summary_count("snapshots taken").expect("a summary");
+    // The last one says that the job has ended.
+    assert!(taken > 1, "{}", ran.stderr);
+    assert!(ran.success().contains("+I"));
+}
