@@ -41,11 +41,12 @@ impl Notes {
         let source = |table: &String| self.tables.iter().position(|known| known == table);
         for entry in entries {
             let (table, partition, decision) = match entry {
-                &JournalEntry::Ingested { ref table, ref partition, offset, end, time } => {
-                    (table, partition, Decision::Ingested { offset, end, time })
+                JournalEntry::Ingested { table, partition, offset, end, time } => {
+                    let decision = Decision::Ingested { offset: *offset, end: *end, time: *time };
+                    (table, partition, decision)
                 }
-                &JournalEntry::Idle { ref table, ref partition, offset, floor } => {
-                    (table, partition, Decision::Floor { offset, floor })
+                JournalEntry::Idle { table, partition, offset, floor } => {
+                    (table, partition, Decision::Floor { offset: *offset, floor: *floor })
                 }
                 _ => continue,
             };
