@@ -161,3 +161,33 @@ pub const SNAPSHOT_BACKGROUND_JOBS_MAX: i32 = 2;
 pub const SNAPSHOT_RECLAIM_BYTES: u64 = 16 << 20;
 /// Bytes of the manifest of an exported snapshot.
 pub const SNAPSHOT_MANIFEST_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of the least memory budget: below it the process itself does not fit.
+pub const MEMORY_BUDGET_BYTES_MIN: u64 = 64 << 20;
+/// How much of the memory budget the process may use before state is put aside, in percent.
+pub const SPILL_START_PERCENT: u64 = 60;
+/// State smaller than this part of the memory budget stays in memory.
+pub const SPILL_SHARE_DIVISOR: u64 = 64;
+/// Bytes of rows in one block of state that was put aside.
+pub const SPILL_BLOCK_BYTES: usize = 64 << 10;
+/// Rows of a block at least, however wide they are.
+pub const SPILL_BLOCK_ROWS_MIN: usize = 64;
+/// Rows of a block at most.
+pub const SPILL_BLOCK_ROWS_MAX: usize = 4096;
+/// Runs of a table that was put aside before the smaller half of them is merged.
+pub const SPILL_RUNS_MAX: usize = 8;
+/// The part of the memory budget that state takes which is brought back at a time where all is.
+pub const SPILL_SWEEP_DIVISOR: u64 = 16;
+/// Parts that all state is brought back in.
+pub const SPILL_SWEEP_PARTS_MAX: u64 = 1024;
+/// Rows of such a part at least, on average.
+pub const SPILL_SWEEP_ROWS_MIN: usize = 16;
+/// How much of the memory budget the process may use before small states are put aside too, in
+/// percent.
+pub const SPILL_HARD_PERCENT: u64 = 85;
+/// Bytes of the memory budget for each row that a source may have in flight under one.
+pub const BUDGET_BYTES_PER_ROW_IN_FLIGHT: u64 = 2048;
+/// Rows in flight at least, however small the memory budget.
+pub const BUDGET_ROWS_IN_FLIGHT_MIN: usize = 2 * BATCH_ROWS;
+/// The part of the rows in flight that an operator with state on disk waits for before it applies
+/// them.
+pub const SPILL_GATHER_DIVISOR: usize = 4;

@@ -169,6 +169,14 @@ impl Keeper {
         self.hand_if_long(logic)
     }
 
+    /// Hands over what `logic` has put aside: it will not know any more what has changed.
+    pub fn hand_changes(&self, logic: &mut impl StatefulLogic) {
+        let tables = logic.take_changes();
+        if !tables.is_empty() {
+            self.hand(None, Part { recovery: logic.recovery(), whole: false, tables });
+        }
+    }
+
     fn hand_if_long(&mut self, logic: &impl StatefulLogic) -> Result<()> {
         if self.rows >= SNAPSHOT_LOG_ROWS_MAX {
             let tables = self.take_log()?;
@@ -196,7 +204,10 @@ impl Keeper {
         let (whole, tables) = match recovery {
             Recovery::Tables => {
                 let placement = self.inputs.first().and_then(|(_, by)| by.as_deref());
-                logic.save(self.is_first, placement)?
+                let mut each = |whole: bool, tables: Vec<SavedTable>| {
+                    self.hand(None, Part { recovery, whole, tables });
+                };
+                logic.save_in_pieces(self.is_first, placement, &mut each)?
             }
             Recovery::Log | Recovery::Contents | Recovery::History(_) | Recovery::Since(_) => {
                 (false, self.take_log()?)

@@ -14,7 +14,7 @@ use crate::time::{BEGINNING, EventTime};
 ///
 /// Law: what `advance` emits depends only on the set of updates below each frontier, never on how
 /// they were cut into batches, on their order, or on which intermediate frontiers were seen.
-pub trait StatefulLogic: 'static {
+pub trait StatefulLogic {
     /// Whether state must be brought up to `frontier` now. When false the driver keeps buffering:
     /// nothing would be emitted below `frontier`. `buffered` counts the rows already below it.
     fn is_due(&self, frontier: EventTime, buffered: usize) -> bool {
@@ -86,6 +86,61 @@ pub trait StatefulLogic: 'static {
         Err(Error::internal("an operator without tables was given some"))
     }
 
+    /// Whether the state of keys that have no input may be put aside, and until when.
+    fn rest(&self) -> Rest {
+        Rest::Never
+    }
+
+    /// Whether input must meet what is held of its keys. Otherwise it is only added to that.
+    fn meets(&self) -> bool {
+        true
+    }
+
+    /// All that it holds, as tables whose shards are the columns `by` of each input: what an
+    /// operator of this kind takes back with [`StatefulLogic::reload`]. This one is done.
+    fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
+        Ok(self.save(true, by.first().map(Vec::as_slice))?.1)
+    }
+
+    /// Takes back what `unload` gave of keys that it holds nothing of; it is, and stays, as of
+    /// `to`.
+    fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        self.load(tables, to)
+    }
+
+    /// Notes from now on what changes, for [`StatefulLogic::changes`]. It holds nothing yet.
+    fn track(&mut self) {}
+
+    /// What has changed since it was told to note it, or since it was last asked, as
+    /// [`StatefulLogic::save`] would say it; `None` if that is not known.
+    fn changes(&mut self, placement: Option<&[usize]>) -> Result<Option<Vec<SavedTable>>> {
+        let _ = placement;
+        Ok(None)
+    }
+
+    /// As [`StatefulLogic::save`], where the state may be larger than memory: all but the last
+    /// tables go to `each`, with whether they begin the whole state.
+    fn save_in_pieces(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+        each: &mut dyn FnMut(bool, Vec<SavedTable>),
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        let _ = each;
+        self.save(whole, placement)
+    }
+
+    /// Tables that must go to the next snapshot ahead of it: what was put aside since it was last
+    /// asked.
+    fn take_changes(&mut self) -> Vec<SavedTable> {
+        Vec::new()
+    }
+
+    /// Whether it costs much to apply few rows, so that the driver may wait for more.
+    fn gathers(&self) -> bool {
+        false
+    }
+
     /// Whether its state is that of what reads it: then after a restart it emits again all that its
     /// state comes back from, below the frontier, and whoever is as of the frontier ignores that.
     fn replays(&self) -> bool {
@@ -99,7 +154,18 @@ pub trait StatefulLogic: 'static {
     }
 }
 
-impl StatefulLogic for Box<dyn StatefulLogic> {
+/// Whether the state of keys that have no input may be put aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// No: it cannot be taken apart by key.
+    Never,
+    /// Until there is input of the key.
+    UntilInput,
+    /// Until there is, or the frontier is there.
+    Until(EventTime),
+}
+
+impl StatefulLogic for Box<dyn StatefulLogic + '_> {
     fn is_due(&self, frontier: EventTime, buffered: usize) -> bool {
         self.as_ref().is_due(frontier, buffered)
     }
@@ -152,6 +218,47 @@ impl StatefulLogic for Box<dyn StatefulLogic> {
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
         self.as_mut().load(tables, to)
+    }
+
+    fn rest(&self) -> Rest {
+        self.as_ref().rest()
+    }
+
+    fn meets(&self) -> bool {
+        self.as_ref().meets()
+    }
+
+    fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
+        self.as_mut().unload(by)
+    }
+
+    fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        self.as_mut().reload(tables, to)
+    }
+
+    fn track(&mut self) {
+        self.as_mut().track();
+    }
+
+    fn changes(&mut self, placement: Option<&[usize]>) -> Result<Option<Vec<SavedTable>>> {
+        self.as_mut().changes(placement)
+    }
+
+    fn save_in_pieces(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+        each: &mut dyn FnMut(bool, Vec<SavedTable>),
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        self.as_mut().save_in_pieces(whole, placement, each)
+    }
+
+    fn take_changes(&mut self) -> Vec<SavedTable> {
+        self.as_mut().take_changes()
+    }
+
+    fn gathers(&self) -> bool {
+        self.as_ref().gathers()
     }
 
     fn whole_input(&self) -> Option<usize> {

@@ -21,7 +21,7 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use lists::{Item, Lists};
 
-use super::logic::{Emitted, StatefulLogic};
+use super::logic::{Emitted, Rest, StatefulLogic};
 use super::ticks::Ticks;
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::accumulate;
@@ -436,6 +436,14 @@ impl StatefulLogic for RankLogic {
         let of = |table: &SavedTable| log_updates(&table.rows, &self.input);
         let rows = tables.iter().map(of).collect::<Result<Vec<_>>>()?;
         self.advance(BEGINNING, to, vec![rows], &mut Emitted::default())
+    }
+
+    fn rest(&self) -> Rest {
+        match (self.rank.partition.is_empty(), self.rank.final_only) {
+            (true, _) => Rest::Never,
+            (false, true) => Rest::Until(CLOSED),
+            (false, false) => Rest::UntilInput,
+        }
     }
 
     fn state_rows(&self) -> usize {

@@ -13,6 +13,7 @@
 //! Called by the operators here; the job layer asks for snapshots and writes what is handed over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
@@ -164,6 +165,8 @@ pub struct RunOf {
     pub decided: Decided,
     /// What digests are made of.
     pub digesting: Digesting,
+    /// The data directory.
+    pub dir: Option<PathBuf>,
 }
 
 /// What digests are made of.
@@ -329,6 +332,11 @@ impl Snapshots {
     pub fn sink_mode(&self) -> SinkMode {
         let RunOf { job, run, begun_ms, steps, .. } = self.run.clone();
         SinkMode { durable: true, job, run: format!("{run} of {begun_ms}"), steps }
+    }
+
+    /// The data directory, if there is one to write to.
+    pub fn dir(&self) -> Option<&Path> {
+        self.run.dir.as_deref()
     }
 
     /// What digests are made of.

@@ -15,7 +15,9 @@ pub mod index;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashTable;
 
@@ -398,6 +400,23 @@ impl Arrangement {
                 self.leave(&logged, number);
             }
         }
+    }
+
+    /// The rows that are there, with their counts. Every reader has passed them.
+    pub fn contents(&self) -> Result<(RecordBatch, Vec<i64>)> {
+        let all = 0..self.rows.bound() as u32;
+        let slots: Vec<u32> = all.filter(|&slot| self.count(slot) != 0).collect();
+        let count = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        let (schema, columns) = (Arc::clone(&self.spec.schema), self.rows.columns(&slots)?);
+        let rows = RecordBatch::try_new_with_options(schema, columns, &count)?;
+        Ok((rows, slots.into_iter().map(|slot| self.count(slot)).collect()))
+    }
+
+    /// Takes rows of any time again, beside those that are there.
+    pub fn rewind(&mut self) {
+        self.upper = BEGINNING;
+        let open = self.cursors.iter_mut().filter(|cursor| **cursor != CLOSED);
+        open.for_each(|cursor| *cursor = BEGINNING);
     }
 
     /// Says that reader `reader` will read no more. Without any reader no rows are held.

@@ -211,6 +211,13 @@ pub fn numbers_of(
     Ok((rows, numbers))
 }
 
+/// The rows of a table with the columns of `schema`.
+pub fn rows_as(table: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(table.num_rows()));
+    let columns = table.columns().to_vec();
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
 /// Updates as a table.
 pub fn saved_updates(
     name: &str,

@@ -26,6 +26,15 @@ impl GroupAggregate {
         let was_on = self.changed.is_on();
         let all = self.keys.len();
         let whole = self.increments.must_be_whole(whole || !was_on, changed, all);
+        Ok((whole, self.tables(whole, placement)?))
+    }
+
+    /// All groups, or those that have changed.
+    pub(super) fn tables(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<Vec<SavedTable>> {
         let touched = self.changed.take();
         let groups = if whole { self.keys.live() } else { touched };
         let keys: Vec<usize> =
@@ -57,7 +66,7 @@ impl GroupAggregate {
             flags.ints([i64::from(self.shown)]);
             push(FLAGS, flags, 1, None)?;
         }
-        Ok((whole, tables))
+        Ok(tables)
     }
 
     pub(super) fn load_table(&mut self, table: &SavedTable) -> Result<()> {

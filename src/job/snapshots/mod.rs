@@ -264,7 +264,8 @@ fn inside(
         failpoint::reach(step)
     });
     let job = spec.job.clone();
-    let of = RunOf { job, run, begun_ms, steps, decided, ..RunOf::default() };
+    let dir = Some(spec.store.dir().to_owned());
+    let of = RunOf { job, run, begun_ms, steps, decided, dir, ..RunOf::default() };
     Ok(Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new), notes)))
 }
 
