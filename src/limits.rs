@@ -185,9 +185,19 @@ pub const SPILL_SWEEP_ROWS_MIN: usize = 16;
 /// percent.
 pub const SPILL_HARD_PERCENT: u64 = 85;
 /// Bytes of the memory budget for each row that a source may have in flight under one.
-pub const BUDGET_BYTES_PER_ROW_IN_FLIGHT: u64 = 2048;
+pub const BUDGET_BYTES_PER_ROW_IN_FLIGHT: u64 = 4096;
 /// Rows in flight at least, however small the memory budget.
-pub const BUDGET_ROWS_IN_FLIGHT_MIN: usize = 2 * BATCH_ROWS;
+pub const BUDGET_ROWS_IN_FLIGHT_MIN: usize = BATCH_ROWS;
 /// The part of the rows in flight that an operator with state on disk waits for before it applies
 /// them.
 pub const SPILL_GATHER_DIVISOR: usize = 4;
+/// The part of the memory budget that what is read of a snapshot may take before it is put aside.
+pub const SPILL_RESTORE_DIVISOR: u64 = 8;
+/// Messages that wait for the writer of snapshots in a job with a memory budget.
+pub const BUDGET_SNAPSHOT_MESSAGES_MAX: usize = 4;
+/// How much fewer rows may be in flight while memory is short.
+pub const BUDGET_SHORT_DIVISOR: usize = 8;
+/// Rows that an operator hands over at a time when its state is put aside.
+pub const SPILL_PIECE_ROWS: usize = BATCH_ROWS;
+/// Keys of which state is brought back at a time at least.
+pub const SPILL_FETCH_KEYS_MIN: usize = 1024;

@@ -254,16 +254,7 @@ fn what_a_module_must_not_know() {
         ("timely::execute", &["cluster"], "only cluster owns timely workers"),
         (
             "std::fs",
-            &[
-                "cli",
-                "job",
-                "connectors",
-                "formats",
-                "cluster",
-                "snapshot",
-                "spill",
-                "telemetry",
-            ],
+            &["cli", "job", "connectors", "formats", "cluster", "snapshot", "spill", "telemetry"],
             "no I/O in the core",
         ),
         ("rocksdb::", &["snapshot"], "only snapshot knows RocksDB"),

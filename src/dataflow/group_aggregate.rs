@@ -22,7 +22,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::logic::{Emitted, Rest, StatefulLogic};
+use super::logic::{Emitted, Rest, StatefulLogic, TakeTables};
 use super::side::bury_failed;
 use super::ticks::by_tick;
 use crate::batch::UpdateBatch;
@@ -377,6 +377,10 @@ impl StatefulLogic for GroupAggregate {
             (false, true) => Rest::Until(CLOSED),
             (false, false) => Rest::UntilInput,
         }
+    }
+
+    fn unload_to(&mut self, by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        self.groups_to(by.first().map_or(&[][..], Vec::as_slice), each)
     }
 
     fn track(&mut self) {

@@ -4,10 +4,13 @@
 //! everything below, and only that; the logic applies it and emits. Tests drive a logic without
 //! timely.
 
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+
 use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
-use crate::state::saved::{Recovery, SavedTable};
+use crate::state::saved::{Recovery, SavedTable, log_input, log_updates};
 use crate::time::{BEGINNING, EventTime};
 
 /// A stateful operator without its plumbing.
@@ -102,6 +105,12 @@ pub trait StatefulLogic {
         Ok(self.save(true, by.first().map(Vec::as_slice))?.1)
     }
 
+    /// As [`StatefulLogic::unload`], without all tables in memory at once: what `each` is given of
+    /// one table is in the order of the hashes of the keys.
+    fn unload_to(&mut self, by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        each(self.unload(by)?)
+    }
+
     /// Takes back what `unload` gave of keys that it holds nothing of; it is, and stays, as of
     /// `to`.
     fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
@@ -141,6 +150,22 @@ pub trait StatefulLogic {
         false
     }
 
+    /// Brings a new logic to `to` from what a snapshot holds: what `save` gave, the oldest first, and
+    /// logs of inputs with the columns `inputs`. `next` gives pieces of tables, each with the
+    /// number of its table.
+    fn restore(
+        &mut self,
+        next: &mut NextPiece<'_>,
+        inputs: &[SchemaRef],
+        to: EventTime,
+    ) -> Result<()> {
+        let mut pieces = Vec::new();
+        while let Some(piece) = next()? {
+            pieces.push(piece);
+        }
+        restore_from(self, pieces, inputs, to)
+    }
+
     /// Whether its state is that of what reads it: then after a restart it emits again all that its
     /// state comes back from, below the frontier, and whoever is as of the frontier ignores that.
     fn replays(&self) -> bool {
@@ -152,6 +177,46 @@ pub trait StatefulLogic {
     fn whole_input(&self) -> Option<usize> {
         None
     }
+}
+
+/// Takes tables one after the other.
+pub type TakeTables<'a> = dyn FnMut(Vec<SavedTable>) -> Result<()> + 'a;
+
+/// The next piece of a snapshot's tables, with the number of its table; `None` at their end.
+pub type NextPiece<'a> = dyn FnMut() -> Result<Option<(usize, SavedTable)>> + 'a;
+
+/// Brings `logic` to `to` from all the `pieces` of tables that [`StatefulLogic::restore`] is given.
+pub fn restore_from<L: StatefulLogic + ?Sized>(
+    logic: &mut L,
+    pieces: Vec<(usize, SavedTable)>,
+    inputs: &[SchemaRef],
+    to: EventTime,
+) -> Result<()> {
+    let (mut tables, mut logs) = (Vec::new(), vec![Vec::new(); inputs.len()]);
+    for parts in pieces.chunk_by(|a, b| a.0 == b.0) {
+        let Some((_, first)) = parts.first() else { continue };
+        if let Some(input) = log_input(&first.name) {
+            let known = logs.get_mut(input).zip(inputs.get(input));
+            let Some((log, schema)) = known else { continue };
+            for (_, part) in parts.iter().filter(|(_, part)| part.rows.num_rows() > 0) {
+                log.push(log_updates(&part.rows, schema)?);
+            }
+            continue;
+        }
+        let rows = match parts.len() {
+            1 => first.rows.clone(),
+            _ => concat_batches(&first.rows.schema(), parts.iter().map(|(_, part)| &part.rows))?,
+        };
+        tables.push(SavedTable { rows, ..first.clone() });
+    }
+    drop(pieces);
+    if logic.recovery() == Recovery::Tables {
+        logic.load(tables, to)?;
+    }
+    if logs.iter().any(|log| !log.is_empty()) {
+        logic.catch_up(to, logs)?;
+    }
+    Ok(())
 }
 
 /// Whether the state of keys that have no input may be put aside.
@@ -220,6 +285,15 @@ impl StatefulLogic for Box<dyn StatefulLogic + '_> {
         self.as_mut().load(tables, to)
     }
 
+    fn restore(
+        &mut self,
+        next: &mut NextPiece<'_>,
+        inputs: &[SchemaRef],
+        to: EventTime,
+    ) -> Result<()> {
+        self.as_mut().restore(next, inputs, to)
+    }
+
     fn rest(&self) -> Rest {
         self.as_ref().rest()
     }
@@ -230,6 +304,10 @@ impl StatefulLogic for Box<dyn StatefulLogic + '_> {
 
     fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
         self.as_mut().unload(by)
+    }
+
+    fn unload_to(&mut self, by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        self.as_mut().unload_to(by, each)
     }
 
     fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {

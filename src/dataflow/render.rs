@@ -125,7 +125,8 @@ impl<'s> Renderer<'s, '_> {
                     self.scope,
                     Arc::clone(shared),
                     Arc::clone(self.runtime),
-                    Budget::new(probes, self.rows_in_flight),
+                    Budget::new(probes, self.rows_in_flight)
+                        .with_memory(self.runtime.memory().cloned()),
                     wants.dead,
                 )
             }
@@ -223,9 +224,8 @@ impl<'s> Renderer<'s, '_> {
                     None => super::join::build(self.plan, id, join, &mut self.shelf)?,
                     Some(_) => {
                         let (plan, join) = (Arc::clone(&self.runtime.plan), join.clone());
-                        let make = move || {
-                            super::join::build(&plan, id, &join, &mut Shelf::of_one(id))
-                        };
+                        let make =
+                            move || super::join::build(&plan, id, &join, &mut Shelf::of_one(id));
                         self.spilling(node, make()?, Box::new(make))?
                     }
                 };

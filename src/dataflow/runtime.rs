@@ -331,9 +331,9 @@ impl Opening<'_> {
     }
 }
 
-/// The memory budget of the job of `plan`: the least of its statements.
+/// The memory budget of the job of `plan`.
 fn memory_of(plan: &StreamPlan, snapshots: Option<&Arc<Snapshots>>) -> Option<Arc<Memory>> {
-    let budget = plan.nodes.iter().filter_map(|node| node.settings.memory_budget).min()?;
+    let budget = plan.memory_budget()?;
     let dir = snapshots.and_then(|snapshots| snapshots.dir().map(Path::to_owned));
     Some(Memory::new(budget, &dir.unwrap_or_else(std::env::temp_dir)))
 }

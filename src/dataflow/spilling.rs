@@ -16,16 +16,19 @@
 use std::sync::Arc;
 
 use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::datatypes::DataType;
+use arrow::datatypes::{DataType, Schema, SchemaRef};
 
-use super::logic::{Emitted, Rest, StatefulLogic};
+use super::logic::{Emitted, NextPiece, Rest, StatefulLogic, restore_from};
 use crate::batch::UpdateBatch;
 use crate::batch::hash::hash_columns;
 use crate::error::{Error, Result};
-use crate::limits::{SPILL_SWEEP_DIVISOR, SPILL_SWEEP_PARTS_MAX, SPILL_SWEEP_ROWS_MIN};
+use crate::limits::{
+    SPILL_FETCH_KEYS_MIN, SPILL_RESTORE_DIVISOR, SPILL_SWEEP_DIVISOR, SPILL_SWEEP_PARTS_MAX,
+    SPILL_SWEEP_ROWS_MIN,
+};
 use crate::spill::cold::Writing;
 use crate::spill::{ColdRows, Memory, Share};
-use crate::state::saved::{Recovery, SavedTable};
+use crate::state::saved::{Recovery, SavedTable, log_name, saved_updates};
 use crate::state::touched::outgrown;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
@@ -111,15 +114,16 @@ impl<'a> Spilling<'a> {
                 wanted.extend(self.hashes(input, batch)?);
             }
         }
-        self.fetch_hashes(wanted)
-    }
-
-    fn fetch_hashes(&mut self, mut wanted: Vec<u64>) -> Result<()> {
         wanted.sort_unstable();
         wanted.dedup();
-        let tables = self.cold.take(&wanted)?;
-        if !tables.is_empty() {
-            self.logic.reload(tables, self.applied)?;
+        // Not all at once: what is read is in memory twice until the logic has it.
+        let most = self.memory.budget() / SPILL_SWEEP_DIVISOR / self.row_bytes.max(1);
+        let most = usize::try_from(most).unwrap_or(usize::MAX).max(SPILL_FETCH_KEYS_MIN);
+        for wanted in wanted.chunks(most) {
+            let tables = self.cold.take(wanted)?;
+            if !tables.is_empty() {
+                self.logic.reload(tables, self.applied)?;
+            }
         }
         self.forget_if_empty();
         Ok(())
@@ -142,14 +146,11 @@ impl<'a> Spilling<'a> {
         }
         self.note_rest();
         self.note_changes()?;
-        let tables = self.logic.unload(&self.by)?;
-        self.measure(&tables, rows);
-        // Its memory goes before that of the sorted rows comes.
-        self.logic = self.fresh(Vec::new(), self.applied)?;
-        let kept = self.cold.put(tables)?;
-        if !kept.is_empty() {
-            self.logic.reload(kept, self.applied)?;
-        }
+        let mut writing = Writing::new(&self.memory, rows);
+        let kept = self.write(&mut writing)?;
+        // Its memory goes before what was written is merged.
+        self.logic = self.fresh(kept, self.applied)?;
+        self.cold.add(writing)?;
         self.share.clear();
         Ok(())
     }
@@ -180,10 +181,21 @@ impl<'a> Spilling<'a> {
         Ok(())
     }
 
-    /// About how much memory a row takes: what it takes as columns, and its places in tables.
-    fn measure(&mut self, tables: &[SavedTable], rows: usize) {
-        let bytes: usize = tables.iter().map(|t| bytes_of(&t.rows)).sum();
-        self.row_bytes = (bytes / rows.max(1) + ROW_OVERHEAD_BYTES) as u64;
+    /// Writes all that the logic holds; what cannot be put aside is given back. About how much
+    /// memory a row takes is known then: what it takes as columns, and its places in tables.
+    fn write(&mut self, writing: &mut Writing) -> Result<Vec<SavedTable>> {
+        let rows = self.logic.state_rows();
+        let (mut bytes, mut kept) = (0, Vec::new());
+        let mut each = |tables: Vec<SavedTable>| -> Result<()> {
+            bytes += tables.iter().map(|table| bytes_of(&table.rows)).sum::<usize>();
+            kept.extend(writing.add(tables)?);
+            Ok(())
+        };
+        self.logic.unload_to(&self.by, &mut each)?;
+        if rows > 0 {
+            self.row_bytes = (bytes / rows + ROW_OVERHEAD_BYTES) as u64;
+        }
+        Ok(kept)
     }
 
     /// Guesses what a row of state takes from those of the input.
@@ -205,13 +217,12 @@ impl<'a> Spilling<'a> {
         out: &mut Emitted,
     ) -> Result<()> {
         self.note_changes()?;
-        let held = self.logic.unload(&self.by)?;
+        let mut writing = Writing::new(&self.memory, self.logic.state_rows());
+        self.put_part_aside(&mut writing)?;
         self.logic = (self.make)()?;
-        if !self.cold.put(held)?.is_empty() {
-            return Err(Error::internal("state without a key was put aside"));
-        }
+        self.cold.add(writing)?;
         (self.due, self.since) = (None, None);
-        let bounds = self.bounds();
+        let bounds = self.bounds(&self.cold);
         let mut parts = self.split(inputs, &bounds)?;
         let mut writing = Writing::new(&self.memory, self.cold.rows());
         let mut first = 0;
@@ -225,11 +236,8 @@ impl<'a> Spilling<'a> {
             self.logic = self.fresh(tables, self.applied)?;
             self.logic.advance(from, to, inputs, out)?;
             if to != CLOSED {
-                self.note_rest();
                 self.note_changes()?;
-                if !writing.add(self.logic.unload(&self.by)?)?.is_empty() {
-                    return Err(Error::internal("state without a key was put aside"));
-                }
+                self.put_part_aside(&mut writing)?;
             }
         }
         self.cold.add(writing)?;
@@ -242,11 +250,20 @@ impl<'a> Spilling<'a> {
         Ok(())
     }
 
+    /// Puts aside what the logic holds of a part of the keys.
+    fn put_part_aside(&mut self, writing: &mut Writing) -> Result<()> {
+        self.note_rest();
+        match self.write(writing)?.is_empty() {
+            true => Ok(()),
+            false => Err(keyless()),
+        }
+    }
+
     /// The last hash of each part of the keys that is brought back at a time.
-    fn bounds(&self) -> Vec<u64> {
-        let rows = self.cold.rows();
+    fn bounds(&self, of: &ColdRows) -> Vec<u64> {
+        let rows = of.rows();
         let parts = self.parts(rows as u64 * self.row_bytes.max(1), rows);
-        let (first, last) = self.cold.span();
+        let (first, last) = of.span();
         let step = (last - first) / parts;
         let mut bounds: Vec<u64> = (1..parts).map(|part| first + part * step).collect();
         bounds.push(u64::MAX);
@@ -283,6 +300,33 @@ impl<'a> Spilling<'a> {
         }
         Ok(parts)
     }
+}
+
+fn keyless() -> Error {
+    Error::internal("state without a key was put aside")
+}
+
+/// Puts tables of a snapshot aside; each keeps its number, and so its place among them.
+fn stage(staged: &mut ColdRows, tables: Vec<(usize, SavedTable)>) -> Result<()> {
+    let named = |(number, table): (usize, SavedTable)| {
+        let name = format!("{number:08} {}", table.name);
+        SavedTable { name, ..table }
+    };
+    match staged.put(tables.into_iter().map(named).collect())?.is_empty() {
+        true => Ok(()),
+        false => Err(keyless()),
+    }
+}
+
+/// Tables that [`stage`] has put aside, in their order.
+fn unstaged(mut tables: Vec<SavedTable>) -> Vec<(usize, SavedTable)> {
+    tables.sort_by(|a, b| a.name.cmp(&b.name));
+    let numbered = tables.into_iter().filter_map(|table| {
+        let (number, name) = table.name.split_once(' ')?;
+        let (number, name) = (number.parse::<usize>().ok()?, name.to_owned());
+        Some((number, SavedTable { name, ..table }))
+    });
+    numbered.collect()
 }
 
 /// Memory that a row of state takes beside its values.
@@ -362,31 +406,19 @@ impl StatefulLogic for Spilling<'_> {
         self.logic.is_logged(input)
     }
 
-    /// Part by part, where memory is short: each is put aside before the next one comes.
     fn catch_up(&mut self, to: EventTime, inputs: Vec<Vec<UpdateBatch>>) -> Result<()> {
-        self.guess(&inputs);
-        let rows: usize = inputs.iter().flatten().map(UpdateBatch::len).sum();
-        let bytes = rows as u64 * self.row_bytes;
-        let parts = match bytes > self.memory.budget() / 4 {
-            true => self.parts(bytes, rows),
-            false => 1,
-        };
-        let mut bounds: Vec<u64> = (1..parts).map(|part| part * (u64::MAX / parts)).collect();
-        bounds.push(u64::MAX);
-        self.applied = to;
-        for inputs in self.split(inputs, &bounds)? {
-            // A logic catches up once.
-            if self.logic.state_rows() > 0 {
-                self.note_rest();
-                let tables = self.logic.unload(&self.by)?;
-                self.logic = (self.make)()?;
-                if !self.cold.put(tables)?.is_empty() {
-                    return Err(Error::internal("state without a key was put aside"));
-                }
+        let mut schemas = Vec::new();
+        let mut tables = Vec::new();
+        for (input, batches) in inputs.into_iter().enumerate() {
+            let schema = batches.first().map(UpdateBatch::schema);
+            schemas.push(schema.unwrap_or_else(|| Arc::new(Schema::empty())));
+            let by = self.by.get(input).map(Vec::as_slice);
+            for batch in batches {
+                tables.push((input, saved_updates(&log_name(input), &batch, by)?));
             }
-            self.logic.catch_up(to, inputs)?;
         }
-        Ok(())
+        let mut tables = tables.into_iter();
+        self.restore(&mut || Ok(tables.next()), &schemas, to)
     }
 
     fn save(
@@ -454,28 +486,56 @@ impl StatefulLogic for Spilling<'_> {
         std::mem::take(&mut self.kept.changes)
     }
 
-    /// Piece by piece: what a later table says of a key that was put aside since goes on top of
-    /// that.
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        let mut tables = tables.into_iter().enumerate();
+        self.restore(&mut || Ok(tables.next()), &[], to)
+    }
+
+    /// Where that is much, it goes to disk as it is, and then into logics a part of the keys at a
+    /// time.
+    fn restore(
+        &mut self,
+        next: &mut NextPiece<'_>,
+        inputs: &[SchemaRef],
+        to: EventTime,
+    ) -> Result<()> {
         self.applied = to;
-        for table in tables {
-            let rows = table.rows.clone();
-            let width = bytes_of(&rows) / rows.num_rows().max(1);
-            self.row_bytes = self.row_bytes.max((width + ROW_OVERHEAD_BYTES) as u64);
-            let most = self.memory.budget() / SPILL_SWEEP_DIVISOR / self.row_bytes;
-            let most = usize::try_from(most).unwrap_or(usize::MAX).max(1024);
-            for at in (0..rows.num_rows()).step_by(most) {
-                let rows = rows.slice(at, most.min(rows.num_rows() - at));
-                if let (Some(shard), false) = (&table.shard, self.cold.is_empty()) {
-                    let columns: Vec<ArrayRef> =
-                        shard.iter().map(|&c| Arc::clone(rows.column(c))).collect();
-                    self.fetch_hashes(hash_columns(&columns, rows.num_rows())?)?;
-                }
-                self.logic.load(vec![SavedTable { rows, ..table.clone() }], to)?;
-                self.relieve()?;
+        let most = self.memory.budget() / SPILL_RESTORE_DIVISOR;
+        let mut staged = ColdRows::new(&self.memory);
+        let (mut held, mut bytes) = (Vec::new(), 0);
+        let (mut all_rows, mut all_bytes) = (0, 0);
+        while let Some((number, table)) = next()? {
+            all_rows += table.rows.num_rows() as u64;
+            all_bytes += bytes_of(&table.rows) as u64;
+            bytes += bytes_of(&table.rows) as u64;
+            held.push((number, table));
+            if bytes > most {
+                stage(&mut staged, std::mem::take(&mut held))?;
+                bytes = 0;
             }
         }
-        self.logic.load(Vec::new(), to)
+        self.row_bytes = all_bytes / all_rows.max(1) + ROW_OVERHEAD_BYTES as u64;
+        if staged.is_empty() {
+            restore_from(self.logic.as_mut(), held, inputs, to)?;
+            return self.relieve();
+        }
+        stage(&mut staged, held)?;
+        let mut writing = Writing::new(&self.memory, staged.rows());
+        let mut first = 0;
+        for last in self.bounds(&staged) {
+            let pieces = unstaged(staged.take_range((first, last))?);
+            first = last.wrapping_add(1);
+            if pieces.is_empty() {
+                continue;
+            }
+            self.logic = (self.make)()?;
+            restore_from(self.logic.as_mut(), pieces, inputs, to)?;
+            self.put_part_aside(&mut writing)?;
+        }
+        self.cold.add(writing)?;
+        self.logic = self.fresh(Vec::new(), to)?;
+        self.forget_if_empty();
+        Ok(())
     }
 
     fn gathers(&self) -> bool {

@@ -10,6 +10,7 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
 use super::chunk;
+use super::file::SpillFile;
 use super::memory::Memory;
 use super::run::{Run, RunWriter};
 use crate::batch::hash::hash_columns;
@@ -37,6 +38,8 @@ struct Table {
 /// Rows being written, part by part, the hashes of a part above those of the one before.
 pub struct Writing {
     memory: Arc<Memory>,
+    /// All tables share it.
+    file: Option<Arc<SpillFile>>,
     rows: usize,
     tables: Vec<(Table, RunWriter)>,
 }
@@ -59,7 +62,7 @@ fn order_of(hashes: &[u64]) -> Vec<u32> {
 impl Writing {
     /// About `rows` rows.
     pub fn new(memory: &Arc<Memory>, rows: usize) -> Self {
-        Writing { memory: Arc::clone(memory), rows, tables: Vec::new() }
+        Writing { memory: Arc::clone(memory), file: None, rows, tables: Vec::new() }
     }
 
     /// Adds a part. Tables without a key are given back: they cannot be put aside.
@@ -95,7 +98,11 @@ impl Writing {
             None => {
                 let schema = chunk::nullable(&rows.schema());
                 let expected = self.rows.max(rows.num_rows());
-                let writer = RunWriter::new(&self.memory, &schema, expected)?;
+                let file = match &self.file {
+                    Some(file) => file,
+                    None => self.file.insert(SpillFile::create(&self.memory)?),
+                };
+                let writer = RunWriter::new(file, &schema, expected);
                 let table = Table { name, schema, shard, runs: Vec::new() };
                 self.tables.push((table, writer));
                 let Some((_, writer)) = self.tables.last_mut() else { return Ok(()) };
@@ -267,7 +274,7 @@ impl Cursor<'_> {
 /// The rows of `runs` in one.
 fn merge(memory: &Arc<Memory>, schema: &SchemaRef, runs: &[Run]) -> Result<Option<Run>> {
     let rows = runs.iter().map(Run::live).sum();
-    let mut writer = RunWriter::new(memory, schema, rows)?;
+    let mut writer = RunWriter::new(&SpillFile::create(memory)?, schema, rows);
     let start = |run| Cursor { run, next: 0, hashes: Vec::new(), rows: None };
     let mut cursors: Vec<Cursor<'_>> = runs.iter().map(start).collect();
     loop {
@@ -303,8 +310,7 @@ mod tests {
         let texts = rows.iter().map(|r| format!("a value that needs some room: {}", r.1));
         let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
         let values: ArrayRef = Arc::new(Int64Array::from_iter_values(rows.iter().map(|r| r.1)));
-        let rows =
-            RecordBatch::try_from_iter([("s", texts), ("k", keys), ("v", values)]).unwrap();
+        let rows = RecordBatch::try_from_iter([("s", texts), ("k", keys), ("v", values)]).unwrap();
         SavedTable { name: name.to_owned(), rows, shard: Some(vec![1]) }
     }
 
@@ -339,7 +345,8 @@ mod tests {
     fn steps() -> impl Strategy<Value = Vec<Step>> {
         let rows = prop::collection::vec((0i64..40, 0i64..5), 0..60);
         let step = prop_oneof![
-            (prop_oneof![Just("a"), Just("b")], rows).prop_map(|(name, rows)| Step::Put(name, rows)),
+            (prop_oneof![Just("a"), Just("b")], rows)
+                .prop_map(|(name, rows)| Step::Put(name, rows)),
             prop::collection::vec(0i64..50, 0..10).prop_map(Step::Take),
             (any::<u64>(), any::<u64>()).prop_map(|(a, b)| Step::Part(a.min(b), a.max(b))),
         ];

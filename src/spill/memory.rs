@@ -4,18 +4,13 @@
 //! worker has a [`Share`] that says about how much of it is its state; when the process comes near
 //! the budget the large ones are put aside.
 
-use std::fs::{self, File, OpenOptions};
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{SPILL_HARD_PERCENT, SPILL_SHARE_DIVISOR, SPILL_START_PERCENT};
 use crate::telemetry::clock::monotonic;
 use crate::telemetry::memory::resident_bytes;
-
-/// Numbers of the files of this process.
-static FILES: AtomicU64 = AtomicU64::new(0);
 
 /// The memory budget of one job in this process.
 #[derive(Debug)]
@@ -103,6 +98,11 @@ impl Memory {
         self.seen.load(Ordering::Relaxed)
     }
 
+    /// Whether the process uses nearly all of it.
+    pub fn is_short(&self) -> bool {
+        self.resident() >= self.budget / 100 * SPILL_HARD_PERCENT
+    }
+
     /// How many operators there are, and the share of the largest.
     fn shares(&self) -> (u64, u64) {
         let shares = self.shares.lock().unwrap_or_else(PoisonError::into_inner);
@@ -110,17 +110,9 @@ impl Memory {
         (shares.len() as u64, largest.unwrap_or(0))
     }
 
-    /// Opens a file that nobody else sees and that is gone with the process; and what to call it.
-    pub(super) fn open(&self) -> Result<(File, String)> {
-        let number = FILES.fetch_add(1, Ordering::Relaxed);
-        let name = format!(".floodmark-spill-{}-{number}", std::process::id());
-        let path = self.dir.join(name);
-        let shown = path.display().to_string();
-        let failed = |error: std::io::Error| put_aside_failed(&shown, &error);
-        let file = OpenOptions::new().read(true).write(true).create_new(true).open(&path);
-        let file = file.map_err(failed)?;
-        fs::remove_file(&path).map_err(failed)?;
-        Ok((file, shown))
+    /// Where files go.
+    pub(super) fn dir(&self) -> &Path {
+        &self.dir
     }
 
     pub(super) fn wrote(&self, bytes: u64) {
@@ -135,12 +127,6 @@ impl Memory {
     pub(super) fn dropped(&self, bytes: u64) {
         self.used.disk.fetch_sub(bytes, Ordering::Relaxed);
     }
-}
-
-/// State that could not be put aside.
-pub(super) fn put_aside_failed(path: &str, error: &std::io::Error) -> Error {
-    Error::new(ErrorKind::Io, format!("state cannot be put aside in {path}: {error}"))
-        .with_hint("make room there, or run the job with a larger 'memory.budget' or without one")
 }
 
 impl Share {
@@ -187,17 +173,6 @@ impl Drop for Share {
 #[cfg(test)]
 mod tests {
     use super::*;
-
-    #[test]
-    fn a_file_has_no_name_and_a_place_that_cannot_be_written_to_is_named() {
-        let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::new(1, dir.path());
-        let (_file, _) = memory.open().unwrap();
-        assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
-        let absent = Memory::new(1, &dir.path().join("absent"));
-        let error = absent.open().unwrap_err();
-        assert!(error.message.contains("/absent/.floodmark-spill-"), "{error}");
-    }
 
     #[test]
     fn the_largest_states_yield() {

@@ -2,7 +2,8 @@
 //!
 //! * [`memory`]: the budget of a job, what it uses of it, and who must give memory back
 //! * [`cold`]: what one operator has put aside: rows that are in one place each, in memory or here
-//! * `run`: rows in the order of their hashes, in blocks under checksums, in a file without a name
+//! * `run`: rows in the order of their hashes, in blocks under checksums
+//! * `file`: a file without a name
 //! * `filter`: which hashes a run may have, in a few bits each
 //! * `chunk`: rows as bytes
 //!
@@ -11,6 +12,7 @@
 
 mod chunk;
 pub mod cold;
+mod file;
 mod filter;
 pub mod memory;
 mod run;

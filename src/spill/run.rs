@@ -5,9 +5,7 @@
 //! In memory is where each block begins and which hashes it spans, a filter, and a bit a row that
 //! says whether it has been taken back.
 
-use std::fs::File;
 use std::ops::Range;
-use std::os::unix::fs::FileExt;
 use std::sync::Arc;
 
 use arrow::array::{RecordBatch, UInt32Array};
@@ -15,10 +13,10 @@ use arrow::compute::{concat_batches, take_record_batch};
 use arrow::datatypes::SchemaRef;
 
 use super::chunk;
+use super::file::SpillFile;
 use super::filter::Filter;
-use super::memory::{Memory, put_aside_failed};
 use crate::batch::hash::hash_bytes;
-use crate::error::{Error, ErrorKind, Result};
+use crate::error::Result;
 use crate::limits::{SPILL_BLOCK_BYTES, SPILL_BLOCK_ROWS_MAX, SPILL_BLOCK_ROWS_MIN};
 
 /// Bytes of a stored hash.
@@ -43,16 +41,13 @@ struct Block {
 /// Rows on disk.
 #[derive(Debug)]
 pub struct Run {
-    memory: Arc<Memory>,
-    file: File,
-    name: String,
+    file: Arc<SpillFile>,
     blocks: Vec<Block>,
     filter: Filter,
     /// A bit for each row that is not there any more.
     gone: Vec<u64>,
     rows: usize,
     live: usize,
-    bytes: u64,
 }
 
 impl Run {
@@ -177,7 +172,7 @@ impl Run {
     fn hashes(&self, index: usize) -> Result<Vec<u64>> {
         let block = &self.blocks[index];
         let mut bytes = vec![0; block.rows * HASH_BYTES];
-        self.read_at(&mut bytes, block.offset, block.hashes_sum)?;
+        self.file.read(&mut bytes, block.offset, block.hashes_sum)?;
         let word = |bytes: &[u8]| {
             let mut word = [0; HASH_BYTES];
             word.copy_from_slice(bytes);
@@ -190,38 +185,12 @@ impl Run {
         let block = &self.blocks[index];
         let mut bytes = vec![0; block.bytes];
         let offset = block.offset + (block.rows * HASH_BYTES) as u64;
-        self.read_at(&mut bytes, offset, block.rows_sum)?;
+        self.file.read(&mut bytes, offset, block.rows_sum)?;
         let rows = chunk::decode(&bytes)?;
         if rows.num_rows() != block.rows {
-            return Err(self.damaged(offset));
+            return Err(self.file.damaged(offset));
         }
         Ok(rows)
-    }
-
-    fn read_at(&self, bytes: &mut [u8], offset: u64, sum: u64) -> Result<()> {
-        self.file.read_exact_at(bytes, offset).map_err(|error| {
-            let what = format!("state that was put aside in {} cannot be read", self.name);
-            Error::io(what, &error)
-        })?;
-        self.memory.read(bytes.len() as u64);
-        if hash_bytes(bytes) != sum {
-            return Err(self.damaged(offset));
-        }
-        Ok(())
-    }
-
-    fn damaged(&self, offset: u64) -> Error {
-        let message = format!(
-            "state that was put aside in {} is not as it was written, at byte {offset}",
-            self.name
-        );
-        Error::new(ErrorKind::Io, message).with_hint("the disk or the memory is at fault")
-    }
-}
-
-impl Drop for Run {
-    fn drop(&mut self) {
-        self.memory.dropped(self.bytes);
     }
 }
 
@@ -237,26 +206,22 @@ pub struct RunWriter {
 }
 
 impl RunWriter {
-    /// A run of about `rows` rows.
-    pub fn new(memory: &Arc<Memory>, schema: &SchemaRef, rows: usize) -> Result<Self> {
-        let (file, name) = memory.open()?;
-        Ok(RunWriter {
+    /// A run of about `rows` rows in `file`, which others may write to as well.
+    pub fn new(file: &Arc<SpillFile>, schema: &SchemaRef, rows: usize) -> Self {
+        RunWriter {
             run: Run {
-                memory: Arc::clone(memory),
-                file,
-                name,
+                file: Arc::clone(file),
                 blocks: Vec::new(),
                 filter: Filter::new(rows),
                 gone: Vec::new(),
                 rows: 0,
                 live: 0,
-                bytes: 0,
             },
             schema: Arc::clone(schema),
             pending: Vec::new(),
             hashes: Vec::new(),
             block_rows: None,
-        })
+        }
     }
 
     /// Adds rows with their hashes, which ascend and are not below those before.
@@ -308,23 +273,19 @@ impl RunWriter {
         let words: Vec<u8> = hashes.iter().flat_map(|hash| hash.to_le_bytes()).collect();
         // A slice of views shares the bytes of the whole.
         let rows = chunk::encode(&chunk::own(rows, &self.schema)?)?;
-        let failed = |error: std::io::Error| put_aside_failed(&run.name, &error);
-        run.file.write_all_at(&words, run.bytes).map_err(failed)?;
-        run.file.write_all_at(&rows, run.bytes + words.len() as u64).map_err(failed)?;
+        let offset = run.file.append(&words)?;
+        run.file.append(&rows)?;
         run.blocks.push(Block {
             first,
             last,
-            offset: run.bytes,
+            offset,
             first_row: run.rows,
             rows: hashes.len(),
             bytes: rows.len(),
             hashes_sum: hash_bytes(&words),
             rows_sum: hash_bytes(&rows),
         });
-        let written = (words.len() + rows.len()) as u64;
-        run.bytes += written;
         run.rows += hashes.len();
-        run.memory.wrote(written);
         Ok(())
     }
 }
@@ -334,7 +295,9 @@ mod tests {
     use arrow::array::{ArrayRef, AsArray, Int64Array, StringViewArray};
     use arrow::datatypes::Int64Type;
 
+    use super::super::memory::Memory;
     use super::*;
+    use std::os::unix::fs::FileExt;
 
     fn rows(from: i64, to: i64) -> RecordBatch {
         let ints: ArrayRef = Arc::new(Int64Array::from_iter_values(from..to));
@@ -346,7 +309,8 @@ mod tests {
     /// Row `n` has the hash `n / 3`.
     fn run(memory: &Arc<Memory>, count: i64) -> Run {
         let schema = chunk::nullable(&rows(0, 0).schema());
-        let mut writer = RunWriter::new(memory, &schema, count as usize).unwrap();
+        let file = SpillFile::create(memory).unwrap();
+        let mut writer = RunWriter::new(&file, &schema, count as usize);
         let mut at = 0;
         while at < count {
             let to = (at + 1000).min(count);
@@ -390,7 +354,7 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let memory = Memory::new(1, dir.path());
         let schema = chunk::nullable(&rows(0, 0).schema());
-        let mut writer = RunWriter::new(&memory, &schema, 10).unwrap();
+        let mut writer = RunWriter::new(&SpillFile::create(&memory).unwrap(), &schema, 10);
         writer.push(&[1; 100], &rows(0, 100)).unwrap();
         writer.push(&vec![2; 20_000], &rows(100, 20_100)).unwrap();
         writer.push(&[3; 100], &rows(20_100, 20_200)).unwrap();
@@ -406,13 +370,14 @@ mod tests {
         let dir = tempfile::tempdir().unwrap();
         let memory = Memory::new(1, dir.path());
         let mut run = run(&memory, 300);
-        for at in (0..run.bytes).step_by(7) {
+        for at in (0..run.file.end()).step_by(7) {
             let mut byte = [0];
-            run.file.read_exact_at(&mut byte, at).unwrap();
-            run.file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
+            let file = Arc::clone(&run.file);
+            file.file.read_exact_at(&mut byte, at).unwrap();
+            file.file.write_all_at(&[byte[0] ^ 0x10], at).unwrap();
             let error = run.take_range((0, u64::MAX), &mut Vec::new()).unwrap_err();
             assert!(error.message.contains("not as it was written"), "{error}");
-            run.file.write_all_at(&byte, at).unwrap();
+            file.file.write_all_at(&byte, at).unwrap();
         }
         run.take_range((0, u64::MAX), &mut Vec::new()).unwrap();
     }

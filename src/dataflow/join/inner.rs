@@ -15,7 +15,7 @@ use arrow::datatypes::SchemaRef;
 use super::output::{Condition, Output, Rows};
 use super::{Shared, contents_of, updates_of};
 use crate::batch::UpdateBatch;
-use crate::dataflow::logic::{Emitted, Rest, StatefulLogic};
+use crate::dataflow::logic::{Emitted, Rest, StatefulLogic, TakeTables};
 use crate::error::Result;
 use crate::limits::BATCH_ROWS;
 use crate::state::arrangement::index::KeyColumns;
@@ -272,8 +272,8 @@ impl StatefulLogic for InnerJoin {
         Rest::UntilInput
     }
 
-    fn unload(&mut self, _by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
-        contents_of([&self.sides[0].shared, &self.sides[1].shared])
+    fn unload_to(&mut self, _by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        contents_of([&self.sides[0].shared, &self.sides[1].shared], each)
     }
 
     fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {

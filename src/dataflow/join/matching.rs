@@ -21,7 +21,7 @@ use self::side::{Side, Touched};
 use super::output::{Condition, Output};
 use super::{Shared, contents_of, updates_of};
 use crate::batch::UpdateBatch;
-use crate::dataflow::logic::{Emitted, Rest, StatefulLogic};
+use crate::dataflow::logic::{Emitted, Rest, StatefulLogic, TakeTables};
 use crate::error::Result;
 use crate::limits::{BATCH_ROWS, JOIN_STEP_ROWS};
 use crate::state::arrangement::Arrangement;
@@ -216,8 +216,8 @@ impl StatefulLogic for Matching {
         Rest::UntilInput
     }
 
-    fn unload(&mut self, _by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
-        contents_of([&self.sides[0].shared, &self.sides[1].shared])
+    fn unload_to(&mut self, _by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        contents_of([&self.sides[0].shared, &self.sides[1].shared], each)
     }
 
     /// Rows of a key come back together, and so find their matches among themselves.

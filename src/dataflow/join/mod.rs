@@ -26,9 +26,10 @@ use datafusion::common::JoinType;
 use self::inner::InnerJoin;
 use self::matching::{Matching, Shows};
 use self::output::{Condition, Output};
-use super::logic::StatefulLogic;
+use super::logic::{StatefulLogic, TakeTables};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
+use crate::limits::SPILL_PIECE_ROWS;
 use crate::plan::joins::{counts_matches, keeps_times, readers, sides_read};
 use crate::plan::node::{Join, NodeId, Operator, StreamPlan};
 use crate::plan::props::ChangelogMode;
@@ -157,17 +158,19 @@ pub fn build(
 }
 
 /// What the arrangements of a join's sides hold, for [`updates_of`].
-fn contents_of(sides: [&Shared; 2]) -> Result<Vec<SavedTable>> {
-    let mut tables = Vec::new();
+fn contents_of(sides: [&Shared; 2], each: &mut TakeTables<'_>) -> Result<()> {
     for (index, shared) in sides.into_iter().enumerate() {
         if index == 1 && Rc::ptr_eq(shared, sides[0]) {
             continue;
         }
         let held = shared.borrow();
-        let (rows, counts) = held.contents()?;
-        tables.push(numbered(&index.to_string(), &rows, vec![counts], Some(&held.spec().keys))?);
+        for part in held.slots_by_hash()?.chunks(SPILL_PIECE_ROWS) {
+            let (rows, counts) = held.contents(part)?;
+            let (name, keys) = (index.to_string(), Some(held.spec().keys.as_slice()));
+            each(vec![numbered(&name, &rows, vec![counts], keys)?])?;
+        }
     }
-    Ok(tables)
+    Ok(())
 }
 
 /// The rows of side `index` among `tables`, all of one time.

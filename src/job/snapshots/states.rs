@@ -100,9 +100,7 @@ impl States {
             // whole as well.
             let restored = self.restored;
             let is_of_before = |table: &SavedTableRef| restored >= Some(table.snapshot);
-            state
-                .tables
-                .retain(|table| !is_of_before(table) && table.worker as usize != worker);
+            state.tables.retain(|table| !is_of_before(table) && table.worker as usize != worker);
         }
         let mut bytes = 0;
         for table in &part.tables {
