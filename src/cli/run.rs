@@ -69,6 +69,9 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     let texts = super::read_scripts(&arguments.files)?;
     let settings = super::settings(&arguments.settings)?;
     let definition = Definition::new(&texts, &settings)?;
+    if definition.has_budget() {
+        super::allocator::give_back_at_once(&arguments.files);
+    }
     super::warn(&definition);
     for text in definition.explains()? {
         super::print(text.as_bytes())?;

@@ -37,8 +37,18 @@ pub struct ServeArguments {
     settings: Vec<(String, String)>,
 }
 
+/// The setting of the memory budget.
+const MEMORY_BUDGET: &str = "memory.budget";
+
 /// Runs the service until Ctrl-C.
 pub fn run(arguments: &ServeArguments) -> Result<()> {
+    let sets_budget = |text: &str| text.contains(MEMORY_BUDGET);
+    let texts = super::read_scripts(&arguments.jobs)?;
+    if arguments.settings.iter().any(|(key, _)| sets_budget(key))
+        || texts.iter().any(|(_, text)| sets_budget(text))
+    {
+        super::allocator::give_back_at_once(&arguments.jobs);
+    }
     let store = arguments.data_dir.as_deref().map(open_store).transpose()?;
     let workers = arguments.workers.map_or_else(super::default_workers, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()

@@ -150,8 +150,8 @@ pub trait StatefulLogic {
         false
     }
 
-    /// Brings a new logic to `to` from what a snapshot holds: what `save` gave, the oldest first, and
-    /// logs of inputs with the columns `inputs`. `next` gives pieces of tables, each with the
+    /// Brings a new logic to `to` from what a snapshot holds: what `save` gave, the oldest first,
+    /// and logs of inputs with the columns `inputs`. `next` gives pieces of tables, each with the
     /// number of its table.
     fn restore(
         &mut self,

@@ -1,7 +1,7 @@
 //! What one operator has put aside.
 //!
-//! A row of state is in one place: with the operator, or in one run here. What is taken is gone from
-//! here; runs that have become many or hollow are merged. Rows of one hash come back together.
+//! A row of state is in one place: with the operator, or in one run here. What is taken is gone
+//! from here; runs that have become many or hollow are merged. Rows of one hash come back together.
 
 use std::sync::Arc;
 

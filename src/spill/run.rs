@@ -1,4 +1,5 @@
-//! A run: rows in the order of the hashes of their keys, on disk, and which of them are still there.
+//! A run: rows in the order of the hashes of their keys, on disk, and which of them are still
+//! there.
 //!
 //! Rows lie in blocks. A block is its hashes, eight bytes each, and the rows themselves, each under
 //! a checksum: most of what is asked for and is not there costs no more than a look at the hashes.
@@ -133,7 +134,7 @@ impl Run {
         if rows.len() == all.num_rows() {
             return Ok((own, Some(all)));
         }
-        Ok((own, Some(take_record_batch(&all, &UInt32Array::from(rows))?)))
+        Ok((own, Some(picked(&all, rows)?)))
     }
 
     fn take_rows(
@@ -154,7 +155,7 @@ impl Run {
         }
         found.push(match rows.len() == all.num_rows() {
             true => all,
-            false => take_record_batch(&all, &UInt32Array::from(rows))?,
+            false => picked(&all, rows)?,
         });
         Ok(())
     }
@@ -192,6 +193,11 @@ impl Run {
         }
         Ok(rows)
     }
+}
+
+/// Some rows of a block, without the bytes of the others: few may be wanted of each of many.
+fn picked(all: &RecordBatch, rows: Vec<u32>) -> Result<RecordBatch> {
+    chunk::own(&take_record_batch(all, &UInt32Array::from(rows))?, &all.schema())
 }
 
 /// Writes a run.

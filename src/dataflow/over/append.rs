@@ -563,7 +563,8 @@ impl StatefulLogic for Appending {
         }
     }
 
-    /// Partitions of which nothing is known once their rows have left come back for that, some time.
+    /// Partitions of which nothing is known once their rows have left come back for that, some
+    /// time.
     fn rest(&self) -> Rest {
         if self.over.partition.is_empty() {
             return Rest::Never;
