@@ -175,8 +175,6 @@ pub const SPILL_BLOCK_ROWS_MIN: usize = 64;
 pub const SPILL_BLOCK_ROWS_MAX: usize = 4096;
 /// Runs of a table that was put aside before the smaller half of them is merged.
 pub const SPILL_RUNS_MAX: usize = 8;
-/// The part of the memory budget that state takes which is brought back at a time where all is.
-pub const SPILL_SWEEP_DIVISOR: u64 = 16;
 /// Parts that all state is brought back in.
 pub const SPILL_SWEEP_PARTS_MAX: u64 = 1024;
 /// Rows of such a part at least, on average.
@@ -184,20 +182,22 @@ pub const SPILL_SWEEP_ROWS_MIN: usize = 16;
 /// How much of the memory budget the process may use before small states are put aside too, in
 /// percent.
 pub const SPILL_HARD_PERCENT: u64 = 85;
-/// Bytes of the memory budget for each row that a source may have in flight under one.
-pub const BUDGET_BYTES_PER_ROW_IN_FLIGHT: u64 = 4096;
-/// Rows in flight at least, however small the memory budget.
-pub const BUDGET_ROWS_IN_FLIGHT_MIN: usize = BATCH_ROWS;
 /// The part of the rows in flight that an operator with state on disk waits for before it applies
 /// them.
 pub const SPILL_GATHER_DIVISOR: usize = 4;
-/// The part of the memory budget that what is read of a snapshot may take before it is put aside.
-pub const SPILL_RESTORE_DIVISOR: u64 = 8;
 /// Messages that wait for the writer of snapshots in a job with a memory budget.
 pub const BUDGET_SNAPSHOT_MESSAGES_MAX: usize = 4;
-/// How much fewer rows may be in flight while memory is short.
-pub const BUDGET_SHORT_DIVISOR: usize = 8;
 /// Rows that an operator hands over at a time when its state is put aside.
-pub const SPILL_PIECE_ROWS: usize = BATCH_ROWS;
+pub const SPILL_PIECE_ROWS: usize = 2048;
 /// Keys of which state is brought back at a time at least.
 pub const SPILL_FETCH_KEYS_MIN: usize = 1024;
+/// The part of the memory budget that a process reads back at a time.
+pub const SPILL_PIECE_DIVISOR: u64 = 16;
+/// The part of the memory budget that rows in flight may take.
+pub const BUDGET_IN_FLIGHT_DIVISOR: u64 = 12;
+/// Bytes that a row in flight is taken to have before any operator has been given one.
+pub const BUDGET_ROW_BYTES_GUESS: u64 = 1024;
+/// Rows in flight at least, however small the memory budget.
+pub const BUDGET_ROWS_IN_FLIGHT_MIN: usize = 1024;
+/// How much fewer rows may be in flight while memory is short.
+pub const BUDGET_SHORT_DIVISOR: u64 = 4;

@@ -25,6 +25,7 @@ use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
 use crate::error::Result;
 use crate::limits::SPILL_GATHER_DIVISOR;
+use crate::spill::Memory;
 use crate::telemetry::clock::monotonic;
 use crate::time::{BEGINNING, CLOSED, EventTime, frontier_of};
 
@@ -185,8 +186,7 @@ struct Driver<L> {
 /// Waits for more rows where it costs much to apply few: as long as they come, and not for long.
 struct Gathering {
     activator: Activator,
-    /// Rows that are enough.
-    enough: usize,
+    memory: Option<Arc<Memory>>,
     /// The rows that there were, when they became more, and when waiting began.
     seen: Option<(usize, Instant, Instant)>,
 }
@@ -197,7 +197,8 @@ impl Gathering {
         let now = monotonic();
         let (before, grown, began) = self.seen.unwrap_or((0, now, now));
         let grown = if rows > before { now } else { grown };
-        let is_over = rows >= self.enough
+        let in_flight = self.memory.as_ref().map_or(0, |memory| memory.rows_in_flight());
+        let is_over = rows >= in_flight / SPILL_GATHER_DIVISOR
             || now.duration_since(grown) >= GATHER_IDLE
             || now.duration_since(began) >= GATHER_MAX;
         self.seen = (!is_over).then_some((rows, grown, began));
@@ -242,7 +243,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
     let (dead, dead_stream) = side_port(&mut builder, wants.dead);
     let gathering = Gathering {
         activator: scope.activator_for(builder.operator_info().address),
-        enough: runtime.rows_in_flight() / SPILL_GATHER_DIVISOR,
+        memory: runtime.memory().cloned(),
         seen: None,
     };
     builder.build(move |caps| {

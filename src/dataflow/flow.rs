@@ -10,7 +10,6 @@ use std::sync::{Arc, Mutex};
 use timely::dataflow::operators::probe::Handle as Probe;
 
 use super::metrics::lock;
-use crate::limits::BUDGET_SHORT_DIVISOR;
 use crate::plan::node::{NodeId, Operator, StreamPlan};
 use crate::spill::Memory;
 use crate::time::{BEGINNING, CLOSED, EventTime};
@@ -151,15 +150,15 @@ impl Budget {
         Budget { probes, rows_max, memory: None, sent: RefCell::default() }
     }
 
-    /// The same; less while `memory` is short, as what is in flight is memory too.
+    /// The same; less where they would take too much of `memory`.
     pub fn with_memory(self, memory: Option<Arc<Memory>>) -> Self {
         Budget { memory, ..self }
     }
 
     fn rows_max(&self) -> usize {
-        match self.memory.as_ref().is_some_and(|memory| memory.is_short()) {
-            true => self.rows_max / BUDGET_SHORT_DIVISOR,
-            false => self.rows_max,
+        match &self.memory {
+            Some(memory) => self.rows_max.min(memory.rows_in_flight()),
+            None => self.rows_max,
         }
     }
 

@@ -60,7 +60,6 @@ pub fn render<'s>(
     let plan = Arc::clone(&runtime.plan);
     let reached: Vec<_> =
         plan.outputs.iter().map(|o| (Probe::new(), upstream(&plan, o.node))).collect();
-    let rows_in_flight = rows_in_flight.min(runtime.rows_in_flight());
     let mut renderer = Renderer {
         scope,
         runtime,

@@ -15,9 +15,6 @@ use super::snapshots::{Handed, Snapshots};
 use super::source::SharedSource;
 use crate::connectors::{SinkWriter, Source, SourceSpec, registry};
 use crate::error::{DeadLetter, Result};
-use crate::limits::{
-    BUDGET_BYTES_PER_ROW_IN_FLIGHT, BUDGET_ROWS_IN_FLIGHT_MIN, ROWS_IN_FLIGHT_MAX,
-};
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
@@ -118,7 +115,7 @@ impl JobRuntime {
         let keeping = snapshots.clone().filter(|snapshots| !snapshots.is_ended());
         let tables = plan.scans().map(|s| s.table.def.name.clone()).collect::<Vec<_>>();
         let names = plan.outputs.iter().map(|o| name_of(&o.target)).collect();
-        let memory = memory_of(&plan, snapshots.as_ref());
+        let memory = memory_of(&plan, snapshots.as_ref(), place.workers);
         let metrics = JobMetrics::new(tables.clone(), names, place.workers);
         let metrics = Arc::new(metrics.with_memory(memory.clone()));
         let alignment = Arc::new(Alignment::new(&plan));
@@ -181,15 +178,6 @@ impl JobRuntime {
     /// The job's memory budget, if it has one.
     pub fn memory(&self) -> Option<&Arc<Memory>> {
         self.memory.as_ref()
-    }
-
-    /// Rows that a source may have in flight, per worker: what waits is memory too.
-    pub fn rows_in_flight(&self) -> usize {
-        let rows = self.plan.nodes.iter().map(|node| node.settings.rows_in_flight).min();
-        let rows = rows.unwrap_or(ROWS_IN_FLIGHT_MAX);
-        let Some(memory) = &self.memory else { return rows };
-        let most = memory.budget() / BUDGET_BYTES_PER_ROW_IN_FLIGHT / self.workers_here as u64;
-        rows.min(usize::try_from(most).unwrap_or(rows).max(BUDGET_ROWS_IN_FLIGHT_MIN))
     }
 
     /// The sources in the order of the plan.
@@ -332,10 +320,14 @@ impl Opening<'_> {
 }
 
 /// The memory budget of the job of `plan`.
-fn memory_of(plan: &StreamPlan, snapshots: Option<&Arc<Snapshots>>) -> Option<Arc<Memory>> {
+fn memory_of(
+    plan: &StreamPlan,
+    snapshots: Option<&Arc<Snapshots>>,
+    workers: usize,
+) -> Option<Arc<Memory>> {
     let budget = plan.memory_budget()?;
     let dir = snapshots.and_then(|snapshots| snapshots.dir().map(Path::to_owned));
-    Some(Memory::new(budget, &dir.unwrap_or_else(std::env::temp_dir)))
+    Some(Memory::new(budget, &dir.unwrap_or_else(std::env::temp_dir), workers))
 }
 
 fn name_of(target: &OutputTarget) -> String {

@@ -22,10 +22,7 @@ use super::logic::{Emitted, NextPiece, Rest, StatefulLogic, restore_from};
 use crate::batch::UpdateBatch;
 use crate::batch::hash::hash_columns;
 use crate::error::{Error, Result};
-use crate::limits::{
-    SPILL_FETCH_KEYS_MIN, SPILL_RESTORE_DIVISOR, SPILL_SWEEP_DIVISOR, SPILL_SWEEP_PARTS_MAX,
-    SPILL_SWEEP_ROWS_MIN,
-};
+use crate::limits::{SPILL_FETCH_KEYS_MIN, SPILL_SWEEP_PARTS_MAX, SPILL_SWEEP_ROWS_MIN};
 use crate::spill::cold::Writing;
 use crate::spill::{ColdRows, Memory, Share};
 use crate::state::saved::{Recovery, SavedTable, log_name, saved_updates};
@@ -117,7 +114,7 @@ impl<'a> Spilling<'a> {
         wanted.sort_unstable();
         wanted.dedup();
         // Not all at once: what is read is in memory twice until the logic has it.
-        let most = self.memory.budget() / SPILL_SWEEP_DIVISOR / self.row_bytes.max(1);
+        let most = self.memory.piece_bytes() / self.row_bytes.max(1);
         let most = usize::try_from(most).unwrap_or(usize::MAX).max(SPILL_FETCH_KEYS_MIN);
         for wanted in wanted.chunks(most) {
             let tables = self.cold.take(wanted)?;
@@ -198,13 +195,15 @@ impl<'a> Spilling<'a> {
         Ok(kept)
     }
 
-    /// Guesses what a row of state takes from those of the input.
+    /// Says how wide rows of the input are, and guesses from them what a row of state takes.
     fn guess(&mut self, inputs: &[Vec<UpdateBatch>]) {
-        if self.row_bytes == 0
-            && let Some(batch) = inputs.iter().flatten().find(|batch| !batch.is_empty())
-        {
-            let width = bytes_of(batch.rows()) / batch.len();
-            self.row_bytes = (width + ROW_OVERHEAD_BYTES) as u64;
+        for batch in inputs.iter().filter_map(|batches| batches.first()) {
+            let rows = batch.rows().slice(0, batch.len().min(SAMPLE_ROWS));
+            let width = bytes_of(&rows) / rows.num_rows().max(1) + ROW_OVERHEAD_BYTES;
+            self.memory.note_rows_of(width as u64);
+            if self.row_bytes == 0 {
+                self.row_bytes = width as u64;
+            }
         }
     }
 
@@ -273,7 +272,7 @@ impl<'a> Spilling<'a> {
 
     /// How many parts `rows` rows of `bytes` bytes are brought back in.
     fn parts(&self, bytes: u64, rows: usize) -> u64 {
-        let most = (self.memory.budget() / SPILL_SWEEP_DIVISOR).max(1);
+        let most = self.memory.piece_bytes().max(1);
         let parts = (bytes / most + 1).min(SPILL_SWEEP_PARTS_MAX);
         parts.min((rows / SPILL_SWEEP_ROWS_MIN + 1) as u64)
     }
@@ -329,6 +328,9 @@ fn unstaged(mut tables: Vec<SavedTable>) -> Vec<(usize, SavedTable)> {
     numbered.collect()
 }
 
+/// Rows that are looked at to learn how wide they are.
+const SAMPLE_ROWS: usize = 256;
+
 /// Memory that a row of state takes beside its values.
 const ROW_OVERHEAD_BYTES: usize = 48;
 
@@ -345,7 +347,7 @@ fn bytes_of(rows: &RecordBatch) -> usize {
             DataType::BinaryView => count * 16 + column.as_binary_view().total_buffer_bytes_used(),
             other => match other.primitive_width() {
                 Some(width) => count * width,
-                None => column.get_array_memory_size(),
+                None => column.to_data().get_slice_memory_size().unwrap_or(count * 64),
             },
         }
     };
@@ -500,7 +502,7 @@ impl StatefulLogic for Spilling<'_> {
         to: EventTime,
     ) -> Result<()> {
         self.applied = to;
-        let most = self.memory.budget() / SPILL_RESTORE_DIVISOR;
+        let most = self.memory.piece_bytes();
         let mut staged = ColdRows::new(&self.memory);
         let (mut held, mut bytes) = (Vec::new(), 0);
         let (mut all_rows, mut all_bytes) = (0, 0);

@@ -358,7 +358,7 @@ mod tests {
         #[test]
         fn rows_are_in_one_place(steps in steps()) {
             let dir = tempfile::tempdir().unwrap();
-            let memory = Memory::new(1, dir.path());
+            let memory = Memory::new(1, dir.path(), 1);
             let mut cold = ColdRows::new(&memory);
             let mut held: BTreeMap<(String, i64, i64), usize> = BTreeMap::new();
             for step in steps {
@@ -393,7 +393,7 @@ mod tests {
     #[test]
     fn what_has_no_key_is_given_back() {
         let dir = tempfile::tempdir().unwrap();
-        let mut cold = ColdRows::new(&Memory::new(1, dir.path()));
+        let mut cold = ColdRows::new(&Memory::new(1, dir.path(), 1));
         let flags = SavedTable { shard: None, ..table("flags", &[(1, 1)]) };
         let kept = cold.put(vec![flags, table("rows", &[(1, 1)])]).unwrap();
         assert_eq!(kept.len(), 1);

@@ -97,14 +97,14 @@ mod tests {
     #[test]
     fn a_file_has_no_name_and_a_place_that_cannot_be_written_to_is_named() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::new(1, dir.path());
+        let memory = Memory::new(1, dir.path(), 1);
         let file = SpillFile::create(&memory).unwrap();
         assert_eq!(fs::read_dir(dir.path()).unwrap().count(), 0);
         assert_eq!((file.append(b"abc").unwrap(), file.append(b"de").unwrap()), (0, 3));
         assert_eq!(memory.spilled().disk, 5);
         drop(file);
         assert_eq!(memory.spilled().disk, 0);
-        let absent = Memory::new(1, &dir.path().join("absent"));
+        let absent = Memory::new(1, &dir.path().join("absent"), 1);
         let error = SpillFile::create(&absent).unwrap_err();
         assert!(error.message.contains("/absent/.floodmark-spill-"), "{error}");
     }

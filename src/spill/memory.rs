@@ -8,7 +8,11 @@ use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
-use crate::limits::{SPILL_HARD_PERCENT, SPILL_SHARE_DIVISOR, SPILL_START_PERCENT};
+use crate::limits::{
+    BUDGET_IN_FLIGHT_DIVISOR, BUDGET_ROW_BYTES_GUESS, BUDGET_ROWS_IN_FLIGHT_MIN,
+    BUDGET_SHORT_DIVISOR, SPILL_HARD_PERCENT, SPILL_PIECE_DIVISOR, SPILL_SHARE_DIVISOR,
+    SPILL_START_PERCENT,
+};
 use crate::telemetry::clock::monotonic;
 use crate::telemetry::memory::resident_bytes;
 
@@ -17,6 +21,9 @@ use crate::telemetry::memory::resident_bytes;
 pub struct Memory {
     budget: u64,
     dir: PathBuf,
+    workers: u64,
+    /// What the widest rows take that an operator was given, about; 0 before any.
+    row_bytes: AtomicU64,
     shares: Mutex<Vec<Arc<AtomicU64>>>,
     /// What the process was last seen to use, and when that was, in ms since `began`.
     seen: AtomicU64,
@@ -54,11 +61,13 @@ pub struct Share {
 }
 
 impl Memory {
-    /// A budget of `budget` bytes; files go to `dir`.
-    pub fn new(budget: u64, dir: &Path) -> Arc<Self> {
+    /// A budget of `budget` bytes for `workers` workers; files go to `dir`.
+    pub fn new(budget: u64, dir: &Path, workers: usize) -> Arc<Self> {
         Arc::new(Memory {
             budget,
             dir: dir.to_owned(),
+            workers: workers.max(1) as u64,
+            row_bytes: AtomicU64::new(0),
             shares: Mutex::default(),
             seen: AtomicU64::new(0),
             seen_at: AtomicI64::new(-1),
@@ -70,6 +79,27 @@ impl Memory {
     /// The budget.
     pub fn budget(&self) -> u64 {
         self.budget
+    }
+
+    /// How much a worker reads back, or gathers to be put aside, at a time, in bytes.
+    pub fn piece_bytes(&self) -> u64 {
+        self.budget / SPILL_PIECE_DIVISOR / self.workers
+    }
+
+    /// An operator is given rows of about `bytes` bytes.
+    pub fn note_rows_of(&self, bytes: u64) {
+        self.row_bytes.fetch_max(bytes, Ordering::Relaxed);
+    }
+
+    /// Rows that may be in flight on a worker: they are in memory more than once on their way.
+    pub fn rows_in_flight(&self) -> usize {
+        let width = match self.row_bytes.load(Ordering::Relaxed) {
+            0 => BUDGET_ROW_BYTES_GUESS,
+            bytes => bytes,
+        };
+        let most = self.budget / BUDGET_IN_FLIGHT_DIVISOR / self.workers / width;
+        let most = if self.is_short() { most / BUDGET_SHORT_DIVISOR } else { most };
+        usize::try_from(most).unwrap_or(usize::MAX).max(BUDGET_ROWS_IN_FLIGHT_MIN)
     }
 
     /// What was put aside so far.
@@ -99,7 +129,7 @@ impl Memory {
     }
 
     /// Whether the process uses nearly all of it.
-    pub fn is_short(&self) -> bool {
+    fn is_short(&self) -> bool {
         self.resident() >= self.budget / 100 * SPILL_HARD_PERCENT
     }
 
@@ -177,14 +207,26 @@ mod tests {
     #[test]
     fn the_largest_states_yield() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::new(1 << 20, dir.path());
+        let memory = Memory::new(1 << 20, dir.path(), 1);
         let (large, small) = (memory.share(), memory.share());
         assert!(large.must_yield(1 << 20));
         assert!(!small.must_yield(1 << 10), "not worth it");
         assert!(!small.must_yield(1 << 18), "others have more");
         large.clear();
         assert!(small.must_yield(1 << 18));
-        let wide = Memory::new(u64::MAX, dir.path());
+        let wide = Memory::new(u64::MAX, dir.path(), 1);
         assert!(!wide.share().must_yield(u64::MAX), "there is room");
+    }
+
+    #[test]
+    fn fewer_rows_are_in_flight_the_wider_they_are() {
+        let memory = Memory::new(1 << 50, Path::new("/"), 2);
+        let unknown = memory.rows_in_flight();
+        memory.note_rows_of(100);
+        let narrow = memory.rows_in_flight();
+        memory.note_rows_of(100_000);
+        assert!(narrow > unknown && unknown > memory.rows_in_flight());
+        let short = Memory::new(1 << 20, Path::new("/"), 2);
+        assert_eq!(short.rows_in_flight(), BUDGET_ROWS_IN_FLIGHT_MIN);
     }
 }

@@ -335,7 +335,7 @@ mod tests {
     #[test]
     fn a_row_is_taken_once() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::new(1, dir.path());
+        let memory = Memory::new(1, dir.path(), 1);
         let mut run = run(&memory, 10_000);
         assert!(run.blocks() > 3);
         let mut found = Vec::new();
@@ -358,7 +358,7 @@ mod tests {
     #[test]
     fn a_hash_with_more_rows_than_a_block_comes_whole() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::new(1, dir.path());
+        let memory = Memory::new(1, dir.path(), 1);
         let schema = chunk::nullable(&rows(0, 0).schema());
         let mut writer = RunWriter::new(&SpillFile::create(&memory).unwrap(), &schema, 10);
         writer.push(&[1; 100], &rows(0, 100)).unwrap();
@@ -374,7 +374,7 @@ mod tests {
     #[test]
     fn every_changed_byte_is_found() {
         let dir = tempfile::tempdir().unwrap();
-        let memory = Memory::new(1, dir.path());
+        let memory = Memory::new(1, dir.path(), 1);
         let mut run = run(&memory, 300);
         for at in (0..run.file.end()).step_by(7) {
             let mut byte = [0];

@@ -38,7 +38,7 @@ fn spilling<'a, L: StatefulLogic + 'static>(
     if make().rest() == Rest::Never || by.iter().any(Vec::is_empty) {
         return Box::new(make());
     }
-    let memory = Memory::new(0, &std::env::temp_dir());
+    let memory = Memory::new(0, &std::env::temp_dir(), 1);
     let make = move || -> Result<Box<dyn StatefulLogic>> { Ok(Box::new(make())) };
     Box::new(Spilling::new(Box::new(make), by.to_vec(), &memory).unwrap())
 }
