@@ -184,7 +184,7 @@ pub const SPILL_SWEEP_ROWS_MIN: usize = 16;
 pub const SPILL_HARD_PERCENT: u64 = 85;
 /// The part of the rows in flight that an operator with state on disk waits for before it applies
 /// them.
-pub const SPILL_GATHER_DIVISOR: usize = 4;
+pub const SPILL_GATHER_DIVISOR: usize = 2;
 /// Messages that wait for the writer of snapshots in a job with a memory budget.
 pub const BUDGET_SNAPSHOT_MESSAGES_MAX: usize = 4;
 /// Rows that an operator hands over at a time when its state is put aside.
@@ -194,7 +194,7 @@ pub const SPILL_FETCH_KEYS_MIN: usize = 1024;
 /// The part of the memory budget that a process reads back at a time.
 pub const SPILL_PIECE_DIVISOR: u64 = 16;
 /// The part of the memory budget that rows in flight may take.
-pub const BUDGET_IN_FLIGHT_DIVISOR: u64 = 12;
+pub const BUDGET_IN_FLIGHT_DIVISOR: u64 = 32;
 /// Bytes that a row in flight is taken to have before any operator has been given one.
 pub const BUDGET_ROW_BYTES_GUESS: u64 = 1024;
 /// Rows in flight at least, however small the memory budget.
