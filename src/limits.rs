@@ -201,3 +201,7 @@ pub const BUDGET_ROW_BYTES_GUESS: u64 = 1024;
 pub const BUDGET_ROWS_IN_FLIGHT_MIN: usize = 1024;
 /// How much fewer rows may be in flight while memory is short.
 pub const BUDGET_SHORT_DIVISOR: u64 = 4;
+/// Rows that an operator whose state may go to disk applies at a time at least.
+pub const SPILL_STEP_ROWS_MIN: usize = 16;
+/// The part of what is read back at a time that the rows of one such step may take.
+pub const SPILL_STEP_DIVISOR: u64 = 4;

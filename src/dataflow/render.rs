@@ -254,7 +254,8 @@ impl<'s> Renderer<'s, '_> {
         let by: Option<Vec<Vec<usize>>> = placements(self.plan, node).into_iter().collect();
         match by {
             Some(by) if logic.rest() != Rest::Never => {
-                Ok(Box::new(Spilling::new(make, by, memory)?))
+                let resolution = node.settings.time_resolution;
+                Ok(Box::new(Spilling::new(make, by, resolution, memory)?))
             }
             _ => Ok(logic),
         }

@@ -22,12 +22,15 @@ use super::logic::{Emitted, NextPiece, Rest, StatefulLogic, restore_from};
 use crate::batch::UpdateBatch;
 use crate::batch::hash::hash_columns;
 use crate::error::{Error, Result};
-use crate::limits::{SPILL_FETCH_KEYS_MIN, SPILL_SWEEP_PARTS_MAX, SPILL_SWEEP_ROWS_MIN};
+use crate::limits::{
+    SPILL_FETCH_KEYS_MIN, SPILL_STEP_DIVISOR, SPILL_STEP_ROWS_MIN, SPILL_SWEEP_PARTS_MAX,
+    SPILL_SWEEP_ROWS_MIN,
+};
 use crate::spill::cold::Writing;
 use crate::spill::{ColdRows, Memory, Share};
 use crate::state::saved::{Recovery, SavedTable, log_name, saved_updates};
 use crate::state::touched::outgrown;
-use crate::time::{BEGINNING, CLOSED, EventTime};
+use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
 /// Makes a logic that holds nothing.
 pub type Make<'a> = Box<dyn Fn() -> Result<Box<dyn StatefulLogic>> + 'a>;
@@ -38,6 +41,8 @@ pub struct Spilling<'a> {
     make: Make<'a>,
     /// By input the columns of the key.
     by: Vec<Vec<usize>>,
+    /// Frontiers lie on borders of its ticks.
+    resolution: Resolution,
     memory: Arc<Memory>,
     share: Share,
     cold: ColdRows,
@@ -68,11 +73,18 @@ struct Kept {
 
 impl<'a> Spilling<'a> {
     /// Around the logics that `make` makes, whose inputs have the keys `by`; `memory` says when.
-    pub fn new(make: Make<'a>, by: Vec<Vec<usize>>, memory: &Arc<Memory>) -> Result<Self> {
+    /// Frontiers lie on borders of ticks of `resolution`.
+    pub fn new(
+        make: Make<'a>,
+        by: Vec<Vec<usize>>,
+        resolution: Resolution,
+        memory: &Arc<Memory>,
+    ) -> Result<Self> {
         Ok(Spilling {
             logic: make()?,
             make,
             by,
+            resolution,
             share: memory.share(),
             cold: ColdRows::new(memory),
             memory: Arc::clone(memory),
@@ -207,6 +219,54 @@ impl<'a> Spilling<'a> {
         }
     }
 
+    /// The frontiers, up to `to`, that cut `inputs` into steps of bounded size: what a step works
+    /// with is several times its rows. Which frontiers there are between two does not matter.
+    fn borders(&self, inputs: &[Vec<UpdateBatch>], to: EventTime) -> Vec<EventTime> {
+        let most = self.memory.piece_bytes() / SPILL_STEP_DIVISOR / self.row_bytes.max(1);
+        let most = usize::try_from(most).unwrap_or(usize::MAX).max(SPILL_STEP_ROWS_MIN);
+        let rows: usize = inputs.iter().flatten().map(UpdateBatch::len).sum();
+        if rows <= most {
+            return vec![to];
+        }
+        let all = inputs.iter().flatten();
+        let mut times: Vec<EventTime> = all.flat_map(|b| b.times().iter().copied()).collect();
+        times.sort_unstable();
+        let border = |time: &EventTime| {
+            self.resolution.tick_start(*time).saturating_add(self.resolution.tick_ms())
+        };
+        let inner = times.iter().skip(most - 1).step_by(most).map(border);
+        let mut borders: Vec<EventTime> =
+            inner.filter(|&border| border > self.applied && border < to).collect();
+        borders.push(to);
+        borders.dedup();
+        borders
+    }
+
+    /// One step of [`StatefulLogic::advance`].
+    fn step(
+        &mut self,
+        from: EventTime,
+        to: EventTime,
+        inputs: Vec<Vec<UpdateBatch>>,
+        out: &mut Emitted,
+    ) -> Result<()> {
+        if self.due.is_some_and(|due| due <= to) && !self.cold.is_empty() {
+            return self.sweep(from, to, inputs, out);
+        }
+        if !self.cold.is_empty() && self.logic.meets() {
+            self.fetch(&inputs)?;
+        }
+        self.logic.advance(from, to, inputs, out)?;
+        self.applied = to;
+        if to == CLOSED {
+            self.cold = ColdRows::new(&self.memory);
+            self.forget_if_empty();
+            self.share.clear();
+            return Ok(());
+        }
+        self.relieve()
+    }
+
     /// Brings all keys to `to`, a part of them at a time.
     fn sweep(
         &mut self,
@@ -301,6 +361,25 @@ impl<'a> Spilling<'a> {
     }
 }
 
+/// By input the rows below `border`, and the others.
+fn split_at(
+    inputs: Vec<Vec<UpdateBatch>>,
+    border: EventTime,
+) -> Result<[Vec<Vec<UpdateBatch>>; 2]> {
+    let mut parts = [Vec::new(), Vec::new()];
+    for batches in inputs {
+        let (mut now, mut later) = (Vec::new(), Vec::new());
+        for batch in batches {
+            let (below, above) = batch.split_at(border)?;
+            now.extend(below);
+            later.extend(above);
+        }
+        parts[0].push(now);
+        parts[1].push(later);
+    }
+    Ok(parts)
+}
+
 fn keyless() -> Error {
     Error::internal("state without a key was put aside")
 }
@@ -367,21 +446,17 @@ impl StatefulLogic for Spilling<'_> {
         out: &mut Emitted,
     ) -> Result<()> {
         self.guess(&inputs);
-        if self.due.is_some_and(|due| due <= to) && !self.cold.is_empty() {
-            return self.sweep(from, to, inputs, out);
+        let (mut from, mut rest) = (from, inputs);
+        for border in self.borders(&rest, to) {
+            if border == to {
+                return self.step(from, to, rest, out);
+            }
+            let [now, later] = split_at(rest, border)?;
+            rest = later;
+            self.step(from, border, now, out)?;
+            from = from.max(border);
         }
-        if !self.cold.is_empty() && self.logic.meets() {
-            self.fetch(&inputs)?;
-        }
-        self.logic.advance(from, to, inputs, out)?;
-        self.applied = to;
-        if to == CLOSED {
-            self.cold = ColdRows::new(&self.memory);
-            self.forget_if_empty();
-            self.share.clear();
-            return Ok(());
-        }
-        self.relieve()
+        Ok(())
     }
 
     fn input_ended(&mut self, input: usize) {

@@ -14,6 +14,7 @@ use crate::spill::Memory;
 use crate::state::saved::{
     Recovery, SavedTable, compact, log_input, log_name, log_rows, log_schema, log_updates,
 };
+use crate::time::Resolution;
 
 /// How often state is saved, and on how many workers the job goes on after each restart.
 #[derive(Clone, Debug)]
@@ -30,17 +31,35 @@ pub fn restarts() -> impl Strategy<Value = Restarts> {
         .prop_map(|(workers, every, spills)| Restarts { workers, every, spills })
 }
 
+/// A length of which all frontiers of `cut` are multiples, as the ticks of the operators are.
+fn tick_of(cut: &Cut) -> EventTime {
+    let divisor = |a: EventTime, b: EventTime| {
+        let (mut a, mut b) = (a, b);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    // Without frontiers nothing is known of ticks: one that nothing reaches beyond.
+    match cut.frontiers.iter().fold(0, |tick, &frontier| divisor(tick, frontier)) {
+        0 => 1 << 40,
+        tick => tick,
+    }
+}
+
 /// The logic that `make` makes; if it can, it puts its state aside with every step.
 fn spilling<'a, L: StatefulLogic + 'static>(
     make: impl Fn() -> L + 'a,
     by: &[Vec<usize>],
+    tick: EventTime,
 ) -> Box<dyn StatefulLogic + 'a> {
     if make().rest() == Rest::Never || by.iter().any(Vec::is_empty) {
         return Box::new(make());
     }
     let memory = Memory::new(0, &std::env::temp_dir(), 1);
     let make = move || -> Result<Box<dyn StatefulLogic>> { Ok(Box::new(make())) };
-    Box::new(Spilling::new(Box::new(make), by.to_vec(), &memory).unwrap())
+    let resolution = Resolution::new(tick);
+    Box::new(Spilling::new(Box::new(make), by.to_vec(), resolution, &memory).unwrap())
 }
 
 /// Tables as the store keeps them: with the worker that wrote them, the oldest first.
@@ -59,7 +78,7 @@ struct Run<'a> {
 impl<'a> Run<'a> {
     fn start<L: StatefulLogic + 'static>(
         make: &'a impl Fn(usize) -> L,
-        (workers, spills): (usize, bool),
+        (workers, spills): (usize, Option<EventTime>),
         by: &[Vec<usize>],
         stored: &Stored,
         at: EventTime,
@@ -67,8 +86,8 @@ impl<'a> Run<'a> {
         let inputs = by.len();
         let logic = |worker: usize| -> Box<dyn StatefulLogic + 'a> {
             match spills {
-                true => spilling(move || make(worker), by),
-                false => Box::new(make(worker)),
+                Some(tick) => spilling(move || make(worker), by, tick),
+                None => Box::new(make(worker)),
             }
         };
         let mut logics: Vec<_> = (0..workers).map(logic).collect();
@@ -232,7 +251,7 @@ pub fn drive_all_restarted<L: StatefulLogic + 'static>(
     let mut at = BEGINNING;
     let per_run = cut.frontiers.len().div_ceil(restarts.workers.len()).max(1);
     for (run, &workers) in restarts.workers.iter().enumerate() {
-        let spread = (workers, restarts.spills);
+        let spread = (workers, restarts.spills.then_some(tick_of(cut)));
         let mut current = Run::start(&make, spread, placements, &stored, at);
         let own = cut.frontiers.iter().skip(run * per_run).take(per_run);
         for (step, &to) in own.enumerate() {
