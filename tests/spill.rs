@@ -116,11 +116,11 @@ fn check(what: &str, sql: &str, workers: &[&str]) {
 #[test]
 fn an_aggregation_stays_within_its_budget() {
     // Most keys come back once, long after they were put aside.
-    let sql = source("t", 500_000)
+    let sql = source("t", 420_000)
         + &sink("k BIGINT, c BIGINT, s BIGINT, w STRING")
         + &format!(
-            "INSERT INTO out SELECT k, c, s, SUBSTRING(w, 1, 3) FROM (SELECT n % 300000 AS k,
-               COUNT(*) AS c, SUM(n) AS s, MAX({}) AS w FROM t GROUP BY n % 300000);",
+            "INSERT INTO out SELECT k, c, s, SUBSTRING(w, 1, 3) FROM (SELECT n % 250000 AS k,
+               COUNT(*) AS c, SUM(n) AS s, MAX({}) AS w FROM t GROUP BY n % 250000);",
             wide("n + 1000000")
         );
     check("an aggregation", &sql, &["1", "2"]);
@@ -128,13 +128,13 @@ fn an_aggregation_stays_within_its_budget() {
 
 #[test]
 fn a_join_stays_within_its_budget() {
-    let sql = source("a", 300_000)
-        + &source("b", 250_000)
+    let sql = source("a", 260_000)
+        + &source("b", 215_000)
         + &sink("k BIGINT, l STRING, r BIGINT")
         + &format!(
             "INSERT INTO out SELECT x.k, SUBSTRING(x.w, 1, 3), y.n FROM
                (SELECT n AS k, {} AS w FROM a) AS x
-               JOIN (SELECT n, n * 7 % 249989 AS k FROM b) AS y ON x.k = y.k;",
+               JOIN (SELECT n, n * 7 % 214993 AS k FROM b) AS y ON x.k = y.k;",
             wide("n + 1000000")
         );
     check("a join", &sql, &["2"]);
@@ -142,12 +142,12 @@ fn a_join_stays_within_its_budget() {
 
 #[test]
 fn the_best_rows_of_many_keys_stay_within_the_budget() {
-    let sql = source("t", 450_000)
+    let sql = source("t", 380_000)
         + &sink("k BIGINT, n BIGINT, w STRING")
         + &format!(
             "INSERT INTO out SELECT k, n, SUBSTRING(w, 1, 3) FROM (SELECT *, ROW_NUMBER() OVER
                (PARTITION BY k ORDER BY n DESC) AS rn FROM
-               (SELECT n % 320000 AS k, n, {} AS w FROM t)) WHERE rn <= 2;",
+               (SELECT n % 270000 AS k, n, {} AS w FROM t)) WHERE rn <= 2;",
             wide("n + 1000000")
         );
     check("a top-N", &sql, &["1"]);

@@ -13,15 +13,20 @@
 //! from tables, what has changed is handed over when it is put aside; a whole state is handed over
 //! in pieces.
 
+mod pieces;
+
 use std::sync::Arc;
 
-use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, UInt32Array};
-use arrow::datatypes::{DataType, Schema, SchemaRef};
+use arrow::array::{ArrayRef, UInt32Array};
+use arrow::datatypes::{Schema, SchemaRef};
 
+use self::pieces::{
+    ROW_OVERHEAD_BYTES, SAMPLE_ROWS, bytes_of, keyless, rows_of, split_at, stage, unstaged,
+};
 use super::logic::{Emitted, NextPiece, Rest, StatefulLogic, restore_from};
 use crate::batch::UpdateBatch;
 use crate::batch::hash::hash_columns;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::limits::{
     SPILL_FETCH_KEYS_MIN, SPILL_STEP_DIVISOR, SPILL_STEP_ROWS_MIN, SPILL_SWEEP_PARTS_MAX,
     SPILL_SWEEP_ROWS_MIN,
@@ -201,8 +206,8 @@ impl<'a> Spilling<'a> {
             Ok(())
         };
         self.logic.unload_to(&self.by, &mut each)?;
-        if rows > 0 {
-            self.row_bytes = (bytes / rows + ROW_OVERHEAD_BYTES) as u64;
+        if let Some(width) = bytes.checked_div(rows) {
+            self.row_bytes = (width + ROW_OVERHEAD_BYTES) as u64;
         }
         Ok(kept)
     }
@@ -359,78 +364,6 @@ impl<'a> Spilling<'a> {
         }
         Ok(parts)
     }
-}
-
-/// By input the rows below `border`, and the others.
-fn split_at(
-    inputs: Vec<Vec<UpdateBatch>>,
-    border: EventTime,
-) -> Result<[Vec<Vec<UpdateBatch>>; 2]> {
-    let mut parts = [Vec::new(), Vec::new()];
-    for batches in inputs {
-        let (mut now, mut later) = (Vec::new(), Vec::new());
-        for batch in batches {
-            let (below, above) = batch.split_at(border)?;
-            now.extend(below);
-            later.extend(above);
-        }
-        parts[0].push(now);
-        parts[1].push(later);
-    }
-    Ok(parts)
-}
-
-fn keyless() -> Error {
-    Error::internal("state without a key was put aside")
-}
-
-/// Puts tables of a snapshot aside; each keeps its number, and so its place among them.
-fn stage(staged: &mut ColdRows, tables: Vec<(usize, SavedTable)>) -> Result<()> {
-    let named = |(number, table): (usize, SavedTable)| {
-        let name = format!("{number:08} {}", table.name);
-        SavedTable { name, ..table }
-    };
-    match staged.put(tables.into_iter().map(named).collect())?.is_empty() {
-        true => Ok(()),
-        false => Err(keyless()),
-    }
-}
-
-/// Tables that [`stage`] has put aside, in their order.
-fn unstaged(mut tables: Vec<SavedTable>) -> Vec<(usize, SavedTable)> {
-    tables.sort_by(|a, b| a.name.cmp(&b.name));
-    let numbered = tables.into_iter().filter_map(|table| {
-        let (number, name) = table.name.split_once(' ')?;
-        let (number, name) = (number.parse::<usize>().ok()?, name.to_owned());
-        Some((number, SavedTable { name, ..table }))
-    });
-    numbered.collect()
-}
-
-/// Rows that are looked at to learn how wide they are.
-const SAMPLE_ROWS: usize = 256;
-
-/// Memory that a row of state takes beside its values.
-const ROW_OVERHEAD_BYTES: usize = 48;
-
-fn rows_of(tables: &[SavedTable]) -> usize {
-    tables.iter().map(|table| table.rows.num_rows()).sum()
-}
-
-/// About the bytes of the values of rows, whatever else their buffers hold.
-fn bytes_of(rows: &RecordBatch) -> usize {
-    let of = |column: &ArrayRef| {
-        let count = column.len();
-        match column.data_type() {
-            DataType::Utf8View => count * 16 + column.as_string_view().total_buffer_bytes_used(),
-            DataType::BinaryView => count * 16 + column.as_binary_view().total_buffer_bytes_used(),
-            other => match other.primitive_width() {
-                Some(width) => count * width,
-                None => column.to_data().get_slice_memory_size().unwrap_or(count * 64),
-            },
-        }
-    };
-    rows.columns().iter().map(of).sum()
 }
 
 impl StatefulLogic for Spilling<'_> {
