@@ -27,7 +27,7 @@ use floodmark::job::definition::Definition;
 /// What the budget leaves for state.
 const ROOM_BYTES: u64 = 64 << 20;
 /// Of how many scripts one is run.
-const SAMPLE: usize = 8;
+const SAMPLE: usize = 4;
 
 /// Rows in the order of `n`, a second of event time each thousand. `wide` is a text of some length.
 fn source(name: &str, rows: u64) -> String {

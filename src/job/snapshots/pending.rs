@@ -78,8 +78,8 @@ impl Pending {
         self.positions.insert(index, positions);
     }
 
-    /// A sink holds everything. A bare query whose changes are printed as they come has one too, and
-    /// no state.
+    /// A sink holds everything. A bare query whose changes are printed as they come has one too,
+    /// and no state.
     pub fn sink(&mut self, output: usize) {
         self.sinks.remove(&output);
         self.states.retain(|(place, _)| *place != StatePlace::Output(output));
