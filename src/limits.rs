@@ -168,9 +168,9 @@ pub const SPILL_START_PERCENT: u64 = 60;
 /// State smaller than this part of the memory budget stays in memory.
 pub const SPILL_SHARE_DIVISOR: u64 = 64;
 /// Bytes of rows in one block of state that was put aside.
-pub const SPILL_BLOCK_BYTES: usize = 64 << 10;
+pub const SPILL_BLOCK_BYTES: usize = 32 << 10;
 /// Rows of a block at least, however wide they are.
-pub const SPILL_BLOCK_ROWS_MIN: usize = 64;
+pub const SPILL_BLOCK_ROWS_MIN: usize = 16;
 /// Rows of a block at most.
 pub const SPILL_BLOCK_ROWS_MAX: usize = 4096;
 /// Runs of a table that was put aside before the smaller half of them is merged.
