@@ -30,6 +30,7 @@ enum Format {
     floodmark run dataflows/hourly_tips.sql\n  \
     floodmark run --workers 2 --format csv job.sql > result.csv\n  \
     floodmark run --data-dir data job.sql\n  \
+    floodmark run --set memory.budget=1gb job.sql\n  \
     floodmark run --changelog --set time_resolution='1 s' job.sql")]
 pub struct RunArguments {
     /// SQL scripts, read in order as one job

@@ -18,6 +18,7 @@ use crate::serve::time_text::format_time;
 #[command(after_help = "Examples:\n  \
     floodmark serve --job dataflows/hourly_tips.sql\n  \
     floodmark serve --data-dir /var/lib/floodmark --listen 0.0.0.0:8080\n  \
+    floodmark serve --data-dir data --set memory.budget=4gb\n  \
     curl -s localhost:8080/v1/sql -d '{\"query\":\"SELECT count(*) FROM v\"}'")]
 pub struct ServeArguments {
     /// Address to listen on; port 0 takes a free one
