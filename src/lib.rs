@@ -20,13 +20,14 @@
 //! * [`connectors`], [`formats`]: sources and sinks; encodings of rows and of changes
 //! * [`serve`]: reading collections at a time
 //! * [`snapshot`]: the durable store of snapshots and journals; alone in knowing RocksDB
+//! * [`spill`]: state that does not fit into the memory budget, on disk while it is not needed
 //! * [`state`]: keyed columnar state: groups, aggregates, rows by slot, shared arrangements
 //! * [`plan`]: logical plan to stream plan; changelog modes, unique keys, row-times and what they
 //!   prove of state, exchanges, explain
 //! * [`sql`]: text to bound logical plan: dialect, catalog, functions, diagnostics
 //! * [`batch`]: `UpdateBatch`: columns, times, diffs; hashing, partitioning, IPC
 //! * [`time`], [`error`], [`limits`]: event time arithmetic, error kinds, every bound
-//! * [`telemetry`]: the clock
+//! * [`telemetry`]: the clock, the process's memory
 //!
 //! Where to look for a thing of SQL: its syntax and logical node are in [`sql`], the description
 //! of its operator and the lowering to it in [`plan`], the operator in [`dataflow`], all under one
@@ -48,6 +49,7 @@ pub mod limits;
 pub mod plan;
 pub mod serve;
 pub mod snapshot;
+pub mod spill;
 pub mod sql;
 pub mod state;
 pub mod telemetry;

@@ -161,3 +161,47 @@ pub const SNAPSHOT_BACKGROUND_JOBS_MAX: i32 = 2;
 pub const SNAPSHOT_RECLAIM_BYTES: u64 = 16 << 20;
 /// Bytes of the manifest of an exported snapshot.
 pub const SNAPSHOT_MANIFEST_BYTES_MAX: u64 = 1 << 30;
+/// Bytes of the least memory budget: below it the process itself does not fit.
+pub const MEMORY_BUDGET_BYTES_MIN: u64 = 64 << 20;
+/// How much of the memory budget the process may use before state is put aside, in percent.
+pub const SPILL_START_PERCENT: u64 = 60;
+/// State smaller than this part of the memory budget stays in memory.
+pub const SPILL_SHARE_DIVISOR: u64 = 64;
+/// Bytes of rows in one block of state that was put aside.
+pub const SPILL_BLOCK_BYTES: usize = 32 << 10;
+/// Rows of a block at least, however wide they are.
+pub const SPILL_BLOCK_ROWS_MIN: usize = 16;
+/// Rows of a block at most.
+pub const SPILL_BLOCK_ROWS_MAX: usize = 4096;
+/// Runs of a table that was put aside before the smaller half of them is merged.
+pub const SPILL_RUNS_MAX: usize = 8;
+/// Parts that all state is brought back in.
+pub const SPILL_SWEEP_PARTS_MAX: u64 = 1024;
+/// Rows of such a part at least, on average.
+pub const SPILL_SWEEP_ROWS_MIN: usize = 16;
+/// How much of the memory budget the process may use before small states are put aside too, in
+/// percent.
+pub const SPILL_HARD_PERCENT: u64 = 85;
+/// The part of the rows in flight that an operator with state on disk waits for before it applies
+/// them.
+pub const SPILL_GATHER_DIVISOR: usize = 2;
+/// Messages that wait for the writer of snapshots in a job with a memory budget.
+pub const BUDGET_SNAPSHOT_MESSAGES_MAX: usize = 4;
+/// Rows that an operator hands over at a time when its state is put aside.
+pub const SPILL_PIECE_ROWS: usize = 2048;
+/// Keys of which state is brought back at a time at least.
+pub const SPILL_FETCH_KEYS_MIN: usize = 1024;
+/// The part of the memory budget that a process reads back at a time.
+pub const SPILL_PIECE_DIVISOR: u64 = 16;
+/// The part of the memory budget that rows in flight may take.
+pub const BUDGET_IN_FLIGHT_DIVISOR: u64 = 32;
+/// Bytes that a row in flight is taken to have before any operator has been given one.
+pub const BUDGET_ROW_BYTES_GUESS: u64 = 1024;
+/// Rows in flight at least, however small the memory budget.
+pub const BUDGET_ROWS_IN_FLIGHT_MIN: usize = 1024;
+/// How much fewer rows may be in flight while memory is short.
+pub const BUDGET_SHORT_DIVISOR: u64 = 4;
+/// Rows that an operator whose state may go to disk applies at a time at least.
+pub const SPILL_STEP_ROWS_MIN: usize = 16;
+/// The part of what is read back at a time that the rows of one such step may take.
+pub const SPILL_STEP_DIVISOR: u64 = 4;

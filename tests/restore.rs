@@ -5,6 +5,8 @@
 //! often. A run is stopped after a few snapshots, chosen by a fixed seed, and the next one goes on
 //! from the last of them. At the end the rows are compared with those of a run without any.
 //!
+//! Half of the jobs put all of their state aside at every step (`debug.spill`).
+//!
 //! A sample of the cases is run; `FLOODMARK_RESTORE=all` runs all, `CASE=text` those whose names
 //! contain the text.
 
@@ -66,13 +68,15 @@ impl Case {
         Case { name: name.to_owned(), texts, split_bytes }
     }
 
-    fn definition(&self) -> Result<Definition, String> {
+    /// With `spills` all state is on disk between two steps.
+    fn definition(&self, spills: bool) -> Result<Definition, String> {
         let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
-        let settings = [
+        let mut settings = vec![
             set("source.split_bytes", self.split_bytes),
             set("snapshot.interval", "0 s"),
             set("snapshot.keep", "2"),
         ];
+        settings.extend(spills.then(|| set("debug.spill", "always")));
         Definition::new(&self.texts, &settings).map_err(|e| format!("{}: {e}", self.name))
     }
 
@@ -84,8 +88,10 @@ impl Case {
         stop: &AtomicBool,
     ) -> Result<Option<String>, String> {
         let mut out = Vec::new();
+        // Of half of the cases, chosen by their names, and never of what they are compared with.
+        let spills = keep.is_some() && Random::of(&format!("spill {}", self.name)).below(2) == 0;
         let outcome = run(
-            &self.definition()?,
+            &self.definition(spills)?,
             &Topology::alone(workers),
             None,
             keep,

@@ -155,8 +155,23 @@ pub struct Job {
     pub duplicate_inserts: u64,
     /// Its snapshots; null if it takes none.
     pub snapshots: Option<JobSnapshots>,
+    /// What was put aside under its memory budget; null if it has none.
+    pub memory: Option<JobMemory>,
     /// The script.
     pub sql: String,
+}
+
+/// What a job has put aside under its memory budget, in bytes.
+#[derive(Debug, Serialize)]
+pub struct JobMemory {
+    /// The budget of the process.
+    pub budget_bytes: u64,
+    /// Written to disk so far.
+    pub spilled_bytes: u64,
+    /// Read back so far.
+    pub restored_bytes: u64,
+    /// On disk now.
+    pub disk_bytes: u64,
 }
 
 /// What has become of a job's snapshots.
@@ -354,6 +369,12 @@ impl From<JobInfo> for Job {
             absent_deletes: info.absent_deletes,
             duplicate_inserts: info.duplicate_inserts,
             snapshots: info.snapshots.map(JobSnapshots::from),
+            memory: info.memory.map(|spilled| JobMemory {
+                budget_bytes: spilled.budget,
+                spilled_bytes: spilled.spilled,
+                restored_bytes: spilled.restored,
+                disk_bytes: spilled.disk,
+            }),
             sql: info.sql,
         }
     }

@@ -1,5 +1,6 @@
 //! Arguments, one file a command; no logic.
 
+mod allocator;
 mod explain;
 pub mod generate;
 mod interrupt;

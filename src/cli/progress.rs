@@ -8,6 +8,7 @@ use crate::dataflow::metrics::JobMetrics;
 use crate::job::batch_run::Sign;
 use crate::job::snapshots::{Beginning, SnapshotProgress};
 use crate::serve::time_text::format_time;
+use crate::spill::memory::Spilled;
 use crate::telemetry::clock::monotonic;
 use crate::time::{BEGINNING, CLOSED};
 
@@ -107,6 +108,12 @@ impl Progress {
         if letters.len() > SHOWN {
             let more = metrics.dead_letters.load(Ordering::Relaxed) - SHOWN as u64;
             let _ = writeln!(err, "  and {more} more: query floodmark.dead_letters");
+        }
+        if let Some(Spilled { budget, spilled, restored, .. }) = metrics.spilled() {
+            let _ = writeln!(
+                err,
+                "  memory budget {budget}: {spilled} bytes put aside, {restored} bytes brought back"
+            );
         }
         if let Some(kept) = &self.kept {
             let last = match &kept.last {

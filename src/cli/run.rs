@@ -30,6 +30,7 @@ enum Format {
     floodmark run dataflows/hourly_tips.sql\n  \
     floodmark run --workers 2 --format csv job.sql > result.csv\n  \
     floodmark run --data-dir data job.sql\n  \
+    floodmark run --set memory.budget=1gb job.sql\n  \
     floodmark run --changelog --set time_resolution='1 s' job.sql")]
 pub struct RunArguments {
     /// SQL scripts, read in order as one job
@@ -69,6 +70,9 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     let texts = super::read_scripts(&arguments.files)?;
     let settings = super::settings(&arguments.settings)?;
     let definition = Definition::new(&texts, &settings)?;
+    if definition.has_budget() {
+        super::allocator::give_back_at_once(&arguments.files);
+    }
     super::warn(&definition);
     for text in definition.explains()? {
         super::print(text.as_bytes())?;

@@ -18,6 +18,7 @@ use crate::serve::time_text::format_time;
 #[command(after_help = "Examples:\n  \
     floodmark serve --job dataflows/hourly_tips.sql\n  \
     floodmark serve --data-dir /var/lib/floodmark --listen 0.0.0.0:8080\n  \
+    floodmark serve --data-dir data --set memory.budget=4gb\n  \
     curl -s localhost:8080/v1/sql -d '{\"query\":\"SELECT count(*) FROM v\"}'")]
 pub struct ServeArguments {
     /// Address to listen on; port 0 takes a free one
@@ -37,8 +38,18 @@ pub struct ServeArguments {
     settings: Vec<(String, String)>,
 }
 
+/// The setting of the memory budget.
+const MEMORY_BUDGET: &str = "memory.budget";
+
 /// Runs the service until Ctrl-C.
 pub fn run(arguments: &ServeArguments) -> Result<()> {
+    let sets_budget = |text: &str| text.contains(MEMORY_BUDGET);
+    let texts = super::read_scripts(&arguments.jobs)?;
+    if arguments.settings.iter().any(|(key, _)| sets_budget(key))
+        || texts.iter().any(|(_, text)| sets_budget(text))
+    {
+        super::allocator::give_back_at_once(&arguments.jobs);
+    }
     let store = arguments.data_dir.as_deref().map(open_store).transpose()?;
     let workers = arguments.workers.map_or_else(super::default_workers, usize::from);
     let runtime = tokio::runtime::Builder::new_multi_thread()

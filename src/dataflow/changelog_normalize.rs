@@ -23,7 +23,7 @@ use arrow::compute::{self, interleave, take};
 use arrow::datatypes::{DataType, Int8Type, Int64Type, SchemaRef};
 use arrow::row::{RowConverter, SortField};
 
-use super::logic::{Emitted, StatefulLogic};
+use super::logic::{Emitted, Rest, StatefulLogic};
 use super::side::{cut_record, row_texts};
 use crate::batch::UpdateBatch;
 use crate::batch::changes::ChangeKind;
@@ -34,7 +34,7 @@ use crate::plan::node::{Node, Operator, StreamPlan};
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
 use crate::state::rows::RowStore;
-use crate::state::saved::Recovery;
+use crate::state::saved::{Recovery, SavedTable, rows_as};
 use crate::time::{EventTime, Resolution};
 
 /// The operator of `node`.
@@ -365,6 +365,20 @@ impl ChangelogNormalize {
         Ok(())
     }
 
+    /// Takes rows into the state, of keys that are not there.
+    fn take_back(&mut self, rows: &RecordBatch) -> Result<()> {
+        let columns = GroupKeys::read(self.keys.iter().map(|&k| rows.column(k)))?;
+        let columns: Vec<&Column> = columns.iter().collect();
+        let (mut groups, mut slots) = (Vec::new(), Vec::new());
+        self.known.intern(&columns, 0..rows.num_rows(), &mut groups)?;
+        self.grow();
+        self.rows.insert(rows, &mut slots)?;
+        for (group, slot) in groups.into_iter().zip(slots) {
+            self.held[group as usize] = Held::Stored(slot);
+        }
+        Ok(())
+    }
+
     /// Takes what the log has left behind into the state.
     fn settle(&mut self, log: &Log, before: Vec<(u32, Held)>) -> Result<()> {
         let (mut groups, mut inputs) = (Vec::new(), Vec::new());
@@ -443,17 +457,26 @@ impl StatefulLogic for ChangelogNormalize {
 
     fn catch_up(&mut self, _to: EventTime, inputs: Vec<Vec<UpdateBatch>>) -> Result<()> {
         let batches: Vec<UpdateBatch> = inputs.into_iter().flatten().collect();
-        let rows = accumulate(&UpdateBatch::concat(&self.schema, &batches)?)?;
-        let columns = GroupKeys::read(self.keys.iter().map(|&k| rows.column(k)))?;
-        let columns: Vec<&Column> = columns.iter().collect();
-        let (mut groups, mut slots) = (Vec::new(), Vec::new());
-        self.known.intern(&columns, 0..rows.len(), &mut groups)?;
-        self.grow();
-        self.rows.insert(rows.rows(), &mut slots)?;
-        for (group, slot) in groups.into_iter().zip(slots) {
-            self.held[group as usize] = Held::Stored(slot);
-        }
-        Ok(())
+        self.take_back(accumulate(&UpdateBatch::concat(&self.schema, &batches)?)?.rows())
+    }
+
+    fn rest(&self) -> Rest {
+        Rest::UntilInput
+    }
+
+    fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
+        let stored = |group: u32| match self.held[group as usize] {
+            Held::Stored(slot) => Some(slot),
+            Held::Nothing | Held::Input(_) => None,
+        };
+        let slots: Vec<u32> = self.known.live().into_iter().filter_map(stored).collect();
+        let rows = RecordBatch::try_new(Arc::clone(&self.schema), self.rows.columns(&slots)?)?;
+        Ok(vec![SavedTable { name: "rows".to_owned(), rows, shard: by.first().cloned() }])
+    }
+
+    fn reload(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
+        let schema = Arc::clone(&self.schema);
+        tables.iter().try_for_each(|table| self.take_back(&rows_as(&table.rows, &schema)?))
     }
 
     fn state_rows(&self) -> usize {

@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::{Duration, Instant};
 
 use timely::communication::Pull;
 use timely::communication::allocator::thread::ThreadPuller;
@@ -13,6 +14,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
+use timely::scheduling::Activator;
 
 use super::keeper::Keeper;
 use super::logic::{Emitted, StatefulLogic};
@@ -22,6 +24,9 @@ use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
 use crate::error::Result;
+use crate::limits::SPILL_GATHER_DIVISOR;
+use crate::spill::Memory;
+use crate::telemetry::clock::monotonic;
 use crate::time::{BEGINNING, CLOSED, EventTime, frontier_of};
 
 type Puller = Box<dyn Pull<Message<EventTime, UpdateBatch>>>;
@@ -170,12 +175,44 @@ struct Driver<L> {
     keeper: Option<Keeper>,
     /// Everything below is in the state.
     applied: EventTime,
+    gathering: Gathering,
     out: Port,
     late: Option<Port>,
     dead: Option<Port>,
     /// Data, late, dead: `None` once ended or failed.
     caps: Option<Vec<Capability<EventTime>>>,
 }
+
+/// Waits for more rows where it costs much to apply few: as long as they come, and not for long.
+struct Gathering {
+    activator: Activator,
+    memory: Option<Arc<Memory>>,
+    /// The rows that there were, when they became more, and when waiting began.
+    seen: Option<(usize, Instant, Instant)>,
+}
+
+impl Gathering {
+    /// Whether to wait, now that there are `rows` rows.
+    fn waits(&mut self, rows: usize) -> bool {
+        let now = monotonic();
+        let (before, grown, began) = self.seen.unwrap_or((0, now, now));
+        let grown = if rows > before { now } else { grown };
+        let in_flight = self.memory.as_ref().map_or(0, |memory| memory.rows_in_flight());
+        let is_over = rows >= in_flight / SPILL_GATHER_DIVISOR
+            || now.duration_since(grown) >= GATHER_IDLE
+            || now.duration_since(began) >= GATHER_MAX;
+        self.seen = (!is_over).then_some((rows, grown, began));
+        if !is_over {
+            self.activator.activate_after(GATHER_IDLE);
+        }
+        !is_over
+    }
+}
+
+/// How long rows must not have come for no more to be expected.
+const GATHER_IDLE: Duration = Duration::from_millis(5);
+/// How long rows that are ready are kept waiting for more.
+const GATHER_MAX: Duration = Duration::from_millis(500);
 
 /// Which operator it is.
 pub struct Identity {
@@ -186,7 +223,7 @@ pub struct Identity {
 }
 
 /// Builds the operator of `logic` over `inputs`.
-pub fn stateful<'s, L: StatefulLogic>(
+pub fn stateful<'s, L: StatefulLogic + 'static>(
     scope: Scope<'s, EventTime>,
     identity: Identity,
     inputs: Vec<(Stream<'s, EventTime, UpdateBatch>, Option<Route>)>,
@@ -204,6 +241,11 @@ pub fn stateful<'s, L: StatefulLogic>(
     let (out, stream) = builder.new_output::<UpdateBatch>();
     let (late, late_stream) = side_port(&mut builder, wants.late);
     let (dead, dead_stream) = side_port(&mut builder, wants.dead);
+    let gathering = Gathering {
+        activator: scope.activator_for(builder.operator_info().address),
+        memory: runtime.memory().cloned(),
+        seen: None,
+    };
     builder.build(move |caps| {
         let mut driver = Driver {
             name,
@@ -212,6 +254,7 @@ pub fn stateful<'s, L: StatefulLogic>(
             keeper: place.and_then(|place| Keeper::new(&runtime, place, worker, &logic)),
             runtime,
             applied: BEGINNING,
+            gathering,
             out: OutputBuilder::from(out),
             late,
             dead,
@@ -301,6 +344,9 @@ impl<L: StatefulLogic> Driver<L> {
         }
         if frontier > self.applied {
             let rows = self.stashes.iter().map(Stash::rows).sum();
+            if self.logic.gathers() && frontier != CLOSED && self.gathering.waits(rows) {
+                return Ok(());
+            }
             let is_due = frontier == CLOSED || self.logic.is_due(frontier, rows);
             self.step_to(frontier, is_due)?;
             if frontier == CLOSED {
@@ -332,6 +378,7 @@ impl<L: StatefulLogic> Driver<L> {
             self.logic.advance(from, frontier, closed, &mut emitted)?;
             if let Some(keeper) = &mut self.keeper {
                 keeper.log_output(&self.logic, &emitted.updates)?;
+                keeper.hand_changes(&mut self.logic);
             }
             self.send(emitted, &caps)?;
             self.applied = frontier;

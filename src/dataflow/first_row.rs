@@ -17,7 +17,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, RecordBatch, RecordBatchOptions, UInt32Array, UInt64Array};
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::logic::{Emitted, LateRows, StatefulLogic};
+use super::logic::{Emitted, LateRows, Rest, StatefulLogic};
 use super::ticks::Ticks;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
@@ -159,6 +159,23 @@ impl FirstRow {
     }
 }
 
+impl FirstRow {
+    /// The keys from number `first` on.
+    fn tables(&mut self, first: usize, placement: Option<&[usize]>) -> Result<Vec<SavedTable>> {
+        self.saved = self.keys.bound();
+        let keys: Vec<u32> = (first as u32..self.saved as u32).collect();
+        if keys.is_empty() {
+            return Ok(Vec::new());
+        }
+        let mut columns = SavedColumns::new(self.keys.columns(&keys)?);
+        columns.ints(keys.iter().map(|&key| self.first[key as usize].end));
+        columns.ints(keys.iter().map(|&key| self.first[key as usize].value));
+        let rows = columns.finish(keys.len())?;
+        let shard = shard_of(placement, &self.partition);
+        Ok(vec![SavedTable { name: "keys".to_owned(), rows, shard }])
+    }
+}
+
 impl StatefulLogic for FirstRow {
     fn advance(
         &mut self,
@@ -184,20 +201,19 @@ impl StatefulLogic for FirstRow {
         whole: bool,
         placement: Option<&[usize]>,
     ) -> Result<(bool, Vec<SavedTable>)> {
-        let all = self.keys.bound();
-        let whole = self.increments.must_be_whole(whole, all - self.saved, self.saved);
+        let changed = self.keys.bound() - self.saved;
+        let whole = self.increments.must_be_whole(whole, changed, self.saved);
         let first = if whole { 0 } else { self.saved };
-        self.saved = all;
-        let keys: Vec<u32> = (first as u32..all as u32).collect();
-        if keys.is_empty() {
-            return Ok((whole, Vec::new()));
-        }
-        let mut columns = SavedColumns::new(self.keys.columns(&keys)?);
-        columns.ints(keys.iter().map(|&key| self.first[key as usize].end));
-        columns.ints(keys.iter().map(|&key| self.first[key as usize].value));
-        let rows = columns.finish(keys.len())?;
-        let shard = shard_of(placement, &self.partition);
-        Ok((whole, vec![SavedTable { name: "keys".to_owned(), rows, shard }]))
+        Ok((whole, self.tables(first, placement)?))
+    }
+
+    fn rest(&self) -> Rest {
+        if self.partition.is_empty() { Rest::Never } else { Rest::UntilInput }
+    }
+
+    /// Those that came back are among them, as they were.
+    fn changes(&mut self, placement: Option<&[usize]>) -> Result<Option<Vec<SavedTable>>> {
+        self.tables(self.saved, placement).map(Some)
     }
 
     fn load(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {

@@ -5,12 +5,13 @@
 
 use std::cell::RefCell;
 use std::collections::{BTreeMap, BTreeSet, VecDeque};
-use std::sync::Mutex;
+use std::sync::{Arc, Mutex};
 
 use timely::dataflow::operators::probe::Handle as Probe;
 
 use super::metrics::lock;
 use crate::plan::node::{NodeId, Operator, StreamPlan};
+use crate::spill::Memory;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// `node` and every node that it reads, directly or not, and whose times meet its own: not the
@@ -118,6 +119,7 @@ pub struct Budget {
     /// Watch the outputs that the source reaches.
     probes: Vec<Probe<EventTime>>,
     rows_max: usize,
+    memory: Option<Arc<Memory>>,
     sent: RefCell<Sent>,
 }
 
@@ -145,7 +147,19 @@ pub enum MayRead {
 impl Budget {
     /// At most `rows_max` rows ahead of `probes`, which watch the outputs.
     pub fn new(probes: Vec<Probe<EventTime>>, rows_max: usize) -> Self {
-        Budget { probes, rows_max, sent: RefCell::default() }
+        Budget { probes, rows_max, memory: None, sent: RefCell::default() }
+    }
+
+    /// The same; less where they would take too much of `memory`.
+    pub fn with_memory(self, memory: Option<Arc<Memory>>) -> Self {
+        Budget { memory, ..self }
+    }
+
+    fn rows_max(&self) -> usize {
+        match &self.memory {
+            Some(memory) => self.rows_max.min(memory.rows_in_flight()),
+            None => self.rows_max,
+        }
     }
 
     /// `rows` were sent at `time`; none of them is later than `latest`.
@@ -176,11 +190,12 @@ impl Budget {
             let rows = first.remove();
             sent.held_rows -= rows;
         }
-        if sent.held_rows < self.rows_max {
+        let rows_max = self.rows_max();
+        if sent.held_rows < rows_max {
             return MayRead::All;
         }
         let has_caught_up = || self.probes.iter().all(|probe| !probe.less_than(&held_back));
-        if sent.moving_rows < self.rows_max || has_caught_up() {
+        if sent.moving_rows < rows_max || has_caught_up() {
             return MayRead::Holding;
         }
         MayRead::Nothing

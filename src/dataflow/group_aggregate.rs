@@ -22,7 +22,7 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::take;
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::logic::{Emitted, StatefulLogic};
+use super::logic::{Emitted, Rest, StatefulLogic, TakeTables};
 use super::side::bury_failed;
 use super::ticks::by_tick;
 use crate::batch::UpdateBatch;
@@ -369,6 +369,29 @@ impl StatefulLogic for GroupAggregate {
 
     fn load(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
         tables.iter().try_for_each(|table| self.load_table(table))
+    }
+
+    fn rest(&self) -> Rest {
+        match (self.narrowed.keys.is_empty(), self.final_only) {
+            (true, _) => Rest::Never,
+            (false, true) => Rest::Until(CLOSED),
+            (false, false) => Rest::UntilInput,
+        }
+    }
+
+    fn unload_to(&mut self, by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        self.groups_to(by.first().map_or(&[][..], Vec::as_slice), each)
+    }
+
+    fn track(&mut self) {
+        self.changed.take();
+    }
+
+    fn changes(&mut self, placement: Option<&[usize]>) -> Result<Option<Vec<SavedTable>>> {
+        match self.changed.is_on() {
+            true => self.tables(false, placement).map(Some),
+            false => Ok(None),
+        }
     }
 }
 

@@ -28,7 +28,7 @@ use datafusion::common::JoinType;
 use self::emit::{Emit, Second};
 use self::fresh::{Fresh, NO_GROUP, Reader};
 use self::side::Side;
-use super::logic::{Emitted, LateRows, StatefulLogic};
+use super::logic::{Emitted, LateRows, Rest, StatefulLogic};
 use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
 use crate::error::Result;
@@ -351,6 +351,16 @@ impl StatefulLogic for IntervalJoinLogic {
         }
         let times = |side: &Side| side.held().map(|slot| side.times[slot as usize]).min();
         Recovery::Since(self.sides.iter().filter_map(times).min().unwrap_or(CLOSED))
+    }
+
+    /// Rows that go without a trace need not come back for that, but some time, to be forgotten.
+    fn rest(&self) -> Rest {
+        let goes = |side: &Side| side.held().map(|slot| side.until[slot as usize]).max();
+        let next = match self.join.kind {
+            JoinType::Inner => self.sides.iter().filter_map(goes).max(),
+            _ => self.sides.iter().filter_map(Side::due).min(),
+        };
+        Rest::Until(next.map_or(CLOSED, |time| time.saturating_add(1)))
     }
 
     fn save(

@@ -98,18 +98,13 @@ impl Keeper {
         let Some((frontier, tables)) = self.snapshots.restored_state(self.place) else {
             return Ok(None);
         };
-        if logic.recovery() == Recovery::Tables {
-            let mut own = Vec::new();
-            for (owner, table) in tables.iter().filter(|(_, t)| log_input(&t.name).is_none()) {
-                let rows = table.rows_of(self.worker, self.workers, *owner)?;
-                own.push(SavedTable { rows, ..table.clone() });
-            }
-            logic.load(own, frontier)?;
-        }
-        let logs = self.logs(inputs)?;
-        if logs.iter().any(|log| !log.is_empty()) {
-            logic.catch_up(frontier, logs)?;
-        }
+        let schemas = self.inputs.iter().take(inputs).map(|(schema, _)| Arc::clone(schema));
+        let mut pieces = tables.iter().enumerate().flat_map(|(number, table)| {
+            let rows = table.rows_of(self.worker, self.workers);
+            rows.map(move |piece| piece.map(|piece| (number, piece)))
+        });
+        let mut next = || pieces.next().transpose();
+        logic.restore(&mut next, &schemas.collect::<Vec<_>>(), frontier)?;
         Ok(Some(frontier))
     }
 
@@ -119,13 +114,15 @@ impl Keeper {
         let Some((_, tables)) = self.snapshots.restored_state(self.place) else {
             return Ok(logs);
         };
-        for (owner, table) in tables {
-            let input = log_input(&table.name);
+        for table in tables {
+            let input = log_input(table.name());
             let known = input.and_then(|i| Some((logs.get_mut(i)?, self.inputs.get(i)?)));
             let Some((log, (schema, _))) = known else { continue };
-            let rows = table.rows_of(self.worker, self.workers, *owner)?;
-            if rows.num_rows() > 0 {
-                log.push(log_updates(&rows, schema)?);
+            for piece in table.rows_of(self.worker, self.workers) {
+                let rows = piece?.rows;
+                if rows.num_rows() > 0 {
+                    log.push(log_updates(&rows, schema)?);
+                }
             }
         }
         Ok(logs)
@@ -169,6 +166,14 @@ impl Keeper {
         self.hand_if_long(logic)
     }
 
+    /// Hands over what `logic` has put aside: it will not know any more what has changed.
+    pub fn hand_changes(&self, logic: &mut impl StatefulLogic) {
+        let tables = logic.take_changes();
+        if !tables.is_empty() {
+            self.hand(None, Part { recovery: logic.recovery(), whole: false, tables });
+        }
+    }
+
     fn hand_if_long(&mut self, logic: &impl StatefulLogic) -> Result<()> {
         if self.rows >= SNAPSHOT_LOG_ROWS_MAX {
             let tables = self.take_log()?;
@@ -196,7 +201,10 @@ impl Keeper {
         let (whole, tables) = match recovery {
             Recovery::Tables => {
                 let placement = self.inputs.first().and_then(|(_, by)| by.as_deref());
-                logic.save(self.is_first, placement)?
+                let mut each = |whole: bool, tables: Vec<SavedTable>| {
+                    self.hand(None, Part { recovery, whole, tables });
+                };
+                logic.save_in_pieces(self.is_first, placement, &mut each)?
             }
             Recovery::Log | Recovery::Contents | Recovery::History(_) | Recovery::Since(_) => {
                 (false, self.take_log()?)
@@ -267,9 +275,8 @@ impl OutputKeeper {
         let state = self.snapshots.restored_state(StatePlace::Output(self.index));
         let Some((frontier, tables)) = state else { return Ok(None) };
         let mut rows = Vec::new();
-        for (owner, table) in tables {
-            let own = table.rows_of(self.worker, self.workers, *owner)?;
-            rows.push(log_updates(&own, &self.schema)?);
+        for piece in tables.iter().flat_map(|table| table.rows_of(self.worker, self.workers)) {
+            rows.push(log_updates(&piece?.rows, &self.schema)?);
         }
         Ok(Some((frontier, rows)))
     }

@@ -4,17 +4,20 @@
 //! everything below, and only that; the logic applies it and emits. Tests drive a logic without
 //! timely.
 
+use arrow::compute::concat_batches;
+use arrow::datatypes::SchemaRef;
+
 use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
-use crate::state::saved::{Recovery, SavedTable};
+use crate::state::saved::{Recovery, SavedTable, log_input, log_updates};
 use crate::time::{BEGINNING, EventTime};
 
 /// A stateful operator without its plumbing.
 ///
 /// Law: what `advance` emits depends only on the set of updates below each frontier, never on how
 /// they were cut into batches, on their order, or on which intermediate frontiers were seen.
-pub trait StatefulLogic: 'static {
+pub trait StatefulLogic {
     /// Whether state must be brought up to `frontier` now. When false the driver keeps buffering:
     /// nothing would be emitted below `frontier`. `buffered` counts the rows already below it.
     fn is_due(&self, frontier: EventTime, buffered: usize) -> bool {
@@ -86,6 +89,83 @@ pub trait StatefulLogic: 'static {
         Err(Error::internal("an operator without tables was given some"))
     }
 
+    /// Whether the state of keys that have no input may be put aside, and until when.
+    fn rest(&self) -> Rest {
+        Rest::Never
+    }
+
+    /// Whether input must meet what is held of its keys. Otherwise it is only added to that.
+    fn meets(&self) -> bool {
+        true
+    }
+
+    /// All that it holds, as tables whose shards are the columns `by` of each input: what an
+    /// operator of this kind takes back with [`StatefulLogic::reload`]. This one is done.
+    fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
+        Ok(self.save(true, by.first().map(Vec::as_slice))?.1)
+    }
+
+    /// As [`StatefulLogic::unload`], without all tables in memory at once: what `each` is given of
+    /// one table is in the order of the hashes of the keys.
+    fn unload_to(&mut self, by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        each(self.unload(by)?)
+    }
+
+    /// Takes back what `unload` gave of keys that it holds nothing of; it is, and stays, as of
+    /// `to`.
+    fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        self.load(tables, to)
+    }
+
+    /// Notes from now on what changes, for [`StatefulLogic::changes`]. It holds nothing yet.
+    fn track(&mut self) {}
+
+    /// What has changed since it was told to note it, or since it was last asked, as
+    /// [`StatefulLogic::save`] would say it; `None` if that is not known.
+    fn changes(&mut self, placement: Option<&[usize]>) -> Result<Option<Vec<SavedTable>>> {
+        let _ = placement;
+        Ok(None)
+    }
+
+    /// As [`StatefulLogic::save`], where the state may be larger than memory: all but the last
+    /// tables go to `each`, with whether they begin the whole state.
+    fn save_in_pieces(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+        each: &mut dyn FnMut(bool, Vec<SavedTable>),
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        let _ = each;
+        self.save(whole, placement)
+    }
+
+    /// Tables that must go to the next snapshot ahead of it: what was put aside since it was last
+    /// asked.
+    fn take_changes(&mut self) -> Vec<SavedTable> {
+        Vec::new()
+    }
+
+    /// Whether it costs much to apply few rows, so that the driver may wait for more.
+    fn gathers(&self) -> bool {
+        false
+    }
+
+    /// Brings a new logic to `to` from what a snapshot holds: what `save` gave, the oldest first,
+    /// and logs of inputs with the columns `inputs`. `next` gives pieces of tables, each with the
+    /// number of its table.
+    fn restore(
+        &mut self,
+        next: &mut NextPiece<'_>,
+        inputs: &[SchemaRef],
+        to: EventTime,
+    ) -> Result<()> {
+        let mut pieces = Vec::new();
+        while let Some(piece) = next()? {
+            pieces.push(piece);
+        }
+        restore_from(self, pieces, inputs, to)
+    }
+
     /// Whether its state is that of what reads it: then after a restart it emits again all that its
     /// state comes back from, below the frontier, and whoever is as of the frontier ignores that.
     fn replays(&self) -> bool {
@@ -99,7 +179,58 @@ pub trait StatefulLogic: 'static {
     }
 }
 
-impl StatefulLogic for Box<dyn StatefulLogic> {
+/// Takes tables one after the other.
+pub type TakeTables<'a> = dyn FnMut(Vec<SavedTable>) -> Result<()> + 'a;
+
+/// The next piece of a snapshot's tables, with the number of its table; `None` at their end.
+pub type NextPiece<'a> = dyn FnMut() -> Result<Option<(usize, SavedTable)>> + 'a;
+
+/// Brings `logic` to `to` from all the `pieces` of tables that [`StatefulLogic::restore`] is given.
+pub fn restore_from<L: StatefulLogic + ?Sized>(
+    logic: &mut L,
+    pieces: Vec<(usize, SavedTable)>,
+    inputs: &[SchemaRef],
+    to: EventTime,
+) -> Result<()> {
+    let (mut tables, mut logs) = (Vec::new(), vec![Vec::new(); inputs.len()]);
+    for parts in pieces.chunk_by(|a, b| a.0 == b.0) {
+        let Some((_, first)) = parts.first() else { continue };
+        if let Some(input) = log_input(&first.name) {
+            let known = logs.get_mut(input).zip(inputs.get(input));
+            let Some((log, schema)) = known else { continue };
+            for (_, part) in parts.iter().filter(|(_, part)| part.rows.num_rows() > 0) {
+                log.push(log_updates(&part.rows, schema)?);
+            }
+            continue;
+        }
+        let rows = match parts.len() {
+            1 => first.rows.clone(),
+            _ => concat_batches(&first.rows.schema(), parts.iter().map(|(_, part)| &part.rows))?,
+        };
+        tables.push(SavedTable { rows, ..first.clone() });
+    }
+    drop(pieces);
+    if logic.recovery() == Recovery::Tables {
+        logic.load(tables, to)?;
+    }
+    if logs.iter().any(|log| !log.is_empty()) {
+        logic.catch_up(to, logs)?;
+    }
+    Ok(())
+}
+
+/// Whether the state of keys that have no input may be put aside.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub enum Rest {
+    /// No: it cannot be taken apart by key.
+    Never,
+    /// Until there is input of the key.
+    UntilInput,
+    /// Until there is, or the frontier is there.
+    Until(EventTime),
+}
+
+impl StatefulLogic for Box<dyn StatefulLogic + '_> {
     fn is_due(&self, frontier: EventTime, buffered: usize) -> bool {
         self.as_ref().is_due(frontier, buffered)
     }
@@ -152,6 +283,60 @@ impl StatefulLogic for Box<dyn StatefulLogic> {
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
         self.as_mut().load(tables, to)
+    }
+
+    fn restore(
+        &mut self,
+        next: &mut NextPiece<'_>,
+        inputs: &[SchemaRef],
+        to: EventTime,
+    ) -> Result<()> {
+        self.as_mut().restore(next, inputs, to)
+    }
+
+    fn rest(&self) -> Rest {
+        self.as_ref().rest()
+    }
+
+    fn meets(&self) -> bool {
+        self.as_ref().meets()
+    }
+
+    fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
+        self.as_mut().unload(by)
+    }
+
+    fn unload_to(&mut self, by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        self.as_mut().unload_to(by, each)
+    }
+
+    fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        self.as_mut().reload(tables, to)
+    }
+
+    fn track(&mut self) {
+        self.as_mut().track();
+    }
+
+    fn changes(&mut self, placement: Option<&[usize]>) -> Result<Option<Vec<SavedTable>>> {
+        self.as_mut().changes(placement)
+    }
+
+    fn save_in_pieces(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+        each: &mut dyn FnMut(bool, Vec<SavedTable>),
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        self.as_mut().save_in_pieces(whole, placement, each)
+    }
+
+    fn take_changes(&mut self) -> Vec<SavedTable> {
+        self.as_mut().take_changes()
+    }
+
+    fn gathers(&self) -> bool {
+        self.as_ref().gathers()
     }
 
     fn whole_input(&self) -> Option<usize> {

@@ -2,12 +2,14 @@
 
 use std::collections::VecDeque;
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::logic::Irregular;
 use crate::error::{DeadLetter, Error};
 use crate::limits::DEAD_LETTERS_KEPT_MAX;
+use crate::spill::Memory;
+use crate::spill::memory::Spilled;
 use crate::time::{BEGINNING, EventTime};
 
 /// Locks a mutex whose data stays valid even if a holder panicked.
@@ -56,6 +58,7 @@ pub struct JobMetrics {
     pub duplicate_inserts: AtomicU64,
     kept: Mutex<VecDeque<DeadLetter>>,
     frontiers: Vec<AtomicI64>,
+    memory: Option<Arc<Memory>>,
     end: Mutex<End>,
     ended: Condvar,
     is_failed: AtomicBool,
@@ -87,10 +90,21 @@ impl JobMetrics {
             duplicate_inserts: AtomicU64::new(0),
             kept: Mutex::new(VecDeque::new()),
             frontiers: (0..workers).map(|_| AtomicI64::new(BEGINNING)).collect(),
+            memory: None,
             end: Mutex::new(End::default()),
             ended: Condvar::new(),
             is_failed: AtomicBool::new(false),
         }
+    }
+
+    /// The same with a memory budget.
+    pub fn with_memory(self, memory: Option<Arc<Memory>>) -> Self {
+        JobMetrics { memory, ..self }
+    }
+
+    /// What was put aside under the memory budget; `None` if there is none.
+    pub fn spilled(&self) -> Option<Spilled> {
+        self.memory.as_ref().map(|memory| memory.spilled())
     }
 
     /// Counts changes that did not fit what they change.

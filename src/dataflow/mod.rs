@@ -3,6 +3,7 @@
 //! * [`runtime`]: what all workers of a process share of one job
 //! * [`render`]: the match
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
+//! * [`spilling`]: state larger than memory
 //! * [`snapshots`]: which frontier, who hands over what; [`keeper`]: an operator's part of it,
 //!   [`marks`]: a partition's; [`decisions`]: what is no function of the records
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
@@ -56,6 +57,7 @@ pub mod side;
 pub mod sink;
 pub mod snapshots;
 pub mod source;
+pub mod spilling;
 pub mod split;
 pub mod temporal_filter;
 pub mod temporal_join;

@@ -21,19 +21,19 @@ use arrow::datatypes::{DataType, SchemaRef};
 
 use lists::{Item, Lists};
 
-use super::logic::{Emitted, StatefulLogic};
+use super::logic::{Emitted, Rest, StatefulLogic, TakeTables};
 use super::ticks::Ticks;
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::accumulate;
-use crate::error::Result;
-use crate::limits::{CHANGES_PER_BATCH_MAX, WINDOW_ROWS_UNREAD_MAX};
+use crate::error::{Error, Result};
+use crate::limits::{CHANGES_PER_BATCH_MAX, SPILL_PIECE_ROWS, WINDOW_ROWS_UNREAD_MAX};
 use crate::plan::node::{Node, Rank, RankKind, StreamPlan};
 use crate::plan::props::ChangelogMode;
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
 use crate::state::ordered_rows::RowOrder;
 use crate::state::row_pool::{Place, RowPool};
-use crate::state::saved::{Recovery, SavedTable, log_updates, saved_updates};
+use crate::state::saved::{Recovery, SavedTable, by_hash, log_updates, saved_updates, shard_of};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
 /// No row.
@@ -279,6 +279,21 @@ impl RankLogic {
         }
     }
 
+    /// Rows held, each with how often it is there.
+    fn table(
+        &self,
+        slots: Vec<u32>,
+        copies: Vec<i64>,
+        placement: Option<&[usize]>,
+    ) -> Result<SavedTable> {
+        let count = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        let columns = self.rows.pool.columns(slots.into_iter())?;
+        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.input), columns, &count)?;
+        let times = vec![self.last_tick; copies.len()];
+        let rows = UpdateBatch::new(rows, times.into(), Some(copies.into()));
+        saved_updates("rows", &rows, placement)
+    }
+
     /// Emits everything that is shown, once the input has ended.
     fn finish(&mut self, from: EventTime, out: &mut Emitted) -> Result<()> {
         let groups = self.keys.live();
@@ -424,18 +439,53 @@ impl StatefulLogic for RankLogic {
                 }
             }
         }
-        let count = RecordBatchOptions::new().with_row_count(Some(slots.len()));
-        let columns = self.rows.pool.columns(slots.into_iter())?;
-        let rows = RecordBatch::try_new_with_options(Arc::clone(&self.input), columns, &count)?;
-        let times = vec![self.last_tick; copies.len()];
-        let rows = UpdateBatch::new(rows, times.into(), Some(copies.into()));
-        Ok((true, vec![saved_updates("rows", &rows, placement)?]))
+        Ok((true, vec![self.table(slots, copies, placement)?]))
+    }
+
+    fn unload_to(&mut self, by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        let by = by.first().map(Vec::as_slice);
+        let groups = self.keys.live();
+        let keys = self.keys.columns(&groups)?;
+        let placing = shard_of(by, &self.rank.partition)
+            .ok_or_else(|| Error::internal("rows that are not sharded by their partition"))?;
+        let placing: Vec<ArrayRef> = placing.iter().map(|&c| ArrayRef::clone(&keys[c])).collect();
+        drop(keys);
+        let (mut slots, mut copies) = (Vec::new(), Vec::new());
+        for at in by_hash(&placing, groups.len())? {
+            let group = groups[at as usize];
+            match &self.held {
+                Held::Best(best) => {
+                    let slot = best[group as usize].slot;
+                    slots.extend(Some(slot).filter(|slot| *slot != NONE));
+                    copies.resize(slots.len(), 1);
+                }
+                Held::Lists(lists) => {
+                    for (slot, count) in lists.held_of(group) {
+                        slots.push(slot);
+                        copies.push(i64::from(count));
+                    }
+                }
+            }
+            if slots.len() >= SPILL_PIECE_ROWS {
+                let (slots, copies) = (std::mem::take(&mut slots), std::mem::take(&mut copies));
+                each(vec![self.table(slots, copies, by)?])?;
+            }
+        }
+        each(vec![self.table(slots, copies, by)?])
     }
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
         let of = |table: &SavedTable| log_updates(&table.rows, &self.input);
         let rows = tables.iter().map(of).collect::<Result<Vec<_>>>()?;
         self.advance(BEGINNING, to, vec![rows], &mut Emitted::default())
+    }
+
+    fn rest(&self) -> Rest {
+        match (self.rank.partition.is_empty(), self.rank.final_only) {
+            (true, _) => Rest::Never,
+            (false, true) => Rest::Until(CLOSED),
+            (false, false) => Rest::UntilInput,
+        }
     }
 
     fn state_rows(&self) -> usize {

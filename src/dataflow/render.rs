@@ -20,14 +20,16 @@ use timely::dataflow::{Scope, Stream};
 use super::calc::CalcLogic;
 use super::driver::{Identity, SideWants, stateful};
 use super::flow::{Budget, upstream};
-use super::logic::StatefulLogic;
+use super::join::Shelf;
+use super::logic::{Rest, StatefulLogic};
 use super::outputs::output;
 use super::runtime::JobRuntime;
 use super::side::{DeadLetters, SideStreams, late_from, send_dead, side_port};
 use super::snapshots::StatePlace;
+use super::spilling::{Make, Spilling};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
-use crate::plan::exchange::routes;
+use crate::plan::exchange::{placements, routes};
 use crate::plan::node::{Node, NodeId, Operator, StreamPlan};
 use crate::time::EventTime;
 
@@ -35,7 +37,7 @@ type Rows<'s> = Stream<'s, EventTime, UpdateBatch>;
 
 /// Checks that every operator of `plan` can be built, before anything is.
 pub fn check(plan: &StreamPlan) -> Result<()> {
-    let mut shelf = super::join::Shelf::default();
+    let mut shelf = Shelf::default();
     for (id, node) in plan.nodes.iter().enumerate() {
         logic_of(plan, node, true)?;
         if let Operator::Recursive(recursive) = &node.operator {
@@ -66,7 +68,7 @@ pub fn render<'s>(
         plan: &plan,
         streams: Vec::new(),
         sides: Vec::new(),
-        shelf: super::join::Shelf::with_restored(restored_nodes(runtime)),
+        shelf: Shelf::with_restored(restored_nodes(runtime)),
     };
     for id in 0..plan.nodes.len() {
         let (stream, side) = renderer.node(NodeId(id))?;
@@ -101,7 +103,7 @@ struct Renderer<'s, 'a> {
     streams: Vec<Rows<'s>>,
     sides: Vec<SideStreams<'s>>,
     /// The arrangements that this worker's joins share.
-    shelf: super::join::Shelf,
+    shelf: Shelf,
 }
 
 impl<'s> Renderer<'s, '_> {
@@ -122,7 +124,8 @@ impl<'s> Renderer<'s, '_> {
                     self.scope,
                     Arc::clone(shared),
                     Arc::clone(self.runtime),
-                    Budget::new(probes, self.rows_in_flight),
+                    Budget::new(probes, self.rows_in_flight)
+                        .with_memory(self.runtime.memory().cloned()),
                     wants.dead,
                 )
             }
@@ -195,10 +198,10 @@ impl<'s> Renderer<'s, '_> {
             | Operator::Rank(_)
             | Operator::ChangelogNormalize { .. }
             | Operator::MatchRecognize(_) => {
-                let Some((kind, logic)) = logic_of(self.plan, node, self.scope.index() == 0)?
-                else {
-                    return Err(Error::internal("a stateful operator without logic"));
-                };
+                let (plan, is_first) = (Arc::clone(&self.runtime.plan), self.scope.index() == 0);
+                let (kind, logic) = made(&plan, id, is_first)?;
+                let make = move || Ok(made(&plan, id, is_first)?.1);
+                let logic = self.spilling(node, logic, Box::new(make))?;
                 let inputs = node
                     .inputs
                     .iter()
@@ -216,7 +219,15 @@ impl<'s> Renderer<'s, '_> {
             }
             Operator::Arrange { .. } => plain(self.arrange(id, node)),
             Operator::Join(join) => {
-                let logic = super::join::build(self.plan, id, join, &mut self.shelf)?;
+                let logic = match self.runtime.memory() {
+                    None => super::join::build(self.plan, id, join, &mut self.shelf)?,
+                    Some(_) => {
+                        let (plan, join) = (Arc::clone(&self.runtime.plan), join.clone());
+                        let make =
+                            move || super::join::build(&plan, id, &join, &mut Shelf::of_one(id));
+                        self.spilling(node, make()?, Box::new(make))?
+                    }
+                };
                 let streams = node.inputs.iter().map(|n| (self.streams[n.0].clone(), None));
                 let inputs = streams.collect();
                 stateful(
@@ -229,6 +240,25 @@ impl<'s> Renderer<'s, '_> {
                 )
             }
         })
+    }
+
+    /// `logic` as its state is held: where there is a memory budget, and it can be taken apart by
+    /// key, on disk while it is not needed.
+    fn spilling(
+        &self,
+        node: &Node,
+        logic: Box<dyn StatefulLogic>,
+        make: Make<'static>,
+    ) -> Result<Box<dyn StatefulLogic>> {
+        let Some(memory) = self.runtime.memory() else { return Ok(logic) };
+        let by: Option<Vec<Vec<usize>>> = placements(self.plan, node).into_iter().collect();
+        match by {
+            Some(by) if logic.rest() != Rest::Never => {
+                let resolution = node.settings.time_resolution;
+                Ok(Box::new(Spilling::new(make, by, resolution, memory)?))
+            }
+            _ => Ok(logic),
+        }
     }
 
     /// Whether someone reads the late rows and dead letters of node `id`.
@@ -381,6 +411,16 @@ impl<'s> Renderer<'s, '_> {
 
 fn identity(id: NodeId, kind: &str) -> Identity {
     Identity { name: format!("{kind}#{}", id.0), place: Some(StatePlace::Node(id)) }
+}
+
+/// The logic of a stateful operator and its name.
+fn made(
+    plan: &StreamPlan,
+    id: NodeId,
+    is_first_worker: bool,
+) -> Result<(&'static str, Box<dyn StatefulLogic>)> {
+    logic_of(plan, plan.node(id), is_first_worker)?
+        .ok_or_else(|| Error::internal("a stateful operator without logic"))
 }
 
 /// The logic of a stateful operator and its name; `None` for the others.

@@ -1,6 +1,7 @@
 //! What all workers of a process share of one job: sources, outputs, counters, flow control.
 
 use std::collections::BTreeMap;
+use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 
@@ -17,6 +18,7 @@ use crate::error::{DeadLetter, Result};
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
+use crate::spill::Memory;
 
 /// Where this process stands among its peers.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -69,6 +71,7 @@ pub struct JobRuntime {
     built: Mutex<usize>,
     workers_here: usize,
     snapshots: Option<Arc<Snapshots>>,
+    memory: Option<Arc<Memory>>,
 }
 
 impl JobRuntime {
@@ -112,7 +115,9 @@ impl JobRuntime {
         let keeping = snapshots.clone().filter(|snapshots| !snapshots.is_ended());
         let tables = plan.scans().map(|s| s.table.def.name.clone()).collect::<Vec<_>>();
         let names = plan.outputs.iter().map(|o| name_of(&o.target)).collect();
-        let metrics = Arc::new(JobMetrics::new(tables.clone(), names, place.workers));
+        let memory = memory_of(&plan, snapshots.as_ref(), place.workers);
+        let metrics = JobMetrics::new(tables.clone(), names, place.workers);
+        let metrics = Arc::new(metrics.with_memory(memory.clone()));
         let alignment = Arc::new(Alignment::new(&plan));
         let mut sources = BTreeMap::new();
         for (id, node) in plan.nodes.iter().enumerate() {
@@ -156,6 +161,7 @@ impl JobRuntime {
             built: Mutex::new(0),
             workers_here: place.workers,
             snapshots: keeping,
+            memory,
         })
     }
 
@@ -167,6 +173,11 @@ impl JobRuntime {
     /// The job's snapshots, if it takes any.
     pub fn snapshots(&self) -> Option<&Arc<Snapshots>> {
         self.snapshots.as_ref()
+    }
+
+    /// The job's memory budget, if it has one.
+    pub fn memory(&self) -> Option<&Arc<Memory>> {
+        self.memory.as_ref()
     }
 
     /// The sources in the order of the plan.
@@ -306,6 +317,17 @@ impl Opening<'_> {
         let handle = SinkHandle::start(name, writer, Arc::clone(self.metrics), index, resume)?;
         Ok(OutputRuntime::Sink(handle))
     }
+}
+
+/// The memory budget of the job of `plan`.
+fn memory_of(
+    plan: &StreamPlan,
+    snapshots: Option<&Arc<Snapshots>>,
+    workers: usize,
+) -> Option<Arc<Memory>> {
+    let budget = plan.memory_budget()?;
+    let dir = snapshots.and_then(|snapshots| snapshots.dir().map(Path::to_owned));
+    Some(Memory::new(budget, &dir.unwrap_or_else(std::env::temp_dir), workers))
 }
 
 fn name_of(target: &OutputTarget) -> String {

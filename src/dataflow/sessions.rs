@@ -33,7 +33,7 @@ use arrow::array::{ArrayRef, TimestampMillisecondArray, UInt32Array};
 use arrow::compute::cast;
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::logic::{Emitted, StatefulLogic};
+use super::logic::{Emitted, Rest, StatefulLogic};
 use super::window_aggregate::{coalesce, push_dead, push_late, read_times};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
@@ -551,6 +551,11 @@ impl<C: Contents> StatefulLogic for Sessions<C> {
 
     fn state_rows(&self) -> usize {
         self.contents.held(self.sessions.len() - self.free.len())
+    }
+
+    fn rest(&self) -> Rest {
+        let next = self.agenda.peek().map(|Reverse((at, ..))| self.complete(*at));
+        Rest::Until(next.map_or(CLOSED, |at| at.saturating_add(1)))
     }
 
     fn recovery(&self) -> Recovery {

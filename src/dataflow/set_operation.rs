@@ -13,7 +13,7 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{DataType, SchemaRef};
 
-use super::logic::{Emitted, StatefulLogic};
+use super::logic::{Emitted, Rest, StatefulLogic};
 use crate::batch::UpdateBatch;
 use crate::error::Result;
 use crate::limits::CHANGES_PER_BATCH_MAX;
@@ -21,7 +21,7 @@ use crate::plan::node::Node;
 use crate::sql::set_operation::SetKind;
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
-use crate::state::saved::Recovery;
+use crate::state::saved::{Recovery, SavedTable, numbered, numbers_of};
 use crate::time::{EventTime, Resolution};
 
 /// The logic of the set operation `node`.
@@ -177,6 +177,34 @@ impl StatefulLogic for SetOperation {
     /// As of a tick's border the counts are those of the inputs' contents.
     fn recovery(&self) -> Recovery {
         Recovery::Contents
+    }
+
+    fn rest(&self) -> Rest {
+        Rest::UntilInput
+    }
+
+    fn unload(&mut self, _by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
+        let held = self.rows.live();
+        let rows = RecordBatch::try_new(Arc::clone(&self.output), self.rows.columns(&held)?)?;
+        let side = |side: usize| held.iter().map(|&row| self.counts[row as usize][side]).collect();
+        let all: Vec<usize> = (0..self.output.fields().len()).collect();
+        Ok(vec![numbered("rows", &rows, vec![side(0), side(1)], Some(&all))?])
+    }
+
+    fn reload(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
+        for table in tables {
+            let (saved, counts) = numbers_of(&table.rows, &self.output, 2)?;
+            let columns = GroupKeys::read(saved.columns())?;
+            let columns: Vec<&Column> = columns.iter().collect();
+            let mut rows = Vec::new();
+            self.rows.intern(&columns, 0..saved.num_rows(), &mut rows)?;
+            self.counts.resize(self.rows.bound(), [0; 2]);
+            self.before.resize(self.rows.bound(), None);
+            for (at, row) in rows.into_iter().enumerate() {
+                self.counts[row as usize] = [counts[0][at], counts[1][at]];
+            }
+        }
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

@@ -13,9 +13,13 @@
 //! Called by the operators here; the job layer asks for snapshots and writes what is handed over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex};
+
+use arrow::array::RecordBatch;
 
 use super::decisions::{Decision, Decisions, Journal};
 use super::digest::Digests;
@@ -105,8 +109,59 @@ pub struct Wanted {
     pub live: BTreeSet<NodeId>,
 }
 
-/// A table of state as it was written, and the worker that wrote it.
-pub type WrittenTable = (usize, SavedTable);
+/// Reads a piece of a table by its number.
+pub type ReadPiece = Box<dyn Fn(usize) -> Result<RecordBatch> + Send + Sync>;
+
+/// A table of state as it was written.
+pub struct WrittenTable {
+    /// The worker that wrote it.
+    owner: usize,
+    name: String,
+    shard: Option<Vec<usize>>,
+    /// How many pieces its rows are in.
+    pieces: usize,
+    read: ReadPiece,
+}
+
+impl WrittenTable {
+    /// A table that has been read.
+    pub fn of(owner: usize, table: SavedTable) -> Self {
+        let SavedTable { name, rows, shard } = table;
+        let read = Box::new(move |_| Ok(rows.clone()));
+        WrittenTable { owner, name, shard, pieces: 1, read }
+    }
+
+    /// One whose rows are read when they are needed; `table` has none.
+    pub fn stored(owner: usize, table: SavedTable, pieces: usize, read: ReadPiece) -> Self {
+        let SavedTable { name, shard, .. } = table;
+        WrittenTable { owner, name, shard, pieces, read }
+    }
+
+    /// Its name.
+    pub fn name(&self) -> &str {
+        &self.name
+    }
+
+    /// The rows of `worker` of `peers`, piece by piece.
+    pub fn rows_of(
+        &self,
+        worker: usize,
+        peers: usize,
+    ) -> impl Iterator<Item = Result<SavedTable>> + '_ {
+        (0..self.pieces).map(move |piece| -> Result<SavedTable> {
+            let (name, shard) = (self.name.clone(), self.shard.clone());
+            let all = SavedTable { name, rows: (self.read)(piece)?, shard };
+            let rows = all.rows_of(worker, peers, self.owner)?;
+            Ok(SavedTable { rows, ..all })
+        })
+    }
+}
+
+impl fmt::Debug for WrittenTable {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(f, "{} of worker {} in {} pieces", self.name, self.owner, self.pieces)
+    }
+}
 
 /// A snapshot that a job starts from.
 #[derive(Debug, Default)]
@@ -137,6 +192,8 @@ pub struct RunOf {
     pub decided: Decided,
     /// What digests are made of.
     pub digesting: Digesting,
+    /// The data directory.
+    pub dir: Option<PathBuf>,
 }
 
 /// What digests are made of.
@@ -300,6 +357,11 @@ impl Snapshots {
     pub fn sink_mode(&self) -> SinkMode {
         let RunOf { job, run, begun_ms, steps, .. } = self.run.clone();
         SinkMode { durable: true, job, run: format!("{run} of {begun_ms}"), steps }
+    }
+
+    /// The data directory, if there is one to write to.
+    pub fn dir(&self) -> Option<&Path> {
+        self.run.dir.as_deref()
     }
 
     /// What digests are made of.

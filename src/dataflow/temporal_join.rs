@@ -24,7 +24,7 @@ use arrow::row::{RowConverter, SortField};
 use datafusion::common::JoinType;
 
 use super::driver::Stash;
-use super::logic::{Emitted, LateRows, StatefulLogic};
+use super::logic::{Emitted, LateRows, Rest, StatefulLogic};
 use super::window_join::holding;
 use crate::batch::UpdateBatch;
 use crate::error::Result;
@@ -461,6 +461,13 @@ impl StatefulLogic for TemporalJoinLogic {
     /// What replaced versions leave behind is not the sum of the input, and versions stay for ever.
     fn recovery(&self) -> Recovery {
         Recovery::Tables
+    }
+
+    fn rest(&self) -> Rest {
+        let after = |time: EventTime| time.saturating_add(1);
+        let left = self.pending.first().map(after);
+        let right = self.later.first().map(|time| after(time).saturating_add(self.join.lag));
+        left.into_iter().chain(right).min().map_or(Rest::UntilInput, Rest::Until)
     }
 
     fn save(

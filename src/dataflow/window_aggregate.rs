@@ -36,7 +36,7 @@ use arrow::array::{Array, ArrayRef, AsArray, RecordBatch, TimestampMillisecondAr
 use arrow::buffer::{BooleanBuffer, ScalarBuffer};
 use arrow::datatypes::*;
 
-use super::logic::{Emitted, LateRows, StatefulLogic};
+use super::logic::{Emitted, LateRows, Rest, StatefulLogic};
 use super::side::bury_failed;
 use super::window_math::{Window, WindowShape};
 use crate::batch::UpdateBatch;
@@ -185,6 +185,18 @@ impl StatefulLogic for WindowAggregate {
             Store::Panes(panes) => panes.groups(),
             Store::Each(each) => each.groups(),
         }
+    }
+
+    fn rest(&self) -> Rest {
+        let due = match (&self.store, &self.shape) {
+            (Store::Panes(_), Some(shape)) => {
+                let end = shape.next_end(self.applied.saturating_sub(self.parts.delay));
+                end.map(|end| self.parts.closes(end))
+            }
+            (Store::Panes(_), None) => None,
+            (Store::Each(each), _) => each.due(&self.parts),
+        };
+        Rest::Until(due.unwrap_or(CLOSED))
     }
 
     fn recovery(&self) -> Recovery {

@@ -15,13 +15,13 @@ use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch, UInt32Arra
 use arrow::compute;
 use arrow::datatypes::{SchemaRef, TimestampMillisecondType};
 
-use super::logic::{Emitted, LateRows, StatefulLogic};
+use super::logic::{Emitted, LateRows, Rest, StatefulLogic};
 use super::side::letter_of_row;
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::{accumulate, consolidate};
 use crate::batch::ipc::compact;
-use crate::error::{DeadLetter, Result};
-use crate::state::saved::Recovery;
+use crate::error::{DeadLetter, Error, Result};
+use crate::state::saved::{Recovery, SavedTable, log_updates, saved_updates};
 use crate::time::{CLOSED, EventTime};
 
 /// What is computed of the rows of whole windows.
@@ -283,6 +283,52 @@ impl<F: WindowFunction> StatefulLogic for Windowed<F> {
     /// that are over: these close, and go, as soon as all has been applied.
     fn recovery(&self) -> Recovery {
         Recovery::Since(self.windows.values().filter_map(|w| w.first).min().unwrap_or(CLOSED))
+    }
+
+    fn rest(&self) -> Rest {
+        let due = self.windows.iter().map(|(&end, window)| match window.emitted {
+            true => self.horizon(end),
+            false => self.closing(end),
+        });
+        Rest::Until(due.min().unwrap_or(CLOSED))
+    }
+
+    /// Rows wait for their window; late ones correct what was computed of it.
+    fn meets(&self) -> bool {
+        self.lateness > 0
+    }
+
+    fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
+        let mut tables = Vec::new();
+        for (input, schema) in self.schemas.iter().enumerate() {
+            let rows = self.windows.values().flat_map(|window| &window.inputs[input]);
+            let rows = UpdateBatch::concat(schema, &rows.cloned().collect::<Vec<_>>())?;
+            let by = by.get(input).map(Vec::as_slice);
+            tables.push(saved_updates(&input.to_string(), &rows, by)?);
+        }
+        Ok(tables)
+    }
+
+    fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        for table in tables {
+            let input = table.name.parse().ok().filter(|input| *input < self.schemas.len());
+            let input: usize = input.ok_or_else(|| Error::internal("rows of no input"))?;
+            let batch = log_updates(&table.rows, &self.schemas[input])?;
+            let ends = self.ends(input, &batch)?;
+            let mut by_end: BTreeMap<EventTime, Vec<u32>> = BTreeMap::new();
+            for (row, end) in (0u32..).zip(ends.values()) {
+                by_end.entry(*end).or_default().push(row);
+            }
+            for (end, rows) in by_end {
+                let rows = compacted(&batch.take(&UInt32Array::from(rows))?)?;
+                self.keep(end, input, rows);
+                let is_emitted = self.closing(end) <= to;
+                if let Some(window) = self.windows.get_mut(&end) {
+                    window.emitted = is_emitted;
+                }
+            }
+        }
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

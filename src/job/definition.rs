@@ -55,6 +55,12 @@ impl Definition {
         plan.map(|p| p.nodes.iter().all(|n| n.props.bounded)).unwrap_or(true)
     }
 
+    /// Whether it is to stay within a memory budget.
+    pub fn has_budget(&self) -> bool {
+        let plan = lower(&self.bound, &options(PlanFor::default()));
+        plan.is_ok_and(|plan| plan.has_budget())
+    }
+
     /// Whether a bare query is among the outputs.
     pub fn prints(&self) -> bool {
         self.bound.outputs.iter().any(|o| matches!(o.target, BoundTarget::Print { .. }))

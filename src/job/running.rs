@@ -117,6 +117,7 @@ impl Running {
             duplicate_inserts: metrics.duplicate_inserts.load(Ordering::Relaxed),
             sources,
             snapshots,
+            memory: metrics.spilled(),
             ..info
         }
     }

@@ -9,6 +9,7 @@ use super::snapshots::SnapshotProgress;
 use crate::error::{Error, Result};
 use crate::serve::ServedView;
 use crate::snapshot::Store;
+use crate::spill::memory::Spilled;
 use crate::time::EventTime;
 
 /// Longest name of a job, in bytes.
@@ -141,6 +142,8 @@ pub struct JobInfo {
     pub duplicate_inserts: u64,
     /// Its snapshots; `None` if it takes none.
     pub snapshots: Option<SnapshotsInfo>,
+    /// What was put aside under its memory budget; `None` if it has none.
+    pub memory: Option<Spilled>,
 }
 
 impl JobInfo {
@@ -163,6 +166,7 @@ impl JobInfo {
             absent_deletes: 0,
             duplicate_inserts: 0,
             snapshots: None,
+            memory: None,
         }
     }
 }

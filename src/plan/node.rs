@@ -452,6 +452,16 @@ impl StreamPlan {
         &self.nodes[id.0]
     }
 
+    /// The memory budget in bytes: the least of its statements.
+    pub fn memory_budget(&self) -> Option<u64> {
+        self.nodes.iter().filter_map(|node| node.settings.memory_budget).min()
+    }
+
+    /// Whether it has a memory budget.
+    pub fn has_budget(&self) -> bool {
+        self.memory_budget().is_some()
+    }
+
     /// The tables whose rows reach node `id`, each once.
     pub fn tables_of(&self, id: NodeId) -> Vec<&str> {
         let mut reaches = vec![false; self.nodes.len()];

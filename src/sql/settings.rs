@@ -23,6 +23,8 @@ pub struct Settings {
     pub max_drift: i64,
     /// `retain_history` in ms of event time: how far back views can be read. Default 60 s.
     pub retain_history: i64,
+    /// `memory.budget` in bytes: near it operators put state aside, on disk; `None`: never.
+    pub memory_budget: Option<u64>,
     /// `source.rows_in_flight`: the flow-control budget per worker.
     pub rows_in_flight: usize,
     /// `source.split_bytes`: bytes decoded at once; small values cut inputs into small chunks.
@@ -59,6 +61,7 @@ impl Default for Settings {
             max_future_skew: None,
             max_drift: 10_000,
             retain_history: 60_000,
+            memory_budget: None,
             rows_in_flight: crate::limits::ROWS_IN_FLIGHT_MAX,
             split_bytes: crate::limits::SPLIT_BYTES,
             recursion_limit: crate::limits::RECURSION_ITERATIONS_MAX,
@@ -79,6 +82,9 @@ enum Target {
     MaxFutureSkew,
     MaxDrift,
     RetainHistory,
+    MemoryBudget,
+    /// For tests: puts state aside whenever it can be.
+    Spill,
     RowsInFlight,
     SplitBytes,
     RecursionLimit,
@@ -93,13 +99,15 @@ enum Target {
 }
 
 /// The keys, Flink's names beside ours.
-const KEYS: [(&str, Target); 32] = [
+const KEYS: [(&str, Target); 34] = [
     ("time_resolution", Target::TimeResolution),
     ("allowed_lateness", Target::AllowedLateness),
     ("idle_timeout", Target::IdleTimeout),
     ("max_future_skew", Target::MaxFutureSkew),
     ("max_drift", Target::MaxDrift),
     ("retain_history", Target::RetainHistory),
+    ("memory.budget", Target::MemoryBudget),
+    ("debug.spill", Target::Spill),
     ("source.rows_in_flight", Target::RowsInFlight),
     ("source.split_bytes", Target::SplitBytes),
     ("recursion.limit", Target::RecursionLimit),
@@ -155,6 +163,11 @@ impl Settings {
             Target::MaxFutureSkew => self.max_future_skew = Some(duration(key, value)?),
             Target::MaxDrift => self.max_drift = duration(key, value)?,
             Target::RetainHistory => self.retain_history = duration(key, value)?,
+            Target::MemoryBudget => self.memory_budget = Some(budget(key, value)?),
+            Target::Spill => match value {
+                "always" => self.memory_budget = Some(0),
+                _ => return Err(refused(key, value).with_hint("write always, in tests alone")),
+            },
             Target::RowsInFlight => self.rows_in_flight = count(key, value)?,
             Target::SplitBytes => self.split_bytes = count(key, value)?,
             Target::RecursionLimit => self.recursion_limit = count(key, value)? as u64,
@@ -200,6 +213,34 @@ fn duration(key: &str, value: &str) -> Result<i64> {
     })
 }
 
+/// A size in bytes: `256mb`, `1 GB`, `512 MiB`, or a plain number of bytes. Units are powers of
+/// 1024, as in Flink.
+fn size(text: &str) -> Option<u64> {
+    let end = text.find(|c: char| !c.is_ascii_digit()).unwrap_or(text.len());
+    let (number, unit) = text.split_at(end);
+    let shift = match unit.trim_start().to_ascii_lowercase().as_str() {
+        "" | "b" | "bytes" => 0,
+        "k" | "kb" | "kib" | "kibibytes" => 10,
+        "m" | "mb" | "mib" | "mebibytes" => 20,
+        "g" | "gb" | "gib" | "gibibytes" => 30,
+        "t" | "tb" | "tib" | "tebibytes" => 40,
+        _ => return None,
+    };
+    number.parse::<u64>().ok()?.checked_mul(1 << shift)
+}
+
+fn budget(key: &str, value: &str) -> Result<u64> {
+    let least = crate::limits::MEMORY_BUDGET_BYTES_MIN;
+    match size(value) {
+        None => Err(refused(key, value).with_hint("write a size such as '256mb' or '2 gb'")),
+        Some(bytes) if bytes < least => {
+            let hint = format!("the least is {} mb: the process itself takes that", least >> 20);
+            Err(refused(key, value).with_hint(hint))
+        }
+        Some(bytes) => Ok(bytes),
+    }
+}
+
 fn count(key: &str, value: &str) -> Result<usize> {
     match value.parse::<usize>() {
         Ok(count) if count > 0 => Ok(count),
@@ -210,6 +251,25 @@ fn count(key: &str, value: &str) -> Result<usize> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn a_budget_is_a_size() {
+        let mut settings = Settings::default();
+        for (text, bytes) in [
+            ("256mb", 256 << 20),
+            ("1gb", 1 << 30),
+            (" 512 MiB ", 512 << 20),
+            ("131072 k", 128 << 20),
+            ("268435456", 256 << 20),
+        ] {
+            settings.set("memory.budget", text).unwrap();
+            assert_eq!(settings.memory_budget, Some(bytes), "{text}");
+        }
+        for text in ["", "much", "-1gb", "1.5gb", "1 gibi", "99999999999 tb", "0", "1mb"] {
+            let error = settings.set("memory.budget", text).unwrap_err();
+            assert!(error.hint.is_some(), "{text}");
+        }
+    }
 
     #[test]
     fn sets_and_refuses() {

@@ -15,7 +15,9 @@ pub mod index;
 mod tests;
 
 use std::collections::VecDeque;
+use std::sync::Arc;
 
+use arrow::array::{RecordBatch, RecordBatchOptions};
 use arrow::datatypes::SchemaRef;
 use hashbrown::HashTable;
 
@@ -24,6 +26,7 @@ use super::column::{Column, Form, Values, form_of};
 use super::keys::{hash_column, hash_int};
 use super::pages::Pages;
 use super::rows::{Picked, RowStore};
+use super::saved::by_hash;
 use super::table::PartedTable;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, ErrorKind, Result};
@@ -398,6 +401,31 @@ impl Arrangement {
                 self.leave(&logged, number);
             }
         }
+    }
+
+    /// The slots of the rows that are there, in the order of the hashes of their keys. Every reader
+    /// has passed them.
+    pub fn slots_by_hash(&self) -> Result<Vec<u32>> {
+        let all = 0..self.rows.bound() as u32;
+        let slots: Vec<u32> = all.filter(|&slot| self.count(slot) != 0).collect();
+        let keys = self.spec.keys.iter().map(|&key| self.rows.column(key, &slots));
+        let order = by_hash(&keys.collect::<Result<Vec<_>>>()?, slots.len())?;
+        Ok(order.into_iter().map(|at| slots[at as usize]).collect())
+    }
+
+    /// The rows of `slots`, with their counts.
+    pub fn contents(&self, slots: &[u32]) -> Result<(RecordBatch, Vec<i64>)> {
+        let count = RecordBatchOptions::new().with_row_count(Some(slots.len()));
+        let (schema, columns) = (Arc::clone(&self.spec.schema), self.rows.columns(slots)?);
+        let rows = RecordBatch::try_new_with_options(schema, columns, &count)?;
+        Ok((rows, slots.iter().map(|&slot| self.count(slot)).collect()))
+    }
+
+    /// Takes rows of any time again, beside those that are there.
+    pub fn rewind(&mut self) {
+        self.upper = BEGINNING;
+        let open = self.cursors.iter_mut().filter(|cursor| **cursor != CLOSED);
+        open.for_each(|cursor| *cursor = BEGINNING);
     }
 
     /// Says that reader `reader` will read no more. Without any reader no rows are held.

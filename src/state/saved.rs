@@ -217,6 +217,21 @@ pub fn numbers_of(
     Ok((rows, numbers))
 }
 
+/// The numbers of rows in the order of the hashes of their columns `keys`.
+pub fn by_hash(keys: &[ArrayRef], rows: usize) -> Result<Vec<u32>> {
+    let hashes = hash_columns(keys, rows)?;
+    let mut order: Vec<u32> = (0..rows as u32).collect();
+    order.sort_unstable_by_key(|&row| (hashes[row as usize], row));
+    Ok(order)
+}
+
+/// The rows of a table with the columns of `schema`.
+pub fn rows_as(table: &RecordBatch, schema: &SchemaRef) -> Result<RecordBatch> {
+    let options = RecordBatchOptions::new().with_row_count(Some(table.num_rows()));
+    let columns = table.columns().to_vec();
+    Ok(RecordBatch::try_new_with_options(Arc::clone(schema), columns, &options)?)
+}
+
 /// Updates as a table.
 pub fn saved_updates(
     name: &str,

@@ -1,3 +1,4 @@
-//! Counters, logs and the clock.
+//! Counters, logs, the clock and the process's memory.
 
 pub mod clock;
+pub mod memory;

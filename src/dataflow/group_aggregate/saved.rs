@@ -5,11 +5,15 @@
 //! * `groups`: keys, rows, the last tick where that counts, and what each aggregate saves.
 //! * `flags`: of a global aggregate whether there was input, and whether a row was shown.
 
+use arrow::array::ArrayRef;
+
 use super::GroupAggregate;
+use crate::dataflow::logic::TakeTables;
 use crate::error::{Error, Result};
+use crate::limits::SPILL_PIECE_ROWS;
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
-use crate::state::saved::{LoadedColumns, SavedColumns, SavedTable, shard_of};
+use crate::state::saved::{LoadedColumns, SavedColumns, SavedTable, by_hash, shard_of};
 use crate::state::touched::outgrown;
 
 const GONE: &str = "gone";
@@ -26,6 +30,15 @@ impl GroupAggregate {
         let was_on = self.changed.is_on();
         let all = self.keys.len();
         let whole = self.increments.must_be_whole(whole || !was_on, changed, all);
+        Ok((whole, self.tables(whole, placement)?))
+    }
+
+    /// All groups, or those that have changed.
+    pub(super) fn tables(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<Vec<SavedTable>> {
         let touched = self.changed.take();
         let groups = if whole { self.keys.live() } else { touched };
         let keys: Vec<usize> =
@@ -44,20 +57,45 @@ impl GroupAggregate {
             push(GONE, gone, self.gone.len(), shard.clone())?;
         }
         self.gone.clear();
-        let mut columns = SavedColumns::new(self.keys.columns(&groups)?);
-        columns.ints(groups.iter().map(|&group| self.counts[group as usize]));
-        if self.final_only {
-            columns.ints(groups.iter().map(|&group| self.last_ticks[group as usize]));
-        }
-        self.states.save(&groups, &mut columns);
-        push(GROUPS, columns, groups.len(), shard)?;
+        push(GROUPS, self.group_columns(&groups)?, groups.len(), shard)?;
         if keys.is_empty() {
             let mut flags = SavedColumns::default();
             flags.ints([i64::from(self.ever)]);
             flags.ints([i64::from(self.shown)]);
             push(FLAGS, flags, 1, None)?;
         }
-        Ok((whole, tables))
+        Ok(tables)
+    }
+
+    /// The groups `groups`, a row each.
+    fn group_columns(&self, groups: &[u32]) -> Result<SavedColumns> {
+        let mut columns = SavedColumns::new(self.keys.columns(groups)?);
+        columns.ints(groups.iter().map(|&group| self.counts[group as usize]));
+        if self.final_only {
+            columns.ints(groups.iter().map(|&group| self.last_ticks[group as usize]));
+        }
+        self.states.save(groups, &mut columns);
+        Ok(columns)
+    }
+
+    /// All groups, piece by piece, in the order of the hashes of the columns `by`.
+    pub(super) fn groups_to(&self, by: &[usize], each: &mut TakeTables<'_>) -> Result<()> {
+        let keys: Vec<usize> =
+            self.narrowed.keys.iter().map(|&key| self.narrowed.used[key]).collect();
+        let shard = shard_of(Some(by), &keys)
+            .ok_or_else(|| Error::internal("groups that are not sharded by their keys"))?;
+        let groups = self.keys.live();
+        let columns = self.keys.columns(&groups)?;
+        let placing: Vec<ArrayRef> = shard.iter().map(|&c| ArrayRef::clone(&columns[c])).collect();
+        drop(columns);
+        let order = by_hash(&placing, groups.len())?;
+        drop(placing);
+        let sorted: Vec<u32> = order.into_iter().map(|at| groups[at as usize]).collect();
+        for part in sorted.chunks(SPILL_PIECE_ROWS) {
+            let rows = self.group_columns(part)?.finish(part.len())?;
+            each(vec![SavedTable { name: GROUPS.to_owned(), rows, shard: Some(shard.clone()) }])?;
+        }
+        Ok(())
     }
 
     pub(super) fn load_table(&mut self, table: &SavedTable) -> Result<()> {

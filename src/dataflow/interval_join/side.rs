@@ -101,6 +101,11 @@ impl Side {
         first.is_some_and(|(bucket, _)| *bucket << BUCKET_BITS < frontier)
     }
 
+    /// The time before which no row goes.
+    pub fn due(&self) -> Option<EventTime> {
+        self.wheel.first_key_value().map(|(bucket, _)| *bucket << BUCKET_BITS)
+    }
+
     /// The rows that are not there at `to` any more.
     pub fn expired(&mut self, to: EventTime) -> Vec<u32> {
         let mut gone = Vec::new();

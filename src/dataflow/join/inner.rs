@@ -12,15 +12,15 @@
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::SchemaRef;
 
-use super::Shared;
 use super::output::{Condition, Output, Rows};
+use super::{Shared, contents_of, updates_of};
 use crate::batch::UpdateBatch;
-use crate::dataflow::logic::{Emitted, StatefulLogic};
+use crate::dataflow::logic::{Emitted, Rest, StatefulLogic, TakeTables};
 use crate::error::Result;
 use crate::limits::BATCH_ROWS;
 use crate::state::arrangement::index::KeyColumns;
 use crate::state::arrangement::{Arrangement, Matches, Walk};
-use crate::state::saved::Recovery;
+use crate::state::saved::{Recovery, SavedTable};
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 struct Side {
@@ -264,6 +264,26 @@ impl StatefulLogic for InnerJoin {
         for side in &self.sides {
             side.shared.borrow_mut().passed(side.reader, to);
         }
+        self.passed = to;
+        Ok(())
+    }
+
+    fn rest(&self) -> Rest {
+        Rest::UntilInput
+    }
+
+    fn unload_to(&mut self, _by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        contents_of([&self.sides[0].shared, &self.sides[1].shared], each)
+    }
+
+    fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        let open = || self.sides.iter().enumerate().filter(|(_, side)| !side.released);
+        open().for_each(|(_, side)| side.shared.borrow_mut().rewind());
+        for (index, side) in open() {
+            self.extend(index, &updates_of(&tables, index, &side.schema, BEGINNING)?, to)?;
+        }
+        // Where both sides read one arrangement, not before the second has put its rows in.
+        open().for_each(|(_, side)| side.shared.borrow_mut().passed(side.reader, to));
         self.passed = to;
         Ok(())
     }

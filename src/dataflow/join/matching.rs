@@ -18,16 +18,16 @@ use std::rc::Rc;
 
 use self::pairs::{Pair, Settling};
 use self::side::{Side, Touched};
-use super::Shared;
 use super::output::{Condition, Output};
+use super::{Shared, contents_of, updates_of};
 use crate::batch::UpdateBatch;
-use crate::dataflow::logic::{Emitted, StatefulLogic};
+use crate::dataflow::logic::{Emitted, Rest, StatefulLogic, TakeTables};
 use crate::error::Result;
 use crate::limits::{BATCH_ROWS, JOIN_STEP_ROWS};
 use crate::state::arrangement::Arrangement;
 use crate::state::arrangement::index::NONE;
-use crate::state::saved::Recovery;
-use crate::time::{EventTime, Resolution};
+use crate::state::saved::{Recovery, SavedTable};
+use crate::time::{BEGINNING, EventTime, Resolution};
 
 /// What a side of a join shows of its rows beside pairs.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -204,9 +204,58 @@ impl StatefulLogic for Matching {
             UpdateBatch::concat(&side.schema, &batches)?.by_time()
         };
         let new = [next(&self.sides[0])?, next(&self.sides[1])?];
+        self.apply_all(from, to, &new, out)
+    }
+
+    /// As of a tick's border rows and their matches are those of the inputs' contents.
+    fn recovery(&self) -> Recovery {
+        Recovery::Contents
+    }
+
+    fn rest(&self) -> Rest {
+        Rest::UntilInput
+    }
+
+    fn unload_to(&mut self, _by: &[Vec<usize>], each: &mut TakeTables<'_>) -> Result<()> {
+        contents_of([&self.sides[0].shared, &self.sides[1].shared], each)
+    }
+
+    /// Rows of a key come back together, and so find their matches among themselves.
+    fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        let before = to.saturating_sub(1);
+        let rows = |side: &Side, index: usize| {
+            side.shared.borrow_mut().rewind();
+            UpdateBatch::concat(&side.schema, &updates_of(&tables, index, &side.schema, before)?)
+        };
+        let new = [rows(&self.sides[0], 0)?, rows(&self.sides[1], 1)?];
+        self.settling.mute(true);
+        let applied = self.apply_all(BEGINNING, to, &new, &mut Emitted::default());
+        self.settling.mute(false);
+        applied
+    }
+
+    fn state_rows(&self) -> usize {
+        let [left, right] = &self.sides;
+        let rows = left.shared.borrow().len();
+        match Rc::ptr_eq(&left.shared, &right.shared) {
+            true => rows,
+            false => rows + right.shared.borrow().len(),
+        }
+    }
+}
+
+impl Matching {
+    /// Applies the rows `new` of both sides, by time, all below `to`.
+    fn apply_all(
+        &mut self,
+        from: EventTime,
+        to: EventTime,
+        new: &[UpdateBatch; 2],
+        out: &mut Emitted,
+    ) -> Result<()> {
         let mut at = [0, 0];
         while at[0] < new[0].len() || at[1] < new[1].len() {
-            let end = self.stretch(&new, at, to);
+            let end = self.stretch(new, at, to);
             for side in [0, 1] {
                 let batch = &new[side];
                 let upto = batch.times().partition_point(|&time| time < end);
@@ -224,20 +273,6 @@ impl StatefulLogic for Matching {
             side.passed(to);
         });
         Ok(())
-    }
-
-    /// As of a tick's border rows and their matches are those of the inputs' contents.
-    fn recovery(&self) -> Recovery {
-        Recovery::Contents
-    }
-
-    fn state_rows(&self) -> usize {
-        let [left, right] = &self.sides;
-        let rows = left.shared.borrow().len();
-        match Rc::ptr_eq(&left.shared, &right.shared) {
-            true => rows,
-            false => rows + right.shared.borrow().len(),
-        }
     }
 }
 

@@ -26,12 +26,16 @@ use datafusion::common::JoinType;
 use self::inner::InnerJoin;
 use self::matching::{Matching, Shows};
 use self::output::{Condition, Output};
-use super::logic::StatefulLogic;
+use super::logic::{StatefulLogic, TakeTables};
+use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
+use crate::limits::SPILL_PIECE_ROWS;
 use crate::plan::joins::{counts_matches, keeps_times, readers, sides_read};
 use crate::plan::node::{Join, NodeId, Operator, StreamPlan};
 use crate::plan::props::ChangelogMode;
 use crate::state::arrangement::{Arrangement, ArrangementSpec};
+use crate::state::saved::{SavedTable, numbered, numbers_of};
+use crate::time::EventTime;
 
 /// An arrangement that the joins of a worker share.
 pub type Shared = Rc<RefCell<Arrangement>>;
@@ -43,12 +47,19 @@ pub struct Shelf {
     /// in at once the others need at its times.
     held: BTreeMap<(NodeId, bool), Shared>,
     restored: BTreeSet<NodeId>,
+    /// The only join that reads them, where they are its own.
+    only: Option<NodeId>,
 }
 
 impl Shelf {
     /// Of a dataflow in which the state of `restored` comes from a snapshot.
     pub fn with_restored(restored: BTreeSet<NodeId>) -> Self {
         Shelf { restored, ..Shelf::default() }
+    }
+
+    /// Of join `join` alone: its state can be put aside.
+    pub fn of_one(join: NodeId) -> Self {
+        Shelf { only: Some(join), ..Shelf::default() }
     }
 
     /// The arrangements so far.
@@ -68,6 +79,7 @@ impl Shelf {
         let place = (id, is_restored(&join));
         let mut all = readers(plan, id);
         all.retain(|(reader, _)| is_restored(reader) == place.1);
+        all.retain(|(reader, _)| self.only.is_none_or(|only| only == *reader));
         let reader = all.iter().position(|&r| r == (join, side));
         let reader = reader.ok_or_else(|| Error::internal("a join does not read its input"))?;
         if let Some(found) = self.held.get(&place) {
@@ -143,6 +155,38 @@ pub fn build(
         logic = logic.with_counted(side, keys[side].clone());
     }
     Ok(Box::new(logic))
+}
+
+/// What the arrangements of a join's sides hold, for [`updates_of`].
+fn contents_of(sides: [&Shared; 2], each: &mut TakeTables<'_>) -> Result<()> {
+    for (index, shared) in sides.into_iter().enumerate() {
+        if index == 1 && Rc::ptr_eq(shared, sides[0]) {
+            continue;
+        }
+        let held = shared.borrow();
+        for part in held.slots_by_hash()?.chunks(SPILL_PIECE_ROWS) {
+            let (rows, counts) = held.contents(part)?;
+            let (name, keys) = (index.to_string(), Some(held.spec().keys.as_slice()));
+            each(vec![numbered(&name, &rows, vec![counts], keys)?])?;
+        }
+    }
+    Ok(())
+}
+
+/// The rows of side `index` among `tables`, all of one time.
+fn updates_of(
+    tables: &[SavedTable],
+    index: usize,
+    schema: &SchemaRef,
+    time: EventTime,
+) -> Result<Vec<UpdateBatch>> {
+    let own = tables.iter().filter(|table| table.name == index.to_string());
+    own.map(|table| {
+        let (rows, counts) = numbers_of(&table.rows, schema, 1)?;
+        let times = vec![time; rows.num_rows()].into();
+        Ok(UpdateBatch::new(rows, times, counts.into_iter().next()))
+    })
+    .collect()
 }
 
 /// The keys of a side of which only the keys matter, with how many rows have each.

@@ -41,7 +41,7 @@ use rows::{Rows, new_index, new_row};
 use search::{Entry, Excess};
 
 use super::driver::Stash;
-use super::logic::{Emitted, LateRows, StatefulLogic};
+use super::logic::{Emitted, LateRows, Rest, StatefulLogic};
 use super::side::letter_of_row;
 use super::window_aggregate::read_times;
 use crate::batch::UpdateBatch;
@@ -162,6 +162,16 @@ impl StatefulLogic for MatchLogic {
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
         self.take_tables(&tables, to)
+    }
+
+    fn rest(&self) -> Rest {
+        if self.matched.partition.is_empty() {
+            return Rest::Never;
+        }
+        let early = self.early.first().map(|time| time.saturating_add(1));
+        let timer = self.timers.peek().map(|Reverse((deadline, _))| *deadline);
+        let timer = timer.map(|deadline| deadline.saturating_add(self.delay));
+        Rest::Until(early.into_iter().chain(timer).min().unwrap_or(CLOSED))
     }
 
     fn state_rows(&self) -> usize {

@@ -1,14 +1,20 @@
-//! The law of saved state: an operator that is saved, put aside and loaded anew, on any number of
-//! workers, emits what one that ran through does.
+//! The laws of saved state: an operator that is saved, put aside and loaded anew, on any number of
+//! workers, emits what one that ran through does; and so does one that puts all of its state on
+//! disk whenever it can.
 
 use arrow::array::{ArrayRef, UInt32Array};
 
+use super::super::logic::Rest;
+use super::super::spilling::Spilling;
 use super::*;
 use crate::batch::hash::hash_columns;
 use crate::batch::partition::worker_of;
+use crate::error::Result;
+use crate::spill::Memory;
 use crate::state::saved::{
     Recovery, SavedTable, compact, log_input, log_name, log_rows, log_schema, log_updates,
 };
+use crate::time::Resolution;
 
 /// How often state is saved, and on how many workers the job goes on after each restart.
 #[derive(Clone, Debug)]
@@ -16,19 +22,52 @@ pub struct Restarts {
     pub workers: Vec<usize>,
     /// Frontiers between two saves.
     pub every: usize,
+    /// Whether state is put aside with every step.
+    pub spills: bool,
 }
 
 pub fn restarts() -> impl Strategy<Value = Restarts> {
-    (prop::collection::vec(1usize..4, 1..4), 1usize..4)
-        .prop_map(|(workers, every)| Restarts { workers, every })
+    (prop::collection::vec(1usize..4, 1..4), 1usize..4, any::<bool>())
+        .prop_map(|(workers, every, spills)| Restarts { workers, every, spills })
+}
+
+/// A length of which all frontiers of `cut` are multiples, as the ticks of the operators are.
+fn tick_of(cut: &Cut) -> EventTime {
+    let divisor = |a: EventTime, b: EventTime| {
+        let (mut a, mut b) = (a, b);
+        while b != 0 {
+            (a, b) = (b, a % b);
+        }
+        a
+    };
+    // Without frontiers nothing is known of ticks: one that nothing reaches beyond.
+    match cut.frontiers.iter().fold(0, |tick, &frontier| divisor(tick, frontier)) {
+        0 => 1 << 40,
+        tick => tick,
+    }
+}
+
+/// The logic that `make` makes; if it can, it puts its state aside with every step.
+fn spilling<'a, L: StatefulLogic + 'static>(
+    make: impl Fn() -> L + 'a,
+    by: &[Vec<usize>],
+    tick: EventTime,
+) -> Box<dyn StatefulLogic + 'a> {
+    if make().rest() == Rest::Never || by.iter().any(Vec::is_empty) {
+        return Box::new(make());
+    }
+    let memory = Memory::new(0, &std::env::temp_dir(), 1);
+    let make = move || -> Result<Box<dyn StatefulLogic>> { Ok(Box::new(make())) };
+    let resolution = Resolution::new(tick);
+    Box::new(Spilling::new(Box::new(make), by.to_vec(), resolution, &memory).unwrap())
 }
 
 /// Tables as the store keeps them: with the worker that wrote them, the oldest first.
 type Stored = Vec<(usize, SavedTable)>;
 
 /// One run on some workers.
-struct Run<L> {
-    logics: Vec<L>,
+struct Run<'a> {
+    logics: Vec<Box<dyn StatefulLogic + 'a>>,
     applied: EventTime,
     stored: Stored,
     is_first: bool,
@@ -36,15 +75,22 @@ struct Run<L> {
     log: Vec<Vec<Vec<UpdateBatch>>>,
 }
 
-impl<L: StatefulLogic> Run<L> {
-    fn start(
-        make: &impl Fn(usize) -> L,
-        workers: usize,
-        inputs: usize,
+impl<'a> Run<'a> {
+    fn start<L: StatefulLogic + 'static>(
+        make: &'a impl Fn(usize) -> L,
+        (workers, spills): (usize, Option<EventTime>),
+        by: &[Vec<usize>],
         stored: &Stored,
         at: EventTime,
     ) -> Self {
-        let mut logics: Vec<L> = (0..workers).map(make).collect();
+        let inputs = by.len();
+        let logic = |worker: usize| -> Box<dyn StatefulLogic + 'a> {
+            match spills {
+                Some(tick) => spilling(move || make(worker), by, tick),
+                None => Box::new(make(worker)),
+            }
+        };
+        let mut logics: Vec<_> = (0..workers).map(logic).collect();
         for (worker, logic) in logics.iter_mut().enumerate().filter(|_| at != BEGINNING) {
             let own = |(owner, table): &(usize, SavedTable)| {
                 let rows = table.rows_of(worker, workers, *owner).unwrap();
@@ -115,7 +161,7 @@ impl<L: StatefulLogic> Run<L> {
             }
         }
         self.stored.extend(fresh);
-        let recoveries = self.logics.iter().map(StatefulLogic::recovery);
+        let recoveries = self.logics.iter().map(|logic| logic.recovery());
         match recoveries.reduce(Recovery::with).unwrap() {
             Recovery::Contents => self.sum_up(),
             Recovery::Since(first) => self.drop_before(first),
@@ -169,7 +215,7 @@ fn part_of(
 
 /// Drives the logics that `make` makes for each worker; rows are exchanged by `placement`. The
 /// frontiers of `cut` are shared out evenly among the runs of `restarts`.
-pub fn drive_restarted<L: StatefulLogic>(
+pub fn drive_restarted<L: StatefulLogic + 'static>(
     make: impl Fn(usize) -> L,
     updates: &[Row],
     cut: &Cut,
@@ -180,7 +226,7 @@ pub fn drive_restarted<L: StatefulLogic>(
 }
 
 /// The same for a logic of several inputs, each exchanged by columns of its own.
-pub fn drive_all_restarted<L: StatefulLogic>(
+pub fn drive_all_restarted<L: StatefulLogic + 'static>(
     make: impl Fn(usize) -> L,
     inputs: &[&[Row]],
     cut: &Cut,
@@ -205,7 +251,8 @@ pub fn drive_all_restarted<L: StatefulLogic>(
     let mut at = BEGINNING;
     let per_run = cut.frontiers.len().div_ceil(restarts.workers.len()).max(1);
     for (run, &workers) in restarts.workers.iter().enumerate() {
-        let mut current = Run::start(&make, workers, inputs.len(), &stored, at);
+        let spread = (workers, restarts.spills.then_some(tick_of(cut)));
+        let mut current = Run::start(&make, spread, placements, &stored, at);
         let own = cut.frontiers.iter().skip(run * per_run).take(per_run);
         for (step, &to) in own.enumerate() {
             current.advance(to, &take_below(to), placements, &mut seen);

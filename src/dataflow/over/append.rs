@@ -10,6 +10,8 @@
 //! comes is late. Rows of one partition and row-time are ordered by the rest of the order, then
 //! by the whole row.
 
+mod saved;
+
 use std::collections::VecDeque;
 use std::sync::Arc;
 
@@ -24,14 +26,14 @@ use super::program::Program;
 use super::slices::{RowClock, Slice};
 use crate::batch::{UpdateBatch, rows_without_columns};
 use crate::dataflow::driver::Stash;
-use crate::dataflow::logic::{Emitted, StatefulLogic};
+use crate::dataflow::logic::{Emitted, Rest, StatefulLogic};
 use crate::error::{Error, Result};
 use crate::plan::over::{OverAggregate, OverFrame, OverFunction};
 use crate::state::aggregate::AggregateStates;
 use crate::state::column::Column;
 use crate::state::keyed::out_of_range;
 use crate::state::keys::GroupKeys;
-use crate::state::saved::Recovery;
+use crate::state::saved::{Recovery, SavedTable};
 use crate::time::{CLOSED, EventTime};
 
 /// The logic of an OVER by row-time.
@@ -559,6 +561,27 @@ impl StatefulLogic for Appending {
             }
             false => Recovery::Log,
         }
+    }
+
+    /// Partitions of which nothing is known once their rows have left come back for that, some
+    /// time.
+    fn rest(&self) -> Rest {
+        if self.over.partition.is_empty() {
+            return Rest::Never;
+        }
+        let left = self.leaving.iter().map(|(greatest, _)| *greatest).max();
+        let left = left.filter(|_| self.forgets).zip(self.expires);
+        let left = left.map(|(last, offset)| self.clock.past(last.saturating_sub(offset)));
+        let pending = self.pending.first().map(|first| first.saturating_add(1));
+        left.into_iter().chain(pending).min().map_or(Rest::UntilInput, Rest::Until)
+    }
+
+    fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
+        self.tables(by.first().map(Vec::as_slice))
+    }
+
+    fn reload(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
+        self.take_tables(&tables)
     }
 
     fn state_rows(&self) -> usize {

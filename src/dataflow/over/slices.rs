@@ -98,6 +98,11 @@ impl RowClock {
         }
     }
 
+    /// A frontier at which no row in good time may have a value up to `value` any more.
+    pub fn past(&self, value: i64) -> EventTime {
+        self.millis(value).saturating_add(self.lag).saturating_add(1001)
+    }
+
     /// The rows of `batch` in good time, at the times at which they are emitted.
     pub fn admit(&self, batch: UpdateBatch, out: &mut Emitted) -> Result<Option<UpdateBatch>> {
         let (values, valid) = self.values(batch.rows())?;

@@ -22,7 +22,7 @@ use super::tree::{Partition, Reach, Span};
 use super::values::OrderValues;
 use crate::batch::UpdateBatch;
 use crate::batch::order::comparable;
-use crate::dataflow::logic::{Emitted, StatefulLogic};
+use crate::dataflow::logic::{Emitted, Rest, StatefulLogic};
 use crate::dataflow::ticks::Ticks;
 use crate::error::Result;
 use crate::limits::{CHANGES_PER_BATCH_MAX, WINDOW_ROWS_UNREAD_MAX};
@@ -31,7 +31,7 @@ use crate::state::aggregate::AggregateStates;
 use crate::state::column::Column;
 use crate::state::keyed::out_of_range;
 use crate::state::keys::GroupKeys;
-use crate::state::saved::Recovery;
+use crate::state::saved::{Recovery, SavedTable, numbered, numbers_of};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 
 /// The logic of an updating OVER.
@@ -507,6 +507,32 @@ impl StatefulLogic for Updating {
     /// contents.
     fn recovery(&self) -> Recovery {
         Recovery::Contents
+    }
+
+    fn rest(&self) -> Rest {
+        if self.over.partition.is_empty() { Rest::Never } else { Rest::UntilInput }
+    }
+
+    fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
+        let held = self.keys.live().into_iter().map(|group| &self.partitions[group as usize]);
+        let rows: Vec<(&[u8], i64)> =
+            held.flat_map(|p| p.rows.iter().map(|(key, held)| (key.row(), held.new))).collect();
+        let parser = self.whole.parser();
+        let columns = self.whole.convert_rows(rows.iter().map(|(row, _)| parser.parse(row)))?;
+        let batch = RecordBatch::try_new(Arc::clone(&self.input), columns)?;
+        let counts = rows.into_iter().map(|(_, count)| count).collect();
+        let by = by.first().map(Vec::as_slice);
+        Ok(vec![numbered("rows", &batch, vec![counts], by)?])
+    }
+
+    fn reload(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        for table in tables {
+            let (rows, counts) = numbers_of(&table.rows, &self.input, 1)?;
+            let times = vec![to.saturating_sub(1); rows.num_rows()].into();
+            let rows = UpdateBatch::new(rows, times, counts.into_iter().next());
+            self.apply(&rows, BEGINNING, &mut Emitted::default())?;
+        }
+        Ok(())
     }
 
     fn state_rows(&self) -> usize {

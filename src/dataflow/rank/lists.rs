@@ -261,6 +261,11 @@ impl Lists {
         self.lists.iter().flat_map(|list| list.rows.iter().map(|e| (e.slot, e.count)))
     }
 
+    /// Those of `group`.
+    pub(super) fn held_of(&self, group: u32) -> impl Iterator<Item = (u32, i32)> + '_ {
+        self.lists[group as usize].rows.iter().map(|e| (e.slot, e.count))
+    }
+
     /// What is shown of `group`.
     pub(super) fn shown(&self, kept: &Rows, group: u32, out: &mut Vec<Item>) {
         self.range.shown(kept, &self.lists[group as usize].rows, out);

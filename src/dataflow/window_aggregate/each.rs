@@ -73,12 +73,18 @@ impl Each {
         Some(&mut self.slot(parts, window, is_emitted).state)
     }
 
+    /// The first frontier at which a window closes, or can be forgotten.
+    pub(super) fn due(&self, parts: &Parts) -> Option<EventTime> {
+        let due = |(&(end, _), slot): (&WindowKey, &Slot)| match slot.emitted {
+            true => parts.refuses(end),
+            false => parts.closes(end),
+        };
+        self.windows.iter().map(due).min()
+    }
+
     /// Whether a window closes, or can be forgotten, at `frontier`.
     pub(super) fn is_due(&self, parts: &Parts, frontier: EventTime) -> bool {
-        self.windows.iter().any(|(&(end, _), slot)| {
-            let at = if slot.emitted { parts.refuses(end) } else { parts.closes(end) };
-            at <= frontier
-        })
+        self.due(parts).is_some_and(|due| due <= frontier)
     }
 
     pub(super) fn advance(

@@ -27,7 +27,7 @@ use std::time::Duration;
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
 use crate::dataflow::snapshots::{Handed, Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::SNAPSHOT_MESSAGES_MAX;
+use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};
 use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
@@ -266,7 +266,8 @@ fn inside(
         failpoint::reach(step)
     });
     let job = spec.job.clone();
-    let of = RunOf { job, run, begun_ms, steps, decided, ..RunOf::default() };
+    let dir = Some(spec.store.dir().to_owned());
+    let of = RunOf { job, run, begun_ms, steps, decided, dir, ..RunOf::default() };
     Ok(Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new), notes)))
 }
 
@@ -277,7 +278,11 @@ fn begin(
     restored: Option<Restored>,
     entries: &[JournalEntry],
 ) -> Result<Arc<JobSnapshots>> {
-    let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
+    let messages = match plan.has_budget() {
+        true => BUDGET_SNAPSHOT_MESSAGES_MAX,
+        false => SNAPSHOT_MESSAGES_MAX,
+    };
+    let (sender, receiver) = sync_channel(messages);
     let of = (run.run, run.begun_ms);
     let snapshots = inside(&run.spec, plan, of, restored, sender, entries)?;
     let progress =

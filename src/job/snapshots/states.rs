@@ -95,14 +95,12 @@ impl States {
         });
         state.asked_in = snapshot;
         if part.whole {
-            // It replaces what this worker wrote. What the run before wrote, maybe on another
-            // number of workers, goes with the first whole part: the others are whole as well.
+            // It replaces what this worker wrote, for this snapshot too. What the run before wrote,
+            // maybe on another number of workers, goes with the first whole part: the others are
+            // whole as well.
             let restored = self.restored;
             let is_of_before = |table: &SavedTableRef| restored >= Some(table.snapshot);
-            state.tables.retain(|table| {
-                table.snapshot == snapshot
-                    || !is_of_before(table) && table.worker as usize != worker
-            });
+            state.tables.retain(|table| !is_of_before(table) && table.worker as usize != worker);
         }
         let mut bytes = 0;
         for table in &part.tables {
@@ -241,5 +239,9 @@ mod tests {
         add(&mut next, 0, 3, true);
         add(&mut next, 1, 3, true);
         assert_eq!(held(&mut next), [(3, 0), (3, 1)]);
+        add(&mut next, 0, 4, false);
+        add(&mut next, 0, 4, true);
+        add(&mut next, 0, 4, false);
+        assert_eq!(held(&mut next), [(3, 1), (4, 0), (4, 0)], "changes ahead of a whole part go");
     }
 }

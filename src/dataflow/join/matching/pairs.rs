@@ -94,6 +94,7 @@ pub struct Settling {
     pairs: Vec<Pair>,
     ticks: Vec<Tick>,
     lines: Lines,
+    is_mute: bool,
 }
 
 impl Preserved {
@@ -176,7 +177,13 @@ impl Settling {
             pairs: Vec::new(),
             ticks: Vec::new(),
             lines: Lines::default(),
+            is_mute: false,
         }
+    }
+
+    /// Whether what is settled is counted alone and not emitted: it has been before.
+    pub fn mute(&mut self, is_mute: bool) {
+        self.is_mute = is_mute;
     }
 
     pub fn set_shows(&mut self, shows: [Shows; 2], emits_pairs: bool) {
@@ -313,6 +320,11 @@ impl Settling {
 
     /// Emits all rows.
     pub fn flush(&mut self, held: [&Arrangement; 2], out: &mut Emitted) -> Result<()> {
+        if self.is_mute {
+            self.lines = Lines::default();
+            self.sides.iter_mut().for_each(|side| side.lines = Lines::default());
+            return Ok(());
+        }
         let lines = std::mem::take(&mut self.lines);
         let stores = [held[0].rows(), held[1].rows()];
         for part in chunks(lines.times.len()) {
