@@ -3,6 +3,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::Ordering;
+use std::time::Duration;
 
 use timely::communication::Pull;
 use timely::communication::allocator::thread::ThreadPuller;
@@ -13,6 +14,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
+use timely::scheduling::Activator;
 
 use super::keeper::Keeper;
 use super::logic::{Emitted, StatefulLogic};
@@ -22,7 +24,11 @@ use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
 use crate::error::Result;
+use crate::limits::SNAPSHOT_NAP_US;
 use crate::time::{BEGINNING, CLOSED, EventTime, frontier_of};
+
+/// After which an operator that has more to hand over looks whether it may.
+const NAP: Duration = Duration::from_micros(SNAPSHOT_NAP_US);
 
 type Puller = Box<dyn Pull<Message<EventTime, UpdateBatch>>>;
 type LocalPuller = ThreadPuller<Message<EventTime, UpdateBatch>>;
@@ -175,6 +181,7 @@ struct Driver<L> {
     dead: Option<Port>,
     /// Data, late, dead: `None` once ended or failed.
     caps: Option<Vec<Capability<EventTime>>>,
+    activator: Activator,
 }
 
 /// Which operator it is.
@@ -204,6 +211,7 @@ pub fn stateful<'s, L: StatefulLogic>(
     let (out, stream) = builder.new_output::<UpdateBatch>();
     let (late, late_stream) = side_port(&mut builder, wants.late);
     let (dead, dead_stream) = side_port(&mut builder, wants.dead);
+    let activator = scope.activator_for(builder.operator_info().address);
     builder.build(move |caps| {
         let mut driver = Driver {
             name,
@@ -216,6 +224,7 @@ pub fn stateful<'s, L: StatefulLogic>(
             late,
             dead,
             caps: Some(caps),
+            activator,
             logic,
         };
         let restored = driver.restore();
@@ -225,6 +234,7 @@ pub fn stateful<'s, L: StatefulLogic>(
             driver.unless_failed(taken);
             let advanced = driver.advance(frontiers);
             driver.unless_failed(advanced);
+            driver.come_again();
         }
     });
     (stream, SideStreams { late: late_stream, dead: dead_stream })
@@ -242,7 +252,7 @@ impl<L: StatefulLogic> Driver<L> {
     fn restore(&mut self) -> Result<()> {
         let Some(keeper) = &self.keeper else { return Ok(()) };
         if self.logic.replays() {
-            let logs = keeper.logs(self.stashes.len())?;
+            let logs = keeper.take_logs(self.stashes.len())?;
             let restored = keeper.frontier();
             for (stash, log) in self.stashes.iter_mut().zip(logs) {
                 log.into_iter().for_each(|batch| stash.push(batch));
@@ -284,6 +294,9 @@ impl<L: StatefulLogic> Driver<L> {
             self.stashes.iter_mut().for_each(|s| *s = Stash::default());
             return Ok(());
         }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.go_on(&mut self.logic)?;
+        }
         let whole = self.logic.whole_input();
         let reached = |input: usize| frontiers.get(input).map(|f| frontier_of(f.frontier()));
         if whole.is_some_and(|input| reached(input).is_some_and(|f| f != CLOSED)) {
@@ -301,6 +314,9 @@ impl<L: StatefulLogic> Driver<L> {
         }
         if frontier > self.applied {
             let rows = self.stashes.iter().map(Stash::rows).sum();
+            if let Some(keeper) = self.keeper.as_mut().filter(|_| frontier == CLOSED) {
+                keeper.give_all(&mut self.logic)?;
+            }
             let is_due = frontier == CLOSED || self.logic.is_due(frontier, rows);
             self.step_to(frontier, is_due)?;
             if frontier == CLOSED {
@@ -310,6 +326,13 @@ impl<L: StatefulLogic> Driver<L> {
             self.end_inputs(frontiers);
         }
         Ok(())
+    }
+
+    /// Asks to be run again where a snapshot waits for more of the state.
+    fn come_again(&self) {
+        if self.caps.is_some() && self.keeper.as_ref().is_some_and(Keeper::is_giving) {
+            self.activator.activate_after(NAP);
+        }
     }
 
     /// Lets `frontier` pass and, if `apply`, brings the state up to it.

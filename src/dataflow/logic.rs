@@ -79,6 +79,19 @@ pub trait StatefulLogic: 'static {
         Err(Error::internal("an operator without tables was asked for them"))
     }
 
+    /// More of what `save` has begun to give, some `most` rows; `None` once it has given all. In
+    /// between rows may be applied: the state is given as it was when `save` was called.
+    fn save_more(&mut self, most: usize) -> Result<Option<SavedTable>> {
+        let _ = most;
+        Ok(None)
+    }
+
+    /// How many rows of the state have changed since the last `save`; `None`: those that `save`
+    /// gives.
+    fn changes(&self) -> Option<usize> {
+        None
+    }
+
     /// Takes back what `save` gave, the oldest tables first, and is then as of `to`. The rows are
     /// those of this worker.
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
@@ -148,6 +161,14 @@ impl StatefulLogic for Box<dyn StatefulLogic> {
         placement: Option<&[usize]>,
     ) -> Result<(bool, Vec<SavedTable>)> {
         self.as_mut().save(whole, placement)
+    }
+
+    fn save_more(&mut self, most: usize) -> Result<Option<SavedTable>> {
+        self.as_mut().save_more(most)
+    }
+
+    fn changes(&self) -> Option<usize> {
+        self.as_ref().changes()
     }
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {

@@ -159,6 +159,8 @@ fn manifest(store: &Store, job: &str, id: u64) -> Manifest {
         sinks: vec![SavedSink { name: "out".to_owned(), committed: NOON }],
         counters: Default::default(),
         new_bytes: 100,
+        changed_bytes: 100,
+        pause_us: 0,
         begun_ms: NOON,
     }
 }

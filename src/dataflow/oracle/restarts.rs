@@ -16,11 +16,14 @@ pub struct Restarts {
     pub workers: Vec<usize>,
     /// Frontiers between two saves.
     pub every: usize,
+    /// How many rows a save gives at a time, and whether it goes on only after the next frontier.
+    pub piece: usize,
+    pub is_slow: bool,
 }
 
 pub fn restarts() -> impl Strategy<Value = Restarts> {
-    (prop::collection::vec(1usize..4, 1..4), 1usize..4)
-        .prop_map(|(workers, every)| Restarts { workers, every })
+    (prop::collection::vec(1usize..4, 1..4), 1usize..4, 1usize..4, any::<bool>())
+        .prop_map(|(workers, every, piece, is_slow)| Restarts { workers, every, piece, is_slow })
 }
 
 /// Tables as the store keeps them: with the worker that wrote them, the oldest first.
@@ -34,6 +37,9 @@ struct Run<L> {
     is_first: bool,
     /// By worker and input what was applied, or by worker what was emitted, since the last save.
     log: Vec<Vec<Vec<UpdateBatch>>>,
+    piece: usize,
+    /// Whether a save has given its first piece alone.
+    is_saving: bool,
 }
 
 impl<L: StatefulLogic> Run<L> {
@@ -41,8 +47,8 @@ impl<L: StatefulLogic> Run<L> {
         make: &impl Fn(usize) -> L,
         workers: usize,
         inputs: usize,
-        stored: &Stored,
-        at: EventTime,
+        (stored, at): (&Stored, EventTime),
+        piece: usize,
     ) -> Self {
         let mut logics: Vec<L> = (0..workers).map(make).collect();
         for (worker, logic) in logics.iter_mut().enumerate().filter(|_| at != BEGINNING) {
@@ -65,7 +71,8 @@ impl<L: StatefulLogic> Run<L> {
             }
         }
         let log = vec![vec![Vec::new(); inputs]; workers];
-        Run { logics, applied: at, stored: stored.clone(), is_first: true, log }
+        let (stored, is_first, is_saving) = (stored.clone(), true, false);
+        Run { logics, applied: at, stored, is_first, log, piece, is_saving }
     }
 
     fn advance(&mut self, to: EventTime, step: &[Vec<Row>], by: &[Vec<usize>], seen: &mut Seen) {
@@ -92,7 +99,21 @@ impl<L: StatefulLogic> Run<L> {
         self.applied = to;
     }
 
+    /// Gives what is left of the last save.
+    fn finish_save(&mut self) {
+        if !std::mem::take(&mut self.is_saving) {
+            return;
+        }
+        for (worker, logic) in self.logics.iter_mut().enumerate() {
+            while let Some(table) = logic.save_more(self.piece).unwrap() {
+                self.stored.push((worker, table));
+            }
+        }
+    }
+
     fn save(&mut self, by: &[Vec<usize>]) {
+        self.finish_save();
+        self.is_saving = true;
         let shard = |input: usize| (!by[input].is_empty()).then(|| by[input].clone());
         let mut fresh = Vec::new();
         for (worker, logic) in self.logics.iter_mut().enumerate() {
@@ -106,6 +127,8 @@ impl<L: StatefulLogic> Run<L> {
                     self.stored.retain(|(owner, _)| !is_first && *owner != worker);
                 }
                 fresh.extend(tables.into_iter().map(|table| (worker, table)));
+                let more = logic.save_more(self.piece).unwrap();
+                fresh.extend(more.map(|table| (worker, table)));
                 continue;
             }
             for (input, log) in logs.into_iter().enumerate().filter(|(_, log)| !log.is_empty()) {
@@ -205,12 +228,15 @@ pub fn drive_all_restarted<L: StatefulLogic>(
     let mut at = BEGINNING;
     let per_run = cut.frontiers.len().div_ceil(restarts.workers.len()).max(1);
     for (run, &workers) in restarts.workers.iter().enumerate() {
-        let mut current = Run::start(&make, workers, inputs.len(), &stored, at);
+        let mut current = Run::start(&make, workers, inputs.len(), (&stored, at), restarts.piece);
         let own = cut.frontiers.iter().skip(run * per_run).take(per_run);
         for (step, &to) in own.enumerate() {
             current.advance(to, &take_below(to), placements, &mut seen);
             if step % restarts.every == 0 {
                 current.save(placements);
+            }
+            if !restarts.is_slow {
+                current.finish_save();
             }
         }
         if run + 1 == restarts.workers.len() {
@@ -218,6 +244,7 @@ pub fn drive_all_restarted<L: StatefulLogic>(
         } else if current.applied != BEGINNING {
             current.save(placements);
         }
+        current.finish_save();
         (stored, at) = (current.stored, current.applied);
     }
     seen

@@ -2,13 +2,13 @@
 
 use std::collections::BTreeMap;
 
-use super::states::{PlaceState, read};
+use super::states::{PlaceState, bytes_of, pieces};
 use super::writer::place_of;
 use crate::connectors::PartitionPosition;
-use crate::dataflow::snapshots::{Restored, StatePlace};
-use crate::error::{Error, Result};
+use crate::dataflow::snapshots::{Amount, Restored, StatePlace, WrittenTable};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::node::{Operator, StreamPlan};
-use crate::snapshot::{Manifest, Store};
+use crate::snapshot::{Chunks, Manifest, Store};
 use crate::state::saved::Recovery;
 
 /// The state's tables as the manifest lists them.
@@ -27,15 +27,28 @@ pub fn states_of(manifest: &Manifest, plan: &StreamPlan) -> BTreeMap<StatePlace,
     manifest.states.iter().map(of).collect()
 }
 
-/// Reads all that `manifest` names.
-pub fn restored(store: &Store, manifest: &Manifest, plan: &StreamPlan) -> Result<Restored> {
+/// Reads on `threads` threads what the operators of `plan` take back of `manifest`.
+pub fn read(
+    store: &Store,
+    manifest: &Manifest,
+    plan: &StreamPlan,
+    threads: usize,
+) -> Result<Restored> {
+    let chunks = store.load(manifest, threads).map_err(|damages| {
+        let what: Vec<String> = damages.iter().take(5).map(ToString::to_string).collect();
+        Error::new(ErrorKind::Io, format!("the snapshot is damaged: {}", what.join("; ")))
+            .with_hint("`floodmark snapshots verify` names all that is damaged")
+    })?;
+    restored(&chunks, manifest, plan)
+}
+
+/// What the operators of `plan` take back of `manifest`, whose rows are `chunks`.
+pub fn restored(chunks: &Chunks, manifest: &Manifest, plan: &StreamPlan) -> Result<Restored> {
     let mut states = BTreeMap::new();
     for state in &manifest.states {
         let mut tables = Vec::new();
         for table in &state.tables {
-            if let Some(read) = read(store, table)? {
-                tables.push((table.worker as usize, read));
-            }
+            tables.extend(pieces(table, chunks).map(|piece| (table.worker as usize, piece)));
         }
         states.insert(place_of(state.node), tables);
     }
@@ -60,5 +73,10 @@ pub fn restored(store: &Store, manifest: &Manifest, plan: &StreamPlan) -> Result
         });
         sources.insert(index, positions.collect());
     }
-    Ok(Restored { frontier: manifest.frontier, states, sources })
+    let (frontier, workers) = (manifest.frontier, manifest.workers as usize);
+    let tables = states.values().flatten();
+    let rows = tables.clone().map(|(_, table): &WrittenTable| table.rows.num_rows() as u64).sum();
+    let bytes = tables.map(|(_, table)| bytes_of(&table.rows)).sum();
+    let amount = Amount { rows, stored_bytes: manifest.bytes(), bytes };
+    Ok(Restored { frontier, workers, states, sources, amount, begun: None })
 }
