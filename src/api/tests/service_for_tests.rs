@@ -238,7 +238,8 @@ fn fake() -> Fake {
     let mut trips = job("trips", "CREATE ..", JobState::Running, Some(NOON));
     let last = LastSnapshot { id: 1, frontier: NOON, created_ms: NOON, bytes: 900 };
     let failure = Error::new(ErrorKind::Io, "the disk is full");
-    let progress = SnapshotProgress { taken: 1, last: Some(last), stopped: Some(failure) };
+    let (last, stopped) = (Some(last), Some(failure));
+    let progress = SnapshotProgress { taken: 1, last, stopped, ..Default::default() };
     let damaged = vec!["snapshot 3: chunk 5: it is missing".to_owned()];
     trips.snapshots = Some(SnapshotsInfo { from: Some(1), damaged, progress });
     trips.views = vec!["tips".to_owned()];
