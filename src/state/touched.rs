@@ -16,7 +16,7 @@ impl Marks {
     /// All groups below `bound`.
     fn below(bound: usize) -> Self {
         let mut words = vec![u64::MAX; bound / 64];
-        if bound % 64 > 0 {
+        if !bound.is_multiple_of(64) {
             words.push((1 << (bound % 64)) - 1);
         }
         Marks { words, count: bound }
