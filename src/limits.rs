@@ -14,8 +14,18 @@ pub const DIGEST_INTERVAL_MS: i64 = 60_000;
 pub const SNAPSHOT_SUM_ROWS_MIN: u64 = 1 << 16;
 /// Rows of changed state that are saved on top of the last whole state, however small that is.
 pub const SNAPSHOT_CHANGES_ROWS_MIN: usize = 1 << 16;
+/// Saves of changed state on top of the last whole one, each of which a manifest names.
+pub const SNAPSHOT_INCREMENTS_MAX: usize = 256;
+/// Groups that an operator hands to a snapshot at a time.
+pub const SNAPSHOT_PIECE_ROWS: usize = 32 << 10;
 /// Messages that wait for the writer of snapshots.
 pub const SNAPSHOT_MESSAGES_MAX: usize = 256;
+/// Messages that wait for the writer while operators hand over no more than they must.
+pub const SNAPSHOT_MESSAGES_BUSY: usize = 8;
+/// How long an operator hands over pieces of its state before it goes on with its work, in us.
+pub const SNAPSHOT_PIECES_US_MAX: u64 = 4_000;
+/// How long an operator leaves a busy writer of snapshots alone, in us.
+pub const SNAPSHOT_NAP_US: u64 = 500;
 /// Bytes of the first split of a file, read to learn its earliest time.
 pub const SPLIT_BYTES_FIRST: usize = 64 << 10;
 /// Splits that a reader may have read ahead and no worker has taken, per source.

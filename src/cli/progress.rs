@@ -5,6 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::dataflow::metrics::JobMetrics;
+use crate::dataflow::snapshots::Amount;
 use crate::job::batch_run::Sign;
 use crate::job::snapshots::{Beginning, SnapshotProgress};
 use crate::serve::time_text::format_time;
@@ -39,6 +40,36 @@ fn begins(beginning: &Beginning) {
         }
         None => writeln!(err, "no snapshot yet: begins at the start"),
     };
+}
+
+/// Says what has become of the snapshots.
+fn told_of(kept: &SnapshotProgress, err: &mut impl Write) {
+    if let Some((amount, took)) = kept.restored {
+        let Amount { rows, stored_bytes, bytes } = amount;
+        let millis = took.as_millis();
+        let _ = writeln!(
+            err,
+            "  took back {rows} rows, {stored_bytes} bytes stored, {bytes} bytes in memory, in \
+             {millis} ms"
+        );
+    }
+    let last = kept.last.map_or_else(String::new, |last| {
+        let (id, frontier, bytes) = (last.id, format_time(last.frontier), last.bytes);
+        format!(", the last one is {id} as of {frontier}, {bytes} bytes")
+    });
+    let _ = writeln!(err, "  {} snapshots taken{last}", kept.taken);
+    if kept.taken > 0 {
+        let (written, changed) = (kept.written_bytes, kept.changed_bytes);
+        let pause = kept.pause_us_max as f64 / 1e3;
+        let _ = writeln!(
+            err,
+            "  they kept a worker from its work for {pause:.1} ms at most, and wrote {written} \
+             bytes for {changed} that had changed"
+        );
+    }
+    if let Some(error) = &kept.stopped {
+        let _ = writeln!(err, "  NO MORE SNAPSHOTS since one failed: {error}");
+    }
 }
 
 impl Progress {
@@ -116,19 +147,7 @@ impl Progress {
             );
         }
         if let Some(kept) = &self.kept {
-            let last = match &kept.last {
-                None => String::new(),
-                Some(last) => format!(
-                    ", the last one is {} as of {}, {} bytes",
-                    last.id,
-                    format_time(last.frontier),
-                    last.bytes
-                ),
-            };
-            let _ = writeln!(err, "  {} snapshots taken{last}", kept.taken);
-            if let Some(error) = &kept.stopped {
-                let _ = writeln!(err, "  NO MORE SNAPSHOTS since one failed: {error}");
-            }
+            told_of(kept, &mut err);
         }
     }
 

@@ -24,10 +24,13 @@ use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
 use crate::error::Result;
-use crate::limits::SPILL_GATHER_DIVISOR;
+use crate::limits::{SNAPSHOT_NAP_US, SPILL_GATHER_DIVISOR};
 use crate::spill::Memory;
 use crate::telemetry::clock::monotonic;
 use crate::time::{BEGINNING, CLOSED, EventTime, frontier_of};
+
+/// After which an operator that has more to hand over looks whether it may.
+const NAP: Duration = Duration::from_micros(SNAPSHOT_NAP_US);
 
 type Puller = Box<dyn Pull<Message<EventTime, UpdateBatch>>>;
 type LocalPuller = ThreadPuller<Message<EventTime, UpdateBatch>>;
@@ -181,6 +184,7 @@ struct Driver<L> {
     dead: Option<Port>,
     /// Data, late, dead: `None` once ended or failed.
     caps: Option<Vec<Capability<EventTime>>>,
+    activator: Activator,
 }
 
 /// Waits for more rows where it costs much to apply few: as long as they come, and not for long.
@@ -241,11 +245,9 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
     let (out, stream) = builder.new_output::<UpdateBatch>();
     let (late, late_stream) = side_port(&mut builder, wants.late);
     let (dead, dead_stream) = side_port(&mut builder, wants.dead);
-    let gathering = Gathering {
-        activator: scope.activator_for(builder.operator_info().address),
-        memory: runtime.memory().cloned(),
-        seen: None,
-    };
+    let activator = scope.activator_for(builder.operator_info().address);
+    let memory = runtime.memory().cloned();
+    let gathering = Gathering { activator: activator.clone(), memory, seen: None };
     builder.build(move |caps| {
         let mut driver = Driver {
             name,
@@ -259,6 +261,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
             late,
             dead,
             caps: Some(caps),
+            activator,
             logic,
         };
         let restored = driver.restore();
@@ -268,6 +271,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
             driver.unless_failed(taken);
             let advanced = driver.advance(frontiers);
             driver.unless_failed(advanced);
+            driver.come_again();
         }
     });
     (stream, SideStreams { late: late_stream, dead: dead_stream })
@@ -285,7 +289,7 @@ impl<L: StatefulLogic> Driver<L> {
     fn restore(&mut self) -> Result<()> {
         let Some(keeper) = &self.keeper else { return Ok(()) };
         if self.logic.replays() {
-            let logs = keeper.logs(self.stashes.len())?;
+            let logs = keeper.take_logs(self.stashes.len())?;
             let restored = keeper.frontier();
             for (stash, log) in self.stashes.iter_mut().zip(logs) {
                 log.into_iter().for_each(|batch| stash.push(batch));
@@ -327,6 +331,9 @@ impl<L: StatefulLogic> Driver<L> {
             self.stashes.iter_mut().for_each(|s| *s = Stash::default());
             return Ok(());
         }
+        if let Some(keeper) = &mut self.keeper {
+            keeper.go_on(&mut self.logic)?;
+        }
         let whole = self.logic.whole_input();
         let reached = |input: usize| frontiers.get(input).map(|f| frontier_of(f.frontier()));
         if whole.is_some_and(|input| reached(input).is_some_and(|f| f != CLOSED)) {
@@ -347,6 +354,9 @@ impl<L: StatefulLogic> Driver<L> {
             if self.logic.gathers() && frontier != CLOSED && self.gathering.waits(rows) {
                 return Ok(());
             }
+            if let Some(keeper) = self.keeper.as_mut().filter(|_| frontier == CLOSED) {
+                keeper.give_all(&mut self.logic)?;
+            }
             let is_due = frontier == CLOSED || self.logic.is_due(frontier, rows);
             self.step_to(frontier, is_due)?;
             if frontier == CLOSED {
@@ -356,6 +366,13 @@ impl<L: StatefulLogic> Driver<L> {
             self.end_inputs(frontiers);
         }
         Ok(())
+    }
+
+    /// Asks to be run again where a snapshot waits for more of the state.
+    fn come_again(&self) {
+        if self.caps.is_some() && self.keeper.as_ref().is_some_and(Keeper::is_giving) {
+            self.activator.activate_after(NAP);
+        }
     }
 
     /// Lets `frontier` pass and, if `apply`, brings the state up to it.
@@ -378,7 +395,7 @@ impl<L: StatefulLogic> Driver<L> {
             self.logic.advance(from, frontier, closed, &mut emitted)?;
             if let Some(keeper) = &mut self.keeper {
                 keeper.log_output(&self.logic, &emitted.updates)?;
-                keeper.hand_changes(&mut self.logic);
+                keeper.hand_changes(&mut self.logic)?;
             }
             self.send(emitted, &caps)?;
             self.applied = frontier;

@@ -12,7 +12,7 @@
 //! latest time that there is: see [`GroupAggregate::with_initial_row`].
 //!
 //! Snapshots: between two calls of `advance` the state is that as of `to`. It is saved as tables,
-//! at first whole and then the groups that were touched or forgotten since.
+//! at first whole and then the groups that were touched or forgotten since, piece by piece.
 
 mod saved;
 
@@ -66,6 +66,7 @@ pub struct GroupAggregate {
     changed: Touched,
     gone: GroupKeys,
     increments: Increments,
+    saving: saved::Saving,
 }
 
 impl GroupAggregate {
@@ -95,6 +96,7 @@ impl GroupAggregate {
             gone: GroupKeys::new(types.clone()),
             changed: Touched::default(),
             increments: Increments::default(),
+            saving: saved::Saving::default(),
             keys: GroupKeys::new(types),
             states,
             counts: Vec::new(),
@@ -161,6 +163,7 @@ impl GroupAggregate {
         let mut groups = Vec::new();
         self.keys.intern(&columns, 0..batch.len(), &mut groups)?;
         self.grow();
+        self.save_early(&groups)?;
         self.changed.touch(&groups, self.keys.bound());
         let input = self.plan.read(&batch)?;
         if self.final_only {
@@ -367,6 +370,14 @@ impl StatefulLogic for GroupAggregate {
         self.save_tables(whole, placement)
     }
 
+    fn save_more(&mut self, most: usize) -> Result<Option<SavedTable>> {
+        self.save_piece(most)
+    }
+
+    fn changed_rows(&self) -> Option<usize> {
+        Some(self.touched_rows())
+    }
+
     fn load(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
         tables.iter().try_for_each(|table| self.load_table(table))
     }
@@ -389,7 +400,7 @@ impl StatefulLogic for GroupAggregate {
 
     fn changes(&mut self, placement: Option<&[usize]>) -> Result<Option<Vec<SavedTable>>> {
         match self.changed.is_on() {
-            true => self.tables(false, placement).map(Some),
+            true => self.changed_tables(placement).map(Some),
             false => Ok(None),
         }
     }

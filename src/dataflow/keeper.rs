@@ -1,6 +1,7 @@
 //! What a stateful operator's driver keeps for snapshots, hands over and takes back.
 
 use std::sync::Arc;
+use std::time::{Duration, Instant};
 
 use arrow::datatypes::SchemaRef;
 
@@ -10,11 +11,15 @@ use super::runtime::JobRuntime;
 use super::snapshots::{Handed, Snapshots, StatePlace};
 use crate::batch::UpdateBatch;
 use crate::error::Result;
-use crate::limits::SNAPSHOT_LOG_ROWS_MAX;
+use crate::limits::{SNAPSHOT_LOG_ROWS_MAX, SNAPSHOT_PIECE_ROWS, SNAPSHOT_PIECES_US_MAX};
 use crate::plan::exchange::placements;
 use crate::plan::node::{OutputTarget, StreamPlan};
 use crate::state::saved::{Part, Recovery, SavedTable, log_input, log_name, log_rows, log_updates};
+use crate::telemetry::clock::monotonic;
 use crate::time::{BEGINNING, EventTime};
+
+/// How long pieces are handed over before the operator goes on with its work.
+const PIECES_MAX: Duration = Duration::from_micros(SNAPSHOT_PIECES_US_MAX);
 
 /// The snapshots of one operator on one worker.
 pub struct Keeper {
@@ -34,6 +39,8 @@ pub struct Keeper {
     is_first: bool,
     /// What a log is kept of.
     logged: Logged,
+    /// The frontier of the part that is being handed over piece by piece.
+    giving: Option<EventTime>,
 }
 
 /// What of an operator a log is kept of.
@@ -63,13 +70,14 @@ impl Keeper {
             // The columns that place a row are the leading ones, as in the input.
             inputs.iter_mut().for_each(|of| of.0 = Arc::clone(&runtime.plan.node(id).schema));
         }
-        let restored = snapshots.restored_state(place).map_or(BEGINNING, |(frontier, _)| frontier);
+        let restored = snapshots.restored_frontier(place).unwrap_or(BEGINNING);
         Some(Keeper {
             log: inputs.iter().map(|_| Vec::new()).collect(),
             rows: 0,
             saved: restored,
             restored,
             is_first: true,
+            giving: None,
             logged,
             workers: runtime.workers,
             snapshots,
@@ -99,32 +107,39 @@ impl Keeper {
             return Ok(None);
         };
         let schemas = self.inputs.iter().take(inputs).map(|(schema, _)| Arc::clone(schema));
+        // On as many workers as before each has what it wrote.
+        let workers = self.snapshots.restored().map(|restored| restored.workers);
+        let is_placed = logic.recovery() == Recovery::Tables && workers == Some(self.workers);
         let mut pieces = tables.iter().enumerate().flat_map(|(number, table)| {
-            let rows = table.rows_of(self.worker, self.workers);
+            let is_placed = is_placed && log_input(table.name()).is_none();
+            let rows = table.rows_of(self.worker, self.workers, is_placed);
             rows.map(move |piece| piece.map(|piece| (number, piece)))
         });
         let mut next = || pieces.next().transpose();
         logic.restore(&mut next, &schemas.collect::<Vec<_>>(), frontier)?;
+        self.snapshots.took_state(self.place, self.workers);
         Ok(Some(frontier))
     }
 
-    /// By input the updates in the snapshot that are this worker's.
-    pub fn logs(&self, inputs: usize) -> Result<Vec<Vec<UpdateBatch>>> {
+    /// By input the updates in the snapshot that are this worker's, which has then taken all of
+    /// its state.
+    pub fn take_logs(&self, inputs: usize) -> Result<Vec<Vec<UpdateBatch>>> {
         let mut logs: Vec<Vec<UpdateBatch>> = vec![Vec::new(); inputs];
         let Some((_, tables)) = self.snapshots.restored_state(self.place) else {
             return Ok(logs);
         };
-        for table in tables {
+        for table in tables.iter() {
             let input = log_input(table.name());
             let known = input.and_then(|i| Some((logs.get_mut(i)?, self.inputs.get(i)?)));
             let Some((log, (schema, _))) = known else { continue };
-            for piece in table.rows_of(self.worker, self.workers) {
+            for piece in table.rows_of(self.worker, self.workers, false) {
                 let rows = piece?.rows;
                 if rows.num_rows() > 0 {
                     log.push(log_updates(&rows, schema)?);
                 }
             }
         }
+        self.snapshots.took_state(self.place, self.workers);
         Ok(logs)
     }
 
@@ -167,17 +182,23 @@ impl Keeper {
     }
 
     /// Hands over what `logic` has put aside: it will not know any more what has changed.
-    pub fn hand_changes(&self, logic: &mut impl StatefulLogic) {
+    pub fn hand_changes(&mut self, logic: &mut impl StatefulLogic) -> Result<()> {
         let tables = logic.take_changes();
         if !tables.is_empty() {
-            self.hand(None, Part { recovery: logic.recovery(), whole: false, tables });
+            // They are of the next snapshot.
+            self.give_all(logic)?;
+            let recovery = logic.recovery();
+            self.hand(None, Part { recovery, whole: false, tables, changed: None });
         }
+        Ok(())
     }
 
     fn hand_if_long(&mut self, logic: &impl StatefulLogic) -> Result<()> {
         if self.rows >= SNAPSHOT_LOG_ROWS_MAX {
-            let tables = self.take_log()?;
-            self.hand(None, Part { recovery: logic.recovery(), whole: false, tables });
+            let begun = monotonic();
+            let (recovery, tables) = (logic.recovery(), self.take_log()?);
+            self.hand(None, Part { recovery, whole: false, tables, changed: None });
+            self.snapshots.paused(begun);
         }
         Ok(())
     }
@@ -195,24 +216,69 @@ impl Keeper {
         Ok(tables)
     }
 
-    /// Hands over the state of `logic`, which is as of `frontier`.
+    /// Hands over the state of `logic`, which is as of `frontier`; what is left of it is given by
+    /// [`Keeper::go_on`].
     pub fn save(&mut self, logic: &mut impl StatefulLogic, frontier: EventTime) -> Result<()> {
+        self.give_all(logic)?;
+        let begun = monotonic();
         let recovery = logic.recovery();
-        let (whole, tables) = match recovery {
-            Recovery::Tables => {
-                let placement = self.inputs.first().and_then(|(_, by)| by.as_deref());
-                let mut each = |whole: bool, tables: Vec<SavedTable>| {
-                    self.hand(None, Part { recovery, whole, tables });
-                };
-                logic.save_in_pieces(self.is_first, placement, &mut each)?
-            }
-            Recovery::Log | Recovery::Contents | Recovery::History(_) | Recovery::Since(_) => {
-                (false, self.take_log()?)
-            }
-        };
+        if recovery == Recovery::Tables {
+            let placement = self.inputs.first().and_then(|(_, by)| by.as_deref());
+            let mut changed = logic.changed_rows();
+            let mut each = |whole: bool, tables: Vec<SavedTable>| {
+                self.hand(None, Part { recovery, whole, tables, changed: changed.replace(0) });
+            };
+            let (whole, tables) = logic.save_in_pieces(self.is_first, placement, &mut each)?;
+            self.hand(None, Part { recovery, whole, tables, changed });
+            self.giving = Some(frontier);
+            self.give(logic, Some(begun))?;
+        } else {
+            let tables = self.take_log()?;
+            self.hand(Some(frontier), Part { recovery, whole: false, tables, changed: None });
+        }
         self.is_first = false;
         self.saved = frontier;
-        self.hand(Some(frontier), Part { recovery, whole, tables });
+        self.snapshots.paused(begun);
+        Ok(())
+    }
+
+    /// Whether a part has been handed over in part.
+    pub fn is_giving(&self) -> bool {
+        self.giving.is_some()
+    }
+
+    /// Hands over more of the part that was begun, as much as takes little time.
+    pub fn go_on(&mut self, logic: &mut impl StatefulLogic) -> Result<()> {
+        if self.is_giving() && !self.snapshots.is_busy() {
+            let begun = monotonic();
+            self.give(logic, Some(begun))?;
+            self.snapshots.paused(begun);
+        }
+        Ok(())
+    }
+
+    /// Hands over all of the part that was begun.
+    pub fn give_all(&mut self, logic: &mut impl StatefulLogic) -> Result<()> {
+        self.give(logic, None)
+    }
+
+    /// Hands over pieces, for some time after `begun` if that is given.
+    fn give(&mut self, logic: &mut impl StatefulLogic, begun: Option<Instant>) -> Result<()> {
+        let recovery = Recovery::Tables;
+        while let Some(frontier) = self.giving {
+            if let Some(begun) = begun
+                && (begun.elapsed() >= PIECES_MAX || self.snapshots.is_busy())
+            {
+                break;
+            }
+            let piece = logic.save_more(SNAPSHOT_PIECE_ROWS)?;
+            let last = piece.is_none().then_some(frontier);
+            let (tables, changed) = (piece.into_iter().collect(), Some(0));
+            self.hand(last, Part { recovery, whole: false, tables, changed });
+            if last.is_some() {
+                self.giving = None;
+            }
+        }
         Ok(())
     }
 
@@ -275,9 +341,12 @@ impl OutputKeeper {
         let state = self.snapshots.restored_state(StatePlace::Output(self.index));
         let Some((frontier, tables)) = state else { return Ok(None) };
         let mut rows = Vec::new();
-        for piece in tables.iter().flat_map(|table| table.rows_of(self.worker, self.workers)) {
-            rows.push(log_updates(&piece?.rows, &self.schema)?);
+        for table in tables.iter() {
+            for piece in table.rows_of(self.worker, self.workers, false) {
+                rows.push(log_updates(&piece?.rows, &self.schema)?);
+            }
         }
+        self.snapshots.took_state(StatePlace::Output(self.index), self.workers);
         Ok(Some((frontier, rows)))
     }
 
@@ -298,8 +367,11 @@ impl OutputKeeper {
 
     /// Hands over the rows since the snapshot before; the output has reached `frontier`.
     pub fn save(&mut self, frontier: EventTime) -> Result<()> {
+        let begun = monotonic();
         self.saved = frontier;
-        self.hand(Some(frontier), frontier)
+        self.hand(Some(frontier), frontier)?;
+        self.snapshots.paused(begun);
+        Ok(())
     }
 
     /// Adds to the digests what the output is given.
@@ -337,7 +409,7 @@ impl OutputKeeper {
         let mut tables = vec![SavedTable { name: log_name(0), rows, shard: None }];
         tables.retain(|table| table.rows.num_rows() > 0);
         let recovery = Recovery::History(self.history_from(reached));
-        let part = Part { recovery, whole: false, tables };
+        let part = Part { recovery, whole: false, tables, changed: None };
         let (place, worker) = (StatePlace::Output(self.index), self.worker);
         self.snapshots.hand(Handed::State { place, worker, frontier, part });
         Ok(())

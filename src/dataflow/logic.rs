@@ -4,12 +4,12 @@
 //! everything below, and only that; the logic applies it and emits. Tests drive a logic without
 //! timely.
 
-use arrow::compute::concat_batches;
 use arrow::datatypes::SchemaRef;
 
 use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
 use crate::error::{Error, Result};
+use crate::limits::SNAPSHOT_PIECE_ROWS;
 use crate::state::saved::{Recovery, SavedTable, log_input, log_updates};
 use crate::time::{BEGINNING, EventTime};
 
@@ -82,6 +82,19 @@ pub trait StatefulLogic {
         Err(Error::internal("an operator without tables was asked for them"))
     }
 
+    /// More of what `save` has begun to give, some `most` rows; `None` once it has given all. In
+    /// between rows may be applied: the state is given as it was when `save` was called.
+    fn save_more(&mut self, most: usize) -> Result<Option<SavedTable>> {
+        let _ = most;
+        Ok(None)
+    }
+
+    /// How many rows of the state have changed since the last `save`; `None`: those that `save`
+    /// gives.
+    fn changed_rows(&self) -> Option<usize> {
+        None
+    }
+
     /// Takes back what `save` gave, the oldest tables first, and is then as of `to`. The rows are
     /// those of this worker.
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
@@ -102,7 +115,7 @@ pub trait StatefulLogic {
     /// All that it holds, as tables whose shards are the columns `by` of each input: what an
     /// operator of this kind takes back with [`StatefulLogic::reload`]. This one is done.
     fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
-        Ok(self.save(true, by.first().map(Vec::as_slice))?.1)
+        Ok(save_all(self, true, by.first().map(Vec::as_slice))?.1)
     }
 
     /// As [`StatefulLogic::unload`], without all tables in memory at once: what `each` is given of
@@ -179,6 +192,19 @@ pub trait StatefulLogic {
     }
 }
 
+/// All that [`StatefulLogic::save`] begins to give.
+pub fn save_all<L: StatefulLogic + ?Sized>(
+    logic: &mut L,
+    whole: bool,
+    placement: Option<&[usize]>,
+) -> Result<(bool, Vec<SavedTable>)> {
+    let (whole, mut tables) = logic.save(whole, placement)?;
+    while let Some(table) = logic.save_more(SNAPSHOT_PIECE_ROWS)? {
+        tables.push(table);
+    }
+    Ok((whole, tables))
+}
+
 /// Takes tables one after the other.
 pub type TakeTables<'a> = dyn FnMut(Vec<SavedTable>) -> Result<()> + 'a;
 
@@ -193,23 +219,15 @@ pub fn restore_from<L: StatefulLogic + ?Sized>(
     to: EventTime,
 ) -> Result<()> {
     let (mut tables, mut logs) = (Vec::new(), vec![Vec::new(); inputs.len()]);
-    for parts in pieces.chunk_by(|a, b| a.0 == b.0) {
-        let Some((_, first)) = parts.first() else { continue };
-        if let Some(input) = log_input(&first.name) {
-            let known = logs.get_mut(input).zip(inputs.get(input));
-            let Some((log, schema)) = known else { continue };
-            for (_, part) in parts.iter().filter(|(_, part)| part.rows.num_rows() > 0) {
-                log.push(log_updates(&part.rows, schema)?);
-            }
+    for (_, piece) in pieces.into_iter().filter(|(_, piece)| piece.rows.num_rows() > 0) {
+        let Some(input) = log_input(&piece.name) else {
+            tables.push(piece);
             continue;
-        }
-        let rows = match parts.len() {
-            1 => first.rows.clone(),
-            _ => concat_batches(&first.rows.schema(), parts.iter().map(|(_, part)| &part.rows))?,
         };
-        tables.push(SavedTable { rows, ..first.clone() });
+        if let Some((log, schema)) = logs.get_mut(input).zip(inputs.get(input)) {
+            log.push(log_updates(&piece.rows, schema)?);
+        }
     }
-    drop(pieces);
     if logic.recovery() == Recovery::Tables {
         logic.load(tables, to)?;
     }
@@ -279,6 +297,14 @@ impl StatefulLogic for Box<dyn StatefulLogic + '_> {
         placement: Option<&[usize]>,
     ) -> Result<(bool, Vec<SavedTable>)> {
         self.as_mut().save(whole, placement)
+    }
+
+    fn save_more(&mut self, most: usize) -> Result<Option<SavedTable>> {
+        self.as_mut().save_more(most)
+    }
+
+    fn changed_rows(&self) -> Option<usize> {
+        self.as_ref().changed_rows()
     }
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {

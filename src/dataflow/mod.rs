@@ -63,6 +63,7 @@ pub mod temporal_filter;
 pub mod temporal_join;
 pub mod ticks;
 pub mod unnest;
+mod unsaved;
 pub mod window_aggregate;
 pub mod window_assign;
 pub mod window_join;

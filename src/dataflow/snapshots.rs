@@ -15,9 +15,10 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
-use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
+use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
 
@@ -27,7 +28,7 @@ use super::metrics::lock;
 use crate::connectors::filesystem::steps::Steps;
 use crate::connectors::{PartitionPosition, SinkMode};
 use crate::error::{Error, Result};
-use crate::limits::DIGEST_INTERVAL_MS;
+use crate::limits::{DIGEST_INTERVAL_MS, SNAPSHOT_MESSAGES_BUSY};
 use crate::plan::node::{NodeId, Operator, StreamPlan};
 use crate::state::saved::{Part, SavedTable};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
@@ -112,29 +113,27 @@ pub struct Wanted {
 /// Reads a piece of a table by its number.
 pub type ReadPiece = Box<dyn Fn(usize) -> Result<RecordBatch> + Send + Sync>;
 
+/// The rows of a table, in pieces.
+pub enum Pieces {
+    /// They have been read.
+    Read(Vec<RecordBatch>),
+    /// How many there are; they are read when they are needed.
+    Stored(usize, ReadPiece),
+}
+
 /// A table of state as it was written.
 pub struct WrittenTable {
     /// The worker that wrote it.
     owner: usize,
     name: String,
     shard: Option<Vec<usize>>,
-    /// How many pieces its rows are in.
-    pieces: usize,
-    read: ReadPiece,
+    pieces: Pieces,
 }
 
 impl WrittenTable {
-    /// A table that has been read.
-    pub fn of(owner: usize, table: SavedTable) -> Self {
-        let SavedTable { name, rows, shard } = table;
-        let read = Box::new(move |_| Ok(rows.clone()));
-        WrittenTable { owner, name, shard, pieces: 1, read }
-    }
-
-    /// One whose rows are read when they are needed; `table` has none.
-    pub fn stored(owner: usize, table: SavedTable, pieces: usize, read: ReadPiece) -> Self {
-        let SavedTable { name, shard, .. } = table;
-        WrittenTable { owner, name, shard, pieces, read }
+    /// One that `owner` wrote, placed by its columns `shard`.
+    pub fn new(owner: usize, name: String, shard: Option<Vec<usize>>, pieces: Pieces) -> Self {
+        WrittenTable { owner, name, shard, pieces }
     }
 
     /// Its name.
@@ -142,15 +141,37 @@ impl WrittenTable {
         &self.name
     }
 
-    /// The rows of `worker` of `peers`, piece by piece.
+    fn len(&self) -> usize {
+        match &self.pieces {
+            Pieces::Read(pieces) => pieces.len(),
+            Pieces::Stored(count, _) => *count,
+        }
+    }
+
+    fn piece(&self, number: usize) -> Result<SavedTable> {
+        let rows = match &self.pieces {
+            Pieces::Read(pieces) => pieces.get(number).cloned(),
+            Pieces::Stored(_, read) => Some(read(number)?),
+        };
+        let rows = rows.ok_or_else(|| Error::internal("a piece that a table does not have"))?;
+        Ok(SavedTable { name: self.name.clone(), rows, shard: self.shard.clone() })
+    }
+
+    /// The rows of `worker` of `peers`, piece by piece. Where it `is_placed`, there are as many
+    /// workers as wrote, and each wrote its own.
     pub fn rows_of(
         &self,
         worker: usize,
         peers: usize,
+        is_placed: bool,
     ) -> impl Iterator<Item = Result<SavedTable>> + '_ {
-        (0..self.pieces).map(move |piece| -> Result<SavedTable> {
-            let (name, shard) = (self.name.clone(), self.shard.clone());
-            let all = SavedTable { name, rows: (self.read)(piece)?, shard };
+        let is_placed = is_placed && self.shard.is_some();
+        let count = if is_placed && self.owner != worker { 0 } else { self.len() };
+        (0..count).map(move |number| -> Result<SavedTable> {
+            let all = self.piece(number)?;
+            if is_placed {
+                return Ok(all);
+            }
             let rows = all.rows_of(worker, peers, self.owner)?;
             Ok(SavedTable { rows, ..all })
         })
@@ -159,7 +180,7 @@ impl WrittenTable {
 
 impl fmt::Debug for WrittenTable {
     fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
-        write!(f, "{} of worker {} in {} pieces", self.name, self.owner, self.pieces)
+        write!(f, "{} of worker {} in {} pieces", self.name, self.owner, self.len())
     }
 }
 
@@ -168,10 +189,35 @@ impl fmt::Debug for WrittenTable {
 pub struct Restored {
     /// Its frontier.
     pub frontier: EventTime,
+    /// Workers of the run that took it.
+    pub workers: usize,
     /// The tables of each part of the state, the oldest first.
     pub states: BTreeMap<StatePlace, Vec<WrittenTable>>,
     /// By the number of the source.
     pub sources: BTreeMap<usize, Vec<PartitionPosition>>,
+    /// How much that is.
+    pub amount: Amount,
+    /// When it was begun to read it.
+    pub begun: Option<Instant>,
+}
+
+/// How much of state is taken back.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+pub struct Amount {
+    /// Rows.
+    pub rows: u64,
+    /// Bytes as stored.
+    pub stored_bytes: u64,
+    /// Bytes of the same rows in memory, as columns.
+    pub bytes: u64,
+}
+
+/// A part of the state that a job starts from.
+#[derive(Debug)]
+struct RestoredState {
+    tables: Arc<Vec<WrittenTable>>,
+    /// Workers that have taken their share.
+    taken: usize,
 }
 
 /// What the run has decided so far, by source and partition.
@@ -229,8 +275,16 @@ pub struct Snapshots {
     readers: Vec<BTreeSet<NodeId>>,
     sender: SyncSender<Handed>,
     restored: Option<Arc<Restored>>,
+    /// The state of the snapshot that it starts from, until all workers have taken theirs.
+    states: Mutex<BTreeMap<StatePlace, RestoredState>>,
+    /// How long that took, since the snapshot was begun to be read.
+    restored_in: OnceLock<Duration>,
     journal: Arc<dyn Journal>,
     failure: Mutex<Option<Error>>,
+    /// Messages that the writer has not taken yet.
+    waiting: AtomicUsize,
+    /// The longest that a worker was kept from its work, in microseconds, since it was last asked.
+    pause_us: AtomicU64,
 }
 
 impl Snapshots {
@@ -239,9 +293,14 @@ impl Snapshots {
         run: RunOf,
         plan: &StreamPlan,
         sender: SyncSender<Handed>,
-        restored: Option<Arc<Restored>>,
+        mut restored: Option<Restored>,
         journal: Arc<dyn Journal>,
     ) -> Self {
+        let states = restored.as_mut().map(|restored| std::mem::take(&mut restored.states));
+        let states = states
+            .into_iter()
+            .flatten()
+            .map(|(place, tables)| (place, RestoredState { tables: Arc::new(tables), taken: 0 }));
         let scans = plan.scan_ids();
         let mut readers = vec![BTreeSet::new(); scans.len()];
         for (source, &scan) in scans.iter().enumerate() {
@@ -279,9 +338,13 @@ impl Snapshots {
             is_read_first: scans.iter().map(|scan| first.contains(scan)).collect(),
             readers,
             sender,
-            restored,
+            restored: restored.map(Arc::new),
+            states: Mutex::new(states.collect()),
+            restored_in: OnceLock::new(),
             journal,
             failure: Mutex::default(),
+            waiting: AtomicUsize::new(0),
+            pause_us: AtomicU64::new(0),
         }
     }
 
@@ -340,7 +403,29 @@ impl Snapshots {
     /// Hands something to the writer; waits while it is busy. A writer that is gone takes nothing:
     /// then there are no more snapshots.
     pub fn hand(&self, handed: Handed) {
+        self.waiting.fetch_add(1, Ordering::Relaxed);
         let _ = self.sender.send(handed);
+    }
+
+    /// The writer has taken a message.
+    pub fn took(&self) {
+        self.waiting.fetch_sub(1, Ordering::Relaxed);
+    }
+
+    /// Whether what may wait should: the writer has enough to do.
+    pub fn is_busy(&self) -> bool {
+        self.waiting.load(Ordering::Relaxed) >= SNAPSHOT_MESSAGES_BUSY
+    }
+
+    /// A worker has been kept from its work by a snapshot since `begun`.
+    pub fn paused(&self, begun: Instant) {
+        let micros = u64::try_from(begun.elapsed().as_micros()).unwrap_or(u64::MAX);
+        self.pause_us.fetch_max(micros, Ordering::Relaxed);
+    }
+
+    /// The longest pause of a worker since this was last asked.
+    pub fn take_pause(&self) -> Duration {
+        Duration::from_micros(self.pause_us.swap(0, Ordering::Relaxed))
     }
 
     /// The job must stop: its snapshots cannot be written.
@@ -415,10 +500,38 @@ impl Snapshots {
         if goes_on { restored.frontier } else { BEGINNING }
     }
 
+    /// The frontier that a part of the state starts from, if the snapshot holds it.
+    pub fn restored_frontier(&self, place: StatePlace) -> Option<EventTime> {
+        let is_there = lock(&self.states).contains_key(&place);
+        self.restored.as_ref().filter(|_| is_there).map(|restored| restored.frontier)
+    }
+
     /// What a part of the state starts from: the frontier, and its tables.
-    pub fn restored_state(&self, place: StatePlace) -> Option<(EventTime, &[WrittenTable])> {
+    pub fn restored_state(&self, place: StatePlace) -> Option<(EventTime, Arc<Vec<WrittenTable>>)> {
         let restored = self.restored.as_ref()?;
-        let tables = restored.states.get(&place)?;
+        let tables = Arc::clone(&lock(&self.states).get(&place)?.tables);
         Some((restored.frontier, tables))
+    }
+
+    /// One of `workers` workers has taken its share of a part of the state: what nobody needs any
+    /// more goes.
+    pub fn took_state(&self, place: StatePlace, workers: usize) {
+        let mut states = lock(&self.states);
+        if let Some(state) = states.get_mut(&place) {
+            state.taken += 1;
+            if state.taken >= workers {
+                state.tables = Arc::default();
+            }
+        }
+        let begun = self.restored.as_ref().and_then(|restored| restored.begun);
+        if let Some(begun) = begun.filter(|_| states.values().all(|s| s.taken >= workers)) {
+            let _ = self.restored_in.set(begun.elapsed());
+        }
+    }
+
+    /// How much has been taken back, and how long it took, once all workers have their state.
+    pub fn restoration(&self) -> Option<(Amount, Duration)> {
+        let amount = self.restored.as_ref().map(|restored| restored.amount);
+        amount.zip(self.restored_in.get().copied())
     }
 }

@@ -23,7 +23,7 @@ use arrow::datatypes::{Schema, SchemaRef};
 use self::pieces::{
     ROW_OVERHEAD_BYTES, SAMPLE_ROWS, bytes_of, keyless, rows_of, split_at, stage, unstaged,
 };
-use super::logic::{Emitted, NextPiece, Rest, StatefulLogic, restore_from};
+use super::logic::{Emitted, NextPiece, Rest, StatefulLogic, restore_from, save_all};
 use crate::batch::UpdateBatch;
 use crate::batch::hash::hash_columns;
 use crate::error::Result;
@@ -462,7 +462,7 @@ impl StatefulLogic for Spilling<'_> {
         self.kept.placement = Some(placement.map(<[usize]>::to_vec));
         let early = self.take_changes();
         if self.cold.is_empty() {
-            let (whole, tables) = self.logic.save(whole, placement)?;
+            let (whole, tables) = save_all(&mut self.logic, whole, placement)?;
             if whole {
                 self.kept.rows = 0;
                 self.kept.must_be_whole = false;
@@ -484,7 +484,7 @@ impl StatefulLogic for Spilling<'_> {
         }
         self.kept.rows = 0;
         self.kept.must_be_whole = false;
-        each(true, self.logic.save(true, placement)?.1);
+        each(true, save_all(&mut self.logic, true, placement)?.1);
         self.cold.scan(|table| {
             each(false, vec![table]);
             Ok(())

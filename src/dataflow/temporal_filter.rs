@@ -18,6 +18,7 @@ use arrow::array::{Array, ArrayRef, BooleanArray, RecordBatch};
 use arrow::datatypes::{DataType, Schema, SchemaRef, TimeUnit};
 
 use super::logic::{Emitted, StatefulLogic};
+use super::unsaved::Unsaved;
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::consolidate;
 use crate::batch::rows_without_columns;
@@ -25,7 +26,8 @@ use crate::error::{Error, Result};
 use crate::plan::node::{Node, Operator, StreamPlan};
 use crate::plan::temporal_filter::{TemporalFilter, TimeBound};
 use crate::state::column::{Column, Reading, Values};
-use crate::state::saved::{Recovery, SavedTable, log_updates, numbered, numbers_of, saved_updates};
+use crate::state::saved::{Recovery, SavedTable, log_updates, numbered, numbers_of};
+use crate::state::touched::Increments;
 use crate::time::{BEGINNING, CLOSED, EventTime, LATEST};
 
 /// The table of what is to come.
@@ -42,6 +44,9 @@ pub struct Temporal {
     rows: usize,
     /// The latest time of any input.
     latest: EventTime,
+    /// What has come to be pending since the last save.
+    unsaved: Unsaved,
+    increments: Increments,
 }
 
 /// Updates to come are kept together by spans of time: 1, 64, 4096 .. ms long, by how far off.
@@ -65,7 +70,15 @@ pub fn build(plan: &StreamPlan, node: &Node) -> Result<(&'static str, Box<dyn St
 impl Temporal {
     /// The filter; `output` has the leading columns of the input.
     pub fn new(filter: TemporalFilter, output: SchemaRef) -> Self {
-        Temporal { filter, output, pending: BTreeMap::new(), rows: 0, latest: BEGINNING }
+        Temporal {
+            filter,
+            output,
+            pending: BTreeMap::new(),
+            rows: 0,
+            latest: BEGINNING,
+            unsaved: Unsaved::default(),
+            increments: Increments::default(),
+        }
     }
 
     /// The updates that the rows of `batch` make, now and later.
@@ -203,9 +216,11 @@ impl StatefulLogic for Temporal {
         let rows = inputs.first_mut().map(std::mem::take).unwrap_or_default();
         for batch in rows {
             for part in self.schedule(&batch)? {
+                self.unsaved.push(&part);
                 self.divide(part, to, out)?;
             }
         }
+        self.unsaved.pass(to)?;
         if ended {
             self.pending.clear();
             self.rows = 0;
@@ -219,28 +234,27 @@ impl StatefulLogic for Temporal {
 
     fn save(
         &mut self,
-        _whole: bool,
+        whole: bool,
         placement: Option<&[usize]>,
     ) -> Result<(bool, Vec<SavedTable>)> {
+        let whole = self.increments.must_be_whole(whole, self.unsaved.rows(), self.rows);
         let mut tables = Vec::new();
-        if self.rows > 0 {
-            let pending: Vec<UpdateBatch> = self.pending.values().flatten().cloned().collect();
-            let pending = UpdateBatch::concat(&self.output, &pending)?;
-            // By columns that do not come out nobody behind it can be placed either.
-            let shard = placement.filter(|by| by.iter().all(|c| *c < self.filter.width));
-            tables.push(saved_updates(PENDING, &pending, shard)?);
-        }
+        let pending: Vec<UpdateBatch> = self.pending.values().flatten().cloned().collect();
+        // By columns that do not come out nobody behind it can be placed either.
+        let shard = placement.filter(|by| by.iter().all(|c| *c < self.filter.width));
+        tables.extend(self.unsaved.save(PENDING, whole, &pending, shard)?);
         if self.latest != BEGINNING {
             let row = rows_without_columns(Arc::new(Schema::empty()), 1)?;
             tables.push(numbered(LATEST_TIME, &row, vec![vec![self.latest]], None)?);
         }
-        Ok((true, tables))
+        Ok((whole, tables))
     }
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
         for table in tables {
             if table.name == PENDING {
                 let pending = log_updates(&table.rows, &self.output)?;
+                // What has come out since it was saved is not pending any more.
                 self.divide(pending, to, &mut Emitted::default())?;
             } else {
                 let none = Arc::new(Schema::empty());

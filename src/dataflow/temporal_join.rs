@@ -25,6 +25,7 @@ use datafusion::common::JoinType;
 
 use super::driver::Stash;
 use super::logic::{Emitted, LateRows, Rest, StatefulLogic};
+use super::unsaved::Unsaved;
 use super::window_join::holding;
 use crate::batch::UpdateBatch;
 use crate::error::Result;
@@ -37,6 +38,7 @@ use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
 use crate::state::rows::RowStore;
 use crate::state::saved::{Recovery, SavedTable, log_updates, numbered, numbers_of, saved_updates};
+use crate::state::touched::{Increments, outgrown};
 use crate::time::{CLOSED, EventTime};
 
 /// The table of left rows that have not come out.
@@ -45,6 +47,8 @@ const PENDING: &str = "pending";
 const LATER: &str = "later";
 /// The table of the right rows that are there.
 const RIGHT: &str = "right";
+/// The table of right updates applied on top of them.
+const CHANGES: &str = "changes";
 
 /// The logic of a [`TemporalJoin`] node.
 pub struct TemporalJoinLogic {
@@ -64,6 +68,12 @@ pub struct TemporalJoinLogic {
     pending: Stash,
     /// Right updates at or after the moments that are known.
     later: Stash,
+    /// What has come into the two since the last save.
+    unsaved: [Unsaved; 2],
+    /// Updates applied to the right side since the last save; `None` if it is to be saved whole.
+    changed: Option<Vec<UpdateBatch>>,
+    changed_rows: usize,
+    increments: Increments,
 }
 
 /// What happens to the right side, in order of time.
@@ -116,6 +126,10 @@ impl TemporalJoinLogic {
             valid: Vec::new(),
             pending: Stash::default(),
             later: Stash::default(),
+            unsaved: Default::default(),
+            changed: None,
+            changed_rows: 0,
+            increments: Increments::default(),
             schemas: [left, right],
         }
     }
@@ -123,7 +137,7 @@ impl TemporalJoinLogic {
     /// Keeps left rows by when they come out; those without a moment come out alone at once.
     fn wait(&mut self, batch: UpdateBatch, out: &mut Emitted) -> Result<()> {
         let Some(moment) = &self.join.moment else {
-            self.pending.push(batch);
+            self.hold(batch);
             return Ok(());
         };
         let value = moment.physical().evaluate(batch.rows())?.into_array(batch.len())?;
@@ -135,15 +149,20 @@ impl TemporalJoinLogic {
         let due: Vec<i64> = due.map(|(&m, &time)| m.saturating_add(lag).max(time)).collect();
         let (rows, times, diffs) = batch.into_parts();
         if value.null_count() == 0 {
-            self.pending.push(UpdateBatch::new(rows, due.into(), diffs));
+            self.hold(UpdateBatch::new(rows, due.into(), diffs));
             return Ok(());
         }
         let known = compute::is_not_null(value)?;
         let unknown = compute::is_null(value)?;
         let alone = UpdateBatch::new(rows.clone(), times, diffs.clone()).filter(&unknown)?;
-        self.pending.push(UpdateBatch::new(rows, due.into(), diffs).filter(&known)?);
+        self.hold(UpdateBatch::new(rows, due.into(), diffs).filter(&known)?);
         let all: Vec<u32> = (0..alone.len() as u32).collect();
         self.alone(&alone, all, out)
+    }
+
+    fn hold(&mut self, left: UpdateBatch) {
+        self.unsaved[0].push(&left);
+        self.pending.push(left);
     }
 
     /// The key of each row; [`NONE`] for rows that match nothing as a key is NULL.
@@ -212,6 +231,39 @@ impl TemporalJoinLogic {
             };
         }
         Ok(())
+    }
+
+    /// Notes updates of the right side that are about to be applied, for the next save: unless
+    /// they are so many that all that is there is less.
+    fn note(&mut self, right: &[UpdateBatch]) {
+        if let Some(changed) = &mut self.changed {
+            self.changed_rows += right.iter().map(UpdateBatch::len).sum::<usize>();
+            changed.extend(right.iter().cloned());
+            if outgrown(self.changed_rows, self.rows.len()) {
+                self.changed = None;
+                self.changed_rows = 0;
+            }
+        }
+    }
+
+    /// The rows of the right side that are there.
+    fn save_right(&self, shard: Option<&[usize]>) -> Result<Option<SavedTable>> {
+        let mut slots = Vec::with_capacity(self.rows.len());
+        for group in self.keys.live() {
+            let mut slot = self.chains.head(group);
+            while slot != NONE {
+                slots.push(slot);
+                slot = self.chains.next(slot);
+            }
+        }
+        if slots.is_empty() {
+            return Ok(None);
+        }
+        let schema = SchemaRef::clone(&self.schemas[1]);
+        let rows = RecordBatch::try_new(schema, self.rows.columns(&slots)?)?;
+        let times = slots.iter();
+        let times = times.map(|&s| self.times.get(s as usize).copied().unwrap_or_default());
+        numbered(RIGHT, &rows, vec![times.collect()], shard).map(Some)
     }
 
     /// Takes back rows of the right side that are there.
@@ -446,9 +498,16 @@ impl StatefulLogic for TemporalJoinLogic {
         for batch in inputs.next().unwrap_or_default() {
             self.wait(batch, out)?;
         }
-        inputs.next().unwrap_or_default().into_iter().for_each(|batch| self.later.push(batch));
+        for batch in inputs.next().unwrap_or_default() {
+            self.unsaved[1].push(&batch);
+            self.later.push(batch);
+        }
         let known = if to == CLOSED { CLOSED } else { to.saturating_sub(self.join.lag) };
         let (left, right) = (self.pending.take_below(to)?, self.later.take_below(known)?);
+        let [left_unsaved, right_unsaved] = &mut self.unsaved;
+        left_unsaved.pass(to)?;
+        right_unsaved.pass(known)?;
+        self.note(&right);
         self.apply(&left, &right, out)?;
         if to == CLOSED {
             self.rows = RowStore::new(&self.schemas[1]);
@@ -472,43 +531,43 @@ impl StatefulLogic for TemporalJoinLogic {
 
     fn save(
         &mut self,
-        _whole: bool,
+        whole: bool,
         _placement: Option<&[usize]>,
     ) -> Result<(bool, Vec<SavedTable>)> {
         let by = |keys: &[usize]| (!keys.is_empty()).then(|| keys.to_vec());
         let (left, right) = (by(&self.join.left_keys), by(&self.join.right_keys));
+        let changed = self.changed_rows + self.unsaved.iter().map(Unsaved::rows).sum::<usize>();
+        let is_known = self.changed.is_some();
+        let whole = self.increments.must_be_whole(whole || !is_known, changed, self.state_rows());
         let mut tables = Vec::new();
-        let stashes = [(PENDING, &self.pending, 0, &left), (LATER, &self.later, 1, &right)];
-        for (name, stash, side, shard) in stashes {
+        let stashes = [(PENDING, &self.pending, &left), (LATER, &self.later, &right)];
+        for ((name, stash, shard), unsaved) in stashes.into_iter().zip(&mut self.unsaved) {
             let kept: Vec<UpdateBatch> = stash.kept().cloned().collect();
-            if !kept.is_empty() {
-                let all = UpdateBatch::concat(&self.schemas[side], &kept)?;
-                tables.push(saved_updates(name, &all, shard.as_deref())?);
-            }
+            tables.extend(unsaved.save(name, whole, &kept, shard.as_deref())?);
         }
-        let mut slots = Vec::with_capacity(self.rows.len());
-        for group in self.keys.live() {
-            let mut slot = self.chains.head(group);
-            while slot != NONE {
-                slots.push(slot);
-                slot = self.chains.next(slot);
-            }
+        let changed = self.changed.replace(Vec::new()).unwrap_or_default();
+        self.changed_rows = 0;
+        if whole {
+            tables.extend(self.save_right(right.as_deref())?);
+        } else if !changed.is_empty() {
+            let all = UpdateBatch::concat(&self.schemas[1], &changed)?;
+            tables.push(saved_updates(CHANGES, &all, right.as_deref())?);
         }
-        if !slots.is_empty() {
-            let schema = SchemaRef::clone(&self.schemas[1]);
-            let rows = RecordBatch::try_new(schema, self.rows.columns(&slots)?)?;
-            let times = slots.iter();
-            let times = times.map(|&s| self.times.get(s as usize).copied().unwrap_or_default());
-            tables.push(numbered(RIGHT, &rows, vec![times.collect()], right.as_deref())?);
-        }
-        Ok((true, tables))
+        Ok((whole, tables))
     }
 
-    fn load(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        let known = to.saturating_sub(self.join.lag);
         for table in tables {
+            let rows = |side: usize| log_updates(&table.rows, &self.schemas[side]);
             match table.name.as_str() {
-                PENDING => self.pending.push(log_updates(&table.rows, &self.schemas[0])?),
-                LATER => self.later.push(log_updates(&table.rows, &self.schemas[1])?),
+                // What has come out, or has come to be there, since it was saved is not held back.
+                PENDING => rows(0)?.split_at(to)?.1.into_iter().for_each(|b| self.pending.push(b)),
+                LATER => rows(1)?.split_at(known)?.1.into_iter().for_each(|b| self.later.push(b)),
+                CHANGES => {
+                    let changes = [rows(1)?];
+                    self.apply(&[], &changes, &mut Emitted::default())?;
+                }
                 _ => self.load_right(&table)?,
             }
         }

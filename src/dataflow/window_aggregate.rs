@@ -81,6 +81,9 @@ struct Parts {
     /// Whether states note what is touched, for the next save.
     tracks: bool,
     increments: Increments,
+    /// How the save that has begun is placed, and states of closed windows that it waits for.
+    shard: Option<Vec<usize>>,
+    closed: Vec<KeyedState>,
 }
 
 /// A batch read for its keys and aggregates.
@@ -133,6 +136,8 @@ impl WindowAggregate {
             spare: Vec::new(),
             tracks: false,
             increments: Increments::default(),
+            shard: None,
+            closed: Vec::new(),
         };
         Ok(WindowAggregate { parts, shape, store, applied: BEGINNING })
     }
@@ -208,7 +213,15 @@ impl StatefulLogic for WindowAggregate {
         whole: bool,
         placement: Option<&[usize]>,
     ) -> Result<(bool, Vec<SavedTable>)> {
-        self.save_tables(whole, placement)
+        Ok((self.begin_save(whole, placement), Vec::new()))
+    }
+
+    fn save_more(&mut self, most: usize) -> Result<Option<SavedTable>> {
+        self.save_piece(most)
+    }
+
+    fn changed_rows(&self) -> Option<usize> {
+        Some(self.changed())
     }
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
@@ -238,7 +251,9 @@ impl Parts {
     }
 
     fn recycle(&mut self, mut state: KeyedState) {
-        if self.spare.len() < SPARE_MAX {
+        if state.is_saving() {
+            self.closed.push(state);
+        } else if self.spare.len() < SPARE_MAX {
             state.reset();
             self.spare.push(state);
         }

@@ -189,7 +189,8 @@ pub fn replay(
     let noted = noted(&entries)?;
     let plan = plan_of(&noted, &spec.job)?;
     let manifest = manifest(spec, run)?;
-    let restored = manifest.as_ref().map(|m| load::restored(&spec.store, m, &plan)).transpose()?;
+    let read = |m: &Manifest| load::read(&spec.store, m, &plan, spec.workers);
+    let restored = manifest.as_ref().map(read).transpose()?;
     let since = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
     // Digests are of whole intervals.
     let whole = |time: EventTime| time.div_euclid(DIGEST_INTERVAL_MS) * DIGEST_INTERVAL_MS;
@@ -209,7 +210,7 @@ pub fn replay(
     // No sink is opened, which alone must know when the run began.
     let of = RunOf { job: spec.job.clone(), run, decided, digesting, ..RunOf::default() };
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
-    let snapshots = Snapshots::new(of, &plan, sender, restored.map(Arc::new), Arc::new(Unnoted));
+    let snapshots = Snapshots::new(of, &plan, sender, restored, Arc::new(Unnoted));
     let topology = Topology::alone(spec.workers);
     let snapshots = Arc::new(snapshots);
     let runtime = JobRuntime::with_snapshots(Arc::clone(&plan), topology.place(), None, snapshots)?;

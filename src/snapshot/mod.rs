@@ -23,6 +23,7 @@ mod directory;
 mod export;
 mod journal;
 mod keys;
+mod load;
 mod logs;
 mod model;
 mod rebuild;
@@ -33,6 +34,7 @@ mod store;
 pub use chunk::cut;
 pub use definitions::JobDefinition;
 pub use journal::{Journal, JournalEntry};
+pub use load::Chunks;
 pub use model::{
     ChunkRef, Damage, Exported, Latest, Listed, Manifest, SavedPartition, SavedSink, SavedSource,
     SavedState, SavedTableRef,

@@ -67,6 +67,12 @@ pub struct Manifest {
     pub counters: BTreeMap<String, u64>,
     /// Bytes of the chunks that the snapshot before did not have.
     pub new_bytes: u64,
+    /// Bytes in memory of the rows of state that have changed since the snapshot before.
+    #[serde(default)]
+    pub changed_bytes: u64,
+    /// The longest that a worker was kept from its work, in microseconds.
+    #[serde(default)]
+    pub pause_us: u64,
 }
 
 /// The state of one operator.

@@ -206,15 +206,18 @@ impl Store {
 
     /// The rows of a chunk, exactly as written.
     pub fn read_chunk(&self, chunk: &ChunkRef) -> Result<RecordBatch> {
-        let damage = |what: String| {
+        self.chunk_rows(chunk).map_err(|what| {
             let damage =
                 Damage { job: chunk.job.clone(), snapshot: None, chunk: Some(chunk.id), what };
             Error::new(ErrorKind::Io, format!("the snapshot store: {damage}"))
-        };
-        let rows = self.with_chunk(chunk, super::chunk::decode).and_then(|rows| rows);
-        let rows = rows.map_err(damage)?;
+        })
+    }
+
+    /// The same, or what is wrong with it.
+    pub(super) fn chunk_rows(&self, chunk: &ChunkRef) -> Result<RecordBatch, String> {
+        let rows = self.with_chunk(chunk, super::chunk::decode).and_then(|rows| rows)?;
         if rows.num_rows() as u64 != chunk.rows {
-            return Err(damage(format!("{} rows, {} were written", rows.num_rows(), chunk.rows)));
+            return Err(format!("{} rows, {} were written", rows.num_rows(), chunk.rows));
         }
         Ok(rows)
     }
@@ -401,26 +404,38 @@ impl Store {
     ///
     /// Fails if there were snapshots and none is whole: to start empty would be to lose them.
     pub fn latest(&self, job: &str) -> Result<Latest> {
+        let check = |manifest: &Manifest| match self.verify(manifest) {
+            damages if damages.is_empty() => Ok(()),
+            damages => Err(damages),
+        };
+        Ok(self.latest_with(job, check)?.0)
+    }
+
+    /// The same, and what `read` makes of it, which says what is wrong with its chunks.
+    pub fn latest_with<T>(
+        &self,
+        job: &str,
+        mut read: impl FnMut(&Manifest) -> Result<T, Vec<Damage>>,
+    ) -> Result<(Latest, Option<T>)> {
         let mut skipped: Vec<Damage> = Vec::new();
         let concerned = self.shared.found.iter().filter(|d| d.job.is_empty() || d.job == job);
         let found: Vec<Damage> = concerned.cloned().collect();
         for listed in self.snapshots(job)?.into_iter().rev() {
             let damages = match listed {
                 Err(damage) => vec![damage],
-                Ok(manifest) => {
-                    let damages = self.verify(&manifest);
-                    if damages.is_empty() {
+                Ok(manifest) => match read(&manifest) {
+                    Ok(made) => {
                         skipped.extend(found);
-                        return Ok(Latest { manifest: Some(manifest), skipped });
+                        return Ok((Latest { manifest: Some(manifest), skipped }, Some(made)));
                     }
-                    damages
-                }
+                    Err(damages) => damages,
+                },
             };
             skipped.extend(damages);
         }
         let of_job = found.iter().any(|damage| damage.job == job);
         if skipped.is_empty() && !of_job {
-            return Ok(Latest { manifest: None, skipped: found });
+            return Ok((Latest { manifest: None, skipped: found }, None));
         }
         skipped.extend(found);
         let what: Vec<String> = skipped.iter().take(5).map(ToString::to_string).collect();

@@ -15,7 +15,7 @@ use super::change_log::ChangeLog;
 use super::column::Column;
 use super::keys::GroupKeys;
 use super::saved::{LoadedColumns, SavedColumns};
-use super::touched::Touched;
+use super::touched::{Given, Touched};
 use crate::error::{DeadLetter, Error, Result};
 use crate::time::EventTime;
 
@@ -28,6 +28,17 @@ pub struct KeyedState {
     scratch: Vec<u32>,
     /// Groups touched since they were saved, once that is asked for.
     touched: Touched,
+    saving: Saving,
+}
+
+/// A save that has begun.
+#[derive(Default)]
+struct Saving {
+    /// Of which window.
+    window: Vec<i64>,
+    given: Given,
+    /// Rows given out of turn, not handed over yet.
+    early: Vec<RecordBatch>,
 }
 
 /// The rows of a saved table of groups of many windows, window by window: the numbers after the
@@ -71,7 +82,8 @@ impl KeyedState {
         let counts = (!plan.append_only()).then(Vec::new);
         let states = AggregateStates::new(plan);
         let (keys, touched) = (GroupKeys::new(key_types), Touched::default());
-        KeyedState { keys, states, counts, scratch: Vec::new(), touched }
+        let saving = Saving::default();
+        KeyedState { keys, states, counts, scratch: Vec::new(), touched, saving }
     }
 
     /// Number of groups.
@@ -117,6 +129,8 @@ impl KeyedState {
     fn number(&mut self, keys: &[&Column], rows: Range<usize>) -> Result<()> {
         self.keys.intern(keys, rows, &mut self.scratch)?;
         self.grow();
+        let early = self.saving.given.out_of_turn(&self.scratch);
+        self.save_early(early)?;
         self.touched.touch(&self.scratch, self.keys.bound());
         Ok(())
     }
@@ -142,6 +156,8 @@ impl KeyedState {
         let mut groups = std::mem::take(&mut self.scratch);
         self.keys.intern_from(&other.keys, &mut groups)?;
         self.grow();
+        let early = self.saving.given.out_of_turn(&groups);
+        self.save_early(early)?;
         if let (Some(mine), Some(theirs)) = (&mut self.counts, &other.counts) {
             for (&group, count) in groups.iter().zip(theirs) {
                 mine[group as usize] += count;
@@ -168,24 +184,49 @@ impl KeyedState {
         self.touched.len()
     }
 
-    /// All groups, or those touched since they were last saved: key columns, the numbers of the
-    /// `window` in each row, and the state. `None` if there are none.
-    pub fn save(&mut self, whole: bool, window: &[i64]) -> Result<Option<RecordBatch>> {
-        let touched = self.touched.take();
-        let groups = if whole { self.keys.live() } else { touched };
-        if groups.is_empty() {
-            return Ok(None);
+    /// Begins to save all groups, or those touched since they were last saved, as of `window`: what
+    /// is done from now on does not change what [`KeyedState::save_piece`] gives.
+    pub fn begin_save(&mut self, whole: bool, window: Vec<i64>) {
+        let touched = self.touched.take_all();
+        let given = if whole { self.keys.given() } else { touched };
+        self.saving = Saving { window, given, early: Vec::new() };
+    }
+
+    /// Whether groups are still to be given.
+    pub fn is_saving(&self) -> bool {
+        !self.saving.given.is_over() || !self.saving.early.is_empty()
+    }
+
+    /// Some `most` of the groups that are still to be given: key columns, the numbers of the window
+    /// in each row, and the state.
+    pub fn save_piece(&mut self, most: usize) -> Result<Vec<RecordBatch>> {
+        let groups = self.saving.given.next(most);
+        let mut pieces = std::mem::take(&mut self.saving.early);
+        if !groups.is_empty() {
+            pieces.push(self.rows_of(&groups)?);
         }
-        let mut columns = SavedColumns::new(self.keys.columns(&groups)?);
-        window.iter().for_each(|&bound| columns.ints(groups.iter().map(|_| bound)));
+        Ok(pieces)
+    }
+
+    fn save_early(&mut self, groups: Vec<u32>) -> Result<()> {
+        if !groups.is_empty() {
+            let rows = self.rows_of(&groups)?;
+            self.saving.early.push(rows);
+        }
+        Ok(())
+    }
+
+    fn rows_of(&self, groups: &[u32]) -> Result<RecordBatch> {
+        let mut columns = SavedColumns::new(self.keys.columns(groups)?);
+        self.saving.window.iter().for_each(|&bound| columns.ints(groups.iter().map(|_| bound)));
         if let Some(counts) = &self.counts {
             columns.ints(groups.iter().map(|&group| counts[group as usize]));
         }
-        self.states.save(&groups, &mut columns);
-        Ok(Some(columns.finish(groups.len())?))
+        self.states.save(groups, &mut columns);
+        columns.finish(groups.len())
     }
 
-    /// Takes back rows that `save` gave for one window of `bounds` numbers; they take the place of
+    /// Takes back rows that were saved of one window of `bounds` numbers; they take the place of
     /// groups of the same key.
     pub fn load(&mut self, rows: &RecordBatch, bounds: usize) -> Result<()> {
         let mut columns = LoadedColumns::new(rows);
@@ -212,6 +253,7 @@ impl KeyedState {
         self.keys.clear();
         self.states.reset();
         self.touched.stop();
+        self.saving = Saving::default();
         if let Some(counts) = &mut self.counts {
             counts.clear();
         }

@@ -15,6 +15,7 @@ pub use self::encode::decode_key;
 use self::store::{Rows, Store, Stored};
 use super::column::{Column, ColumnBuilder, Form, Reading, Values, form_of};
 use super::table::PartedTable;
+use super::touched::Given;
 use crate::batch::hash::{hash_bytes, mix};
 use crate::error::{Error, Result};
 
@@ -179,6 +180,11 @@ impl GroupKeys {
         let mut is_free = vec![false; self.issued as usize];
         self.free.iter().for_each(|&group| is_free[group as usize] = true);
         (0..self.issued).filter(|&group| !is_free[group as usize]).collect()
+    }
+
+    /// All groups, to be given to a snapshot.
+    pub fn given(&self) -> Given {
+        Given::all(self.bound(), &self.free)
     }
 
     /// Removes a group; its number may be given to another key.

@@ -120,6 +120,8 @@ pub struct Part {
     pub whole: bool,
     /// The tables; those of a log are named by [`log_name`].
     pub tables: Vec<SavedTable>,
+    /// How many rows have changed; `None`: those of the tables.
+    pub changed: Option<usize>,
 }
 
 /// The name of the log of input `input`.

@@ -186,6 +186,8 @@ pub fn manifest(job: &str, id: u64, chunks: Vec<ChunkRef>) -> Manifest {
         sinks: vec![SavedSink { name: "out".to_owned(), committed: i64::MAX }],
         counters: BTreeMap::from([("late".to_owned(), u64::MAX)]),
         new_bytes: 5,
+        changed_bytes: 5,
+        pause_us: 0,
     }
 }
 

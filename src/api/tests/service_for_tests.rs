@@ -159,6 +159,8 @@ fn manifest(store: &Store, job: &str, id: u64) -> Manifest {
         sinks: vec![SavedSink { name: "out".to_owned(), committed: NOON }],
         counters: Default::default(),
         new_bytes: 100,
+        changed_bytes: 100,
+        pause_us: 0,
         begun_ms: NOON,
     }
 }
@@ -236,7 +238,8 @@ fn fake() -> Fake {
     let mut trips = job("trips", "CREATE ..", JobState::Running, Some(NOON));
     let last = LastSnapshot { id: 1, frontier: NOON, created_ms: NOON, bytes: 900 };
     let failure = Error::new(ErrorKind::Io, "the disk is full");
-    let progress = SnapshotProgress { taken: 1, last: Some(last), stopped: Some(failure) };
+    let (last, stopped) = (Some(last), Some(failure));
+    let progress = SnapshotProgress { taken: 1, last, stopped, ..Default::default() };
     let damaged = vec!["snapshot 3: chunk 5: it is missing".to_owned()];
     trips.snapshots = Some(SnapshotsInfo { from: Some(1), damaged, progress });
     trips.views = vec!["tips".to_owned()];

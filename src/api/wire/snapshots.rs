@@ -40,6 +40,10 @@ pub struct Snapshot {
     pub bytes: Option<u64>,
     /// Bytes that the snapshot before did not have.
     pub new_bytes: Option<u64>,
+    /// Bytes in memory of the rows of state that have changed since the snapshot before.
+    pub changed_bytes: Option<u64>,
+    /// The longest that a worker was kept from its work, in microseconds.
+    pub pause_us: Option<u64>,
     /// The run that took it.
     pub run: Option<u64>,
     /// Workers of that run.
@@ -201,6 +205,8 @@ impl Snapshot {
             duration_ms: None,
             bytes: None,
             new_bytes: None,
+            changed_bytes: None,
+            pause_us: None,
             run: None,
             workers: None,
         }
@@ -221,6 +227,8 @@ impl From<&Manifest> for Snapshot {
             duration_ms: Some(manifest.duration_ms),
             bytes: Some(manifest.bytes()),
             new_bytes: Some(manifest.new_bytes),
+            changed_bytes: Some(manifest.changed_bytes),
+            pause_us: Some(manifest.pause_us),
             run: Some(manifest.run),
             workers: Some(manifest.workers),
         }

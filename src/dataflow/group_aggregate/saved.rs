@@ -4,78 +4,94 @@
 //!   that has come back since is among the groups.
 //! * `groups`: keys, rows, the last tick where that counts, and what each aggregate saves.
 //! * `flags`: of a global aggregate whether there was input, and whether a row was shown.
+//!
+//! All are given piece by piece, so that no piece takes long: a group that is about to change is
+//! given before it does.
 
-use arrow::array::ArrayRef;
+use arrow::array::{ArrayRef, RecordBatch};
+use arrow::compute::concat_batches;
 
 use super::GroupAggregate;
 use crate::dataflow::logic::TakeTables;
 use crate::error::{Error, Result};
-use crate::limits::SPILL_PIECE_ROWS;
+use crate::limits::{SNAPSHOT_PIECE_ROWS, SPILL_PIECE_ROWS};
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
 use crate::state::saved::{LoadedColumns, SavedColumns, SavedTable, by_hash, shard_of};
-use crate::state::touched::outgrown;
+use crate::state::touched::{Given, outgrown};
 
 const GONE: &str = "gone";
 const GROUPS: &str = "groups";
 const FLAGS: &str = "flags";
 
+/// A save that has begun.
+pub(super) struct Saving {
+    shard: Option<Vec<usize>>,
+    /// The groups forgotten before it.
+    gone: GroupKeys,
+    gone_left: Vec<u32>,
+    given: Given,
+    /// Rows given out of turn, not handed over yet.
+    early: Vec<RecordBatch>,
+}
+
+impl Default for Saving {
+    fn default() -> Self {
+        Saving {
+            shard: None,
+            gone: GroupKeys::new(Vec::new()),
+            gone_left: Vec::new(),
+            given: Given::default(),
+            early: Vec::new(),
+        }
+    }
+}
+
 impl GroupAggregate {
+    /// Begins to save; the groups are given by [`GroupAggregate::save_piece`].
     pub(super) fn save_tables(
         &mut self,
         whole: bool,
         placement: Option<&[usize]>,
     ) -> Result<(bool, Vec<SavedTable>)> {
-        let changed = self.changed.len() + self.gone.len();
         let was_on = self.changed.is_on();
         let all = self.keys.len();
-        let whole = self.increments.must_be_whole(whole || !was_on, changed, all);
-        Ok((whole, self.tables(whole, placement)?))
+        let whole =
+            self.increments.must_be_whole(whole || !was_on, self.touched_rows(), all);
+        Ok((whole, self.begin_save(whole, placement)?))
     }
 
-    /// All groups, or those that have changed.
-    pub(super) fn tables(
-        &mut self,
-        whole: bool,
-        placement: Option<&[usize]>,
-    ) -> Result<Vec<SavedTable>> {
-        let touched = self.changed.take();
-        let groups = if whole { self.keys.live() } else { touched };
-        let keys: Vec<usize> =
-            self.narrowed.keys.iter().map(|&key| self.narrowed.used[key]).collect();
-        let shard = shard_of(placement, &keys);
-        let mut tables = Vec::new();
-        let mut push = |name: &str, columns: SavedColumns, rows: usize, shard| -> Result<()> {
-            if rows > 0 {
-                let rows = columns.finish(rows)?;
-                tables.push(SavedTable { name: name.to_owned(), rows, shard });
-            }
-            Ok(())
-        };
-        if !whole && !self.gone.is_empty() {
-            let gone = SavedColumns::new(self.gone.columns(&self.gone.live())?);
-            push(GONE, gone, self.gone.len(), shard.clone())?;
-        }
-        self.gone.clear();
-        push(GROUPS, self.group_columns(&groups)?, groups.len(), shard)?;
-        if keys.is_empty() {
-            let mut flags = SavedColumns::default();
-            flags.ints([i64::from(self.ever)]);
-            flags.ints([i64::from(self.shown)]);
-            push(FLAGS, flags, 1, None)?;
+    /// All that has changed since the last save, which is all given.
+    pub(super) fn changed_tables(&mut self, placement: Option<&[usize]>) -> Result<Vec<SavedTable>> {
+        let mut tables = self.begin_save(false, placement)?;
+        while let Some(table) = self.save_piece(SNAPSHOT_PIECE_ROWS)? {
+            tables.push(table);
         }
         Ok(tables)
     }
 
-    /// The groups `groups`, a row each.
-    fn group_columns(&self, groups: &[u32]) -> Result<SavedColumns> {
-        let mut columns = SavedColumns::new(self.keys.columns(groups)?);
-        columns.ints(groups.iter().map(|&group| self.counts[group as usize]));
-        if self.final_only {
-            columns.ints(groups.iter().map(|&group| self.last_ticks[group as usize]));
+    fn begin_save(&mut self, whole: bool, placement: Option<&[usize]>) -> Result<Vec<SavedTable>> {
+        let touched = self.changed.take_all();
+        let types = self.gone.types().to_vec();
+        let gone = std::mem::replace(&mut self.gone, GroupKeys::new(types));
+        let keys: Vec<usize> =
+            self.narrowed.keys.iter().map(|&key| self.narrowed.used[key]).collect();
+        self.saving = Saving {
+            shard: shard_of(placement, &keys),
+            gone_left: if whole { Vec::new() } else { gone.live() },
+            gone,
+            given: if whole { self.keys.given() } else { touched },
+            early: Vec::new(),
+        };
+        let mut tables = Vec::new();
+        if keys.is_empty() {
+            let mut flags = SavedColumns::default();
+            flags.ints([i64::from(self.ever)]);
+            flags.ints([i64::from(self.shown)]);
+            let rows = flags.finish(1)?;
+            tables.push(SavedTable { name: FLAGS.to_owned(), rows, shard: None });
         }
-        self.states.save(groups, &mut columns);
-        Ok(columns)
+        Ok(tables)
     }
 
     /// All groups, piece by piece, in the order of the hashes of the columns `by`.
@@ -92,10 +108,64 @@ impl GroupAggregate {
         drop(placing);
         let sorted: Vec<u32> = order.into_iter().map(|at| groups[at as usize]).collect();
         for part in sorted.chunks(SPILL_PIECE_ROWS) {
-            let rows = self.group_columns(part)?.finish(part.len())?;
+            let rows = self.rows_of(part)?;
             each(vec![SavedTable { name: GROUPS.to_owned(), rows, shard: Some(shard.clone()) }])?;
         }
         Ok(())
+    }
+
+    /// Groups touched and forgotten since the last save.
+    pub(super) fn touched_rows(&self) -> usize {
+        self.changed.len() + self.gone.len()
+    }
+
+    /// The next rows of the save that has begun, some `most` of them.
+    pub(super) fn save_piece(&mut self, most: usize) -> Result<Option<SavedTable>> {
+        let table = |name: &str, rows, shard: &Option<Vec<usize>>| {
+            Some(SavedTable { name: name.to_owned(), rows, shard: shard.clone() })
+        };
+        let saving = &mut self.saving;
+        if !saving.gone_left.is_empty() {
+            let rest = saving.gone_left.len().saturating_sub(most);
+            let piece = saving.gone_left.split_off(rest);
+            let rows = SavedColumns::new(saving.gone.columns(&piece)?).finish(piece.len())?;
+            return Ok(table(GONE, rows, &saving.shard));
+        }
+        let groups = saving.given.next(most);
+        let mut parts = std::mem::take(&mut saving.early);
+        if !groups.is_empty() {
+            parts.push(self.rows_of(&groups)?);
+        }
+        let Some(first) = parts.first() else {
+            self.saving = Saving::default();
+            return Ok(None);
+        };
+        let rows = match parts.as_slice() {
+            [one] => one.clone(),
+            _ => concat_batches(&first.schema(), &parts)?,
+        };
+        Ok(table(GROUPS, rows, &self.saving.shard))
+    }
+
+    /// What a snapshot has not been given yet of `groups`, which are about to change.
+    pub(super) fn save_early(&mut self, groups: &[u32]) -> Result<()> {
+        let early = self.saving.given.out_of_turn(groups);
+        if !early.is_empty() {
+            let rows = self.rows_of(&early)?;
+            self.saving.early.push(rows);
+        }
+        Ok(())
+    }
+
+    /// The groups `groups`, a row each.
+    fn rows_of(&self, groups: &[u32]) -> Result<RecordBatch> {
+        let mut columns = SavedColumns::new(self.keys.columns(groups)?);
+        columns.ints(groups.iter().map(|&group| self.counts[group as usize]));
+        if self.final_only {
+            columns.ints(groups.iter().map(|&group| self.last_ticks[group as usize]));
+        }
+        self.states.save(groups, &mut columns);
+        columns.finish(groups.len())
     }
 
     pub(super) fn load_table(&mut self, table: &SavedTable) -> Result<()> {

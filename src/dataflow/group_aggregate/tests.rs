@@ -208,7 +208,10 @@ fn a_save_costs_what_has_changed() {
     let step = |logic: &mut GroupAggregate, from: i64, rows: &[Row]| {
         let inputs = vec![vec![batch(rows)]];
         logic.advance(from, from + TICK, inputs, &mut Emitted::default()).unwrap();
-        let (whole, tables) = logic.save(false, Some(&[0])).unwrap();
+        let (whole, mut tables) = logic.save(false, Some(&[0])).unwrap();
+        while let Some(table) = logic.save_more(usize::MAX).unwrap() {
+            tables.push(table);
+        }
         let rows = |t: SavedTable| (t.name, t.rows.num_rows(), t.shard);
         (whole, tables.into_iter().map(rows).collect::<Vec<_>>())
     };

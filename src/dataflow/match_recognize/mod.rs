@@ -72,6 +72,7 @@ pub struct MatchLogic {
     rows: Rows,
     /// When partitions are to be looked at without a new row.
     timers: BinaryHeap<Reverse<(i64, u32)>>,
+    unsaved: saved::Changes,
 }
 
 /// When a row can be of a variable.
@@ -111,6 +112,7 @@ pub fn build(input: SchemaRef, matched: &MatchRecognize, output: SchemaRef) -> R
         setup: Rc::new(Setup::new(matched, forgetful)),
         matched: matched.clone(),
         rows: Rows::new(&input),
+        unsaved: saved::Changes::new(types.clone().collect()),
         keys: GroupKeys::new(types.collect::<Vec<DataType>>()),
         input,
         output,
@@ -139,6 +141,8 @@ impl StatefulLogic for MatchLogic {
         self.add_due(closed, &mut due);
         due.sort_unstable();
         due.dedup();
+        self.unsaved.partitions.touch(&due, self.keys.bound());
+        self.unsaved.early.pass(to)?;
         let mut results = Results::default();
         results.requests.resize_with(self.define.len(), Vec::new);
         self.drive(&due, closed, from, &mut results, out)?;
@@ -154,10 +158,10 @@ impl StatefulLogic for MatchLogic {
 
     fn save(
         &mut self,
-        _whole: bool,
+        whole: bool,
         placement: Option<&[usize]>,
     ) -> Result<(bool, Vec<SavedTable>)> {
-        Ok((true, self.tables(placement)?))
+        self.save_tables(whole, placement)
     }
 
     fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
@@ -215,7 +219,9 @@ impl MatchLogic {
             false => batch.take(&UInt32Array::from(kept))?,
         };
         let (rows, _, diffs) = rows.into_parts();
-        self.early.push(UpdateBatch::new(rows, due.into(), diffs));
+        let early = UpdateBatch::new(rows, due.into(), diffs);
+        self.unsaved.early.push(&early);
+        self.early.push(early);
         Ok(())
     }
 
@@ -415,6 +421,7 @@ impl MatchLogic {
             kept.extend(partition.entries.iter().filter_map(|entry| new_index(entry.row)));
         }
         let mut slots = self.rows.keep(kept)?.into_iter();
+        let mut idle = Vec::new();
         for &number in due {
             let partition = &mut self.partitions[number as usize];
             let new = partition.entries.iter_mut().filter(|e| new_index(e.row).is_some());
@@ -423,7 +430,7 @@ impl MatchLogic {
             }
             if partition.is_idle(&setup) && !self.matched.partition.is_empty() {
                 partition.reset();
-                self.keys.remove(number);
+                idle.push(number);
                 continue;
             }
             let deadline = partition.next_deadline(closed);
@@ -434,6 +441,8 @@ impl MatchLogic {
                 self.timers.push(Reverse((deadline, number)));
             }
         }
+        self.note_gone(&idle)?;
+        idle.into_iter().for_each(|number| self.keys.remove(number));
         self.prune_timers();
         Ok(())
     }

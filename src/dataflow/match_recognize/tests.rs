@@ -176,7 +176,7 @@ pub fn drive_with(
     rows: &[Row],
     frontiers: &[EventTime],
     size: usize,
-    each: impl Fn(&mut Job, EventTime),
+    mut each: impl FnMut(&mut Job, EventTime),
 ) -> Seen {
     let mut seen = Seen::default();
     let mut from = BEGINNING;

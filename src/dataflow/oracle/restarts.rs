@@ -24,11 +24,22 @@ pub struct Restarts {
     pub every: usize,
     /// Whether state is put aside with every step.
     pub spills: bool,
+    /// How many rows a save gives at a time, and whether it goes on only after the next frontier.
+    pub piece: usize,
+    pub is_slow: bool,
 }
 
 pub fn restarts() -> impl Strategy<Value = Restarts> {
-    (prop::collection::vec(1usize..4, 1..4), 1usize..4, any::<bool>())
-        .prop_map(|(workers, every, spills)| Restarts { workers, every, spills })
+    let flags = any::<[bool; 2]>();
+    (prop::collection::vec(1usize..4, 1..4), 1usize..4, 1usize..4, flags).prop_map(
+        |(workers, every, piece, [spills, is_slow])| Restarts {
+            workers,
+            every,
+            spills,
+            piece,
+            is_slow,
+        },
+    )
 }
 
 /// A length of which all frontiers of `cut` are multiples, as the ticks of the operators are.
@@ -73,6 +84,9 @@ struct Run<'a> {
     is_first: bool,
     /// By worker and input what was applied, or by worker what was emitted, since the last save.
     log: Vec<Vec<Vec<UpdateBatch>>>,
+    piece: usize,
+    /// Whether a save has given its first piece alone.
+    is_saving: bool,
 }
 
 impl<'a> Run<'a> {
@@ -80,8 +94,8 @@ impl<'a> Run<'a> {
         make: &'a impl Fn(usize) -> L,
         (workers, spills): (usize, Option<EventTime>),
         by: &[Vec<usize>],
-        stored: &Stored,
-        at: EventTime,
+        (stored, at): (&Stored, EventTime),
+        piece: usize,
     ) -> Self {
         let inputs = by.len();
         let logic = |worker: usize| -> Box<dyn StatefulLogic + 'a> {
@@ -111,7 +125,8 @@ impl<'a> Run<'a> {
             }
         }
         let log = vec![vec![Vec::new(); inputs]; workers];
-        Run { logics, applied: at, stored: stored.clone(), is_first: true, log }
+        let (stored, is_first, is_saving) = (stored.clone(), true, false);
+        Run { logics, applied: at, stored, is_first, log, piece, is_saving }
     }
 
     fn advance(&mut self, to: EventTime, step: &[Vec<Row>], by: &[Vec<usize>], seen: &mut Seen) {
@@ -138,7 +153,21 @@ impl<'a> Run<'a> {
         self.applied = to;
     }
 
+    /// Gives what is left of the last save.
+    fn finish_save(&mut self) {
+        if !std::mem::take(&mut self.is_saving) {
+            return;
+        }
+        for (worker, logic) in self.logics.iter_mut().enumerate() {
+            while let Some(table) = logic.save_more(self.piece).unwrap() {
+                self.stored.push((worker, table));
+            }
+        }
+    }
+
     fn save(&mut self, by: &[Vec<usize>]) {
+        self.finish_save();
+        self.is_saving = true;
         let shard = |input: usize| (!by[input].is_empty()).then(|| by[input].clone());
         let mut fresh = Vec::new();
         for (worker, logic) in self.logics.iter_mut().enumerate() {
@@ -152,6 +181,8 @@ impl<'a> Run<'a> {
                     self.stored.retain(|(owner, _)| !is_first && *owner != worker);
                 }
                 fresh.extend(tables.into_iter().map(|table| (worker, table)));
+                let more = logic.save_more(self.piece).unwrap();
+                fresh.extend(more.map(|table| (worker, table)));
                 continue;
             }
             for (input, log) in logs.into_iter().enumerate().filter(|(_, log)| !log.is_empty()) {
@@ -252,12 +283,15 @@ pub fn drive_all_restarted<L: StatefulLogic + 'static>(
     let per_run = cut.frontiers.len().div_ceil(restarts.workers.len()).max(1);
     for (run, &workers) in restarts.workers.iter().enumerate() {
         let spread = (workers, restarts.spills.then_some(tick_of(cut)));
-        let mut current = Run::start(&make, spread, placements, &stored, at);
+        let mut current = Run::start(&make, spread, placements, (&stored, at), restarts.piece);
         let own = cut.frontiers.iter().skip(run * per_run).take(per_run);
         for (step, &to) in own.enumerate() {
             current.advance(to, &take_below(to), placements, &mut seen);
             if step % restarts.every == 0 {
                 current.save(placements);
+            }
+            if !restarts.is_slow {
+                current.finish_save();
             }
         }
         if run + 1 == restarts.workers.len() {
@@ -265,6 +299,7 @@ pub fn drive_all_restarted<L: StatefulLogic + 'static>(
         } else if current.applied != BEGINNING {
             current.save(placements);
         }
+        current.finish_save();
         (stored, at) = (current.stored, current.applied);
     }
     seen

@@ -27,6 +27,7 @@ use super::slices::{RowClock, Slice};
 use crate::batch::{UpdateBatch, rows_without_columns};
 use crate::dataflow::driver::Stash;
 use crate::dataflow::logic::{Emitted, Rest, StatefulLogic};
+use crate::dataflow::unsaved::Unsaved;
 use crate::error::{Error, Result};
 use crate::plan::over::{OverAggregate, OverFrame, OverFunction};
 use crate::state::aggregate::AggregateStates;
@@ -34,6 +35,7 @@ use crate::state::column::Column;
 use crate::state::keyed::out_of_range;
 use crate::state::keys::GroupKeys;
 use crate::state::saved::{Recovery, SavedTable};
+use crate::state::touched::{Increments, Touched};
 use crate::time::{CLOSED, EventTime};
 
 /// The logic of an OVER by row-time.
@@ -61,6 +63,10 @@ pub struct Appending {
     /// Of each step that may hold rows that still matter: the greatest row-time, and the least
     /// time.
     steps: VecDeque<(i64, EventTime)>,
+    /// Partitions touched, and pending rows that have come, since the last save.
+    changed: Touched,
+    unsaved: Unsaved,
+    increments: Increments,
 }
 
 /// What is known of one partition.
@@ -78,6 +84,8 @@ struct Partition {
     head: Vec<u32>,
     /// For each frame the places of the rows in its state.
     edges: Vec<(u64, u64)>,
+    /// The places below were saved.
+    saved: u64,
 }
 
 /// Rows that a slice looks at: its own, and behind them rows held.
@@ -178,6 +186,9 @@ impl Appending {
             forgets,
             heads: heads.max().unwrap_or(0),
             steps: VecDeque::new(),
+            changed: Touched::default(),
+            unsaved: Unsaved::default(),
+            increments: Increments::default(),
             over,
             program,
             input,
@@ -191,12 +202,8 @@ impl Appending {
         let columns: Vec<&Column> = columns.iter().collect();
         let mut groups = Vec::new();
         self.keys.intern(&columns, 0..batch.len(), &mut groups)?;
-        let (bound, frames) = (self.keys.bound(), self.program.frames.len());
-        self.states.iter_mut().for_each(|states| states.resize(bound));
-        self.partitions.resize_with(bound, Partition::default);
-        for &group in &groups {
-            self.partitions[group as usize].edges.resize(frames, (0, 0));
-        }
+        self.make_room(&groups);
+        self.changed.touch(&groups, self.keys.bound());
         self.clock.sort(&batch, &groups)
     }
 
@@ -427,6 +434,7 @@ impl Appending {
         groups.sort_unstable();
         groups.dedup();
         groups.retain(|&group| self.partitions[group as usize].count > 0);
+        self.changed.touch(&groups, self.keys.bound());
         let horizon = i128::from(self.clock.horizon(to));
         for index in 0..self.program.frames.len() {
             let frame = self.program.frames[index].frame;
@@ -531,9 +539,11 @@ impl StatefulLogic for Appending {
                 self.steps.push_back((self.clock.greatest(&batch)?, first));
             }
             if let Some(timely) = self.clock.admit(batch, out)? {
+                self.unsaved.push(&timely);
                 self.pending.push(timely);
             }
         }
+        self.unsaved.pass(to)?;
         let closed = self.pending.take_below(to)?;
         if !closed.is_empty() {
             self.apply(&closed, out)?;
@@ -552,14 +562,14 @@ impl StatefulLogic for Appending {
 
     /// Where all frames are ranges of time, from the rows that are held on: what frames have had
     /// and lost leaves nothing behind. Otherwise totals and numbers go back to the first row of a
-    /// partition.
+    /// partition, and are saved.
     fn recovery(&self) -> Recovery {
         match self.forgets {
             true => {
                 let first = self.steps.iter().map(|(_, first)| *first).min();
                 Recovery::Since(first.unwrap_or(CLOSED))
             }
-            false => Recovery::Log,
+            false => Recovery::Tables,
         }
     }
 
@@ -577,11 +587,31 @@ impl StatefulLogic for Appending {
     }
 
     fn unload(&mut self, by: &[Vec<usize>]) -> Result<Vec<SavedTable>> {
-        self.tables(by.first().map(Vec::as_slice))
+        self.tables(true, by.first().map(Vec::as_slice))
     }
 
-    fn reload(&mut self, tables: Vec<SavedTable>, _to: EventTime) -> Result<()> {
-        self.take_tables(&tables)
+    fn track(&mut self) {
+        self.changed.take();
+        self.unsaved.start();
+    }
+
+    fn changes(&mut self, placement: Option<&[usize]>) -> Result<Option<Vec<SavedTable>>> {
+        match self.changed.is_on() {
+            true => self.tables(false, placement).map(Some),
+            false => Ok(None),
+        }
+    }
+
+    fn save(
+        &mut self,
+        whole: bool,
+        placement: Option<&[usize]>,
+    ) -> Result<(bool, Vec<SavedTable>)> {
+        self.save_tables(whole, placement)
+    }
+
+    fn load(&mut self, tables: Vec<SavedTable>, to: EventTime) -> Result<()> {
+        self.load_tables(&tables, to)
     }
 
     fn state_rows(&self) -> usize {

@@ -54,6 +54,11 @@ impl Each {
         self.windows.values().map(|slot| slot.state.len()).sum()
     }
 
+    /// Groups touched since the last save.
+    pub(super) fn changed(&self) -> usize {
+        self.windows.values().map(|slot| slot.state.changed()).sum()
+    }
+
     /// The states, each with end and start of its window.
     pub(super) fn states(&mut self) -> impl Iterator<Item = (Vec<i64>, &mut KeyedState)> {
         self.windows.iter_mut().map(|(window, slot)| (vec![window.0, window.1], &mut slot.state))

@@ -58,6 +58,11 @@ impl Panes {
         self.panes.values().map(KeyedState::len).sum()
     }
 
+    /// Groups touched since the last save.
+    pub(super) fn changed(&self) -> usize {
+        self.panes.values().map(KeyedState::changed).sum()
+    }
+
     /// The states, each with the start of its pane.
     pub(super) fn states(&mut self) -> impl Iterator<Item = (Vec<i64>, &mut KeyedState)> {
         self.panes.iter_mut().map(|(start, state)| (vec![*start], state))

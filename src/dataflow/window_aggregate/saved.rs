@@ -3,10 +3,14 @@
 //! Table `groups`: keys, then the start of the pane, or end and start of the window, then the
 //! group's state. Rows of windows that have closed since stay in the store until the next whole
 //! save: which windows are open as of a frontier is a matter of arithmetic, so they need no mark.
+//!
+//! Groups are given piece by piece; a window that closes in between is kept until it is given.
 
+use arrow::array::RecordBatch;
 use arrow::compute::concat_batches;
 
 use super::{Store, WindowAggregate, WindowInput};
+use crate::dataflow::logic::StatefulLogic;
 use crate::error::Result;
 use crate::state::keyed::{KeyedState, by_window};
 use crate::state::saved::{SavedTable, shard_of};
@@ -22,30 +26,52 @@ impl WindowAggregate {
         }
     }
 
-    pub(super) fn save_tables(
-        &mut self,
-        whole: bool,
-        placement: Option<&[usize]>,
-    ) -> Result<(bool, Vec<SavedTable>)> {
-        let (mut changed, mut all) = (0, 0);
-        for (_, state) in self.states() {
-            changed += state.changed();
-            all += state.len();
+    /// Groups touched since the last save.
+    pub(super) fn changed(&self) -> usize {
+        match &self.store {
+            Store::Panes(panes) => panes.changed(),
+            Store::Each(each) => each.changed(),
         }
+    }
+
+    /// Begins to save; the groups are given by [`WindowAggregate::save_piece`].
+    pub(super) fn begin_save(&mut self, whole: bool, placement: Option<&[usize]>) -> bool {
+        let (changed, all) = (self.changed(), self.state_rows());
         let whole = self.parts.increments.must_be_whole(whole, changed, all);
         self.parts.tracks = true;
-        let mut rows = Vec::new();
         for (window, state) in self.states() {
-            rows.extend(state.save(whole, &window)?);
+            state.begin_save(whole, window);
         }
-        let Some(first) = rows.first() else { return Ok((whole, Vec::new())) };
         let mut keys = self.parts.keys.clone();
         if let WindowInput::Attached { start, end } = self.parts.source {
             keys.extend([end, start]);
         }
-        let rows = concat_batches(&first.schema(), &rows)?;
-        let shard = shard_of(placement, &keys);
-        Ok((whole, vec![SavedTable { name: GROUPS.to_owned(), rows, shard }]))
+        self.parts.shard = shard_of(placement, &keys);
+        whole
+    }
+
+    /// The next groups of the save that has begun, some `most` of them. Windows that have closed
+    /// since are given first.
+    pub(super) fn save_piece(&mut self, most: usize) -> Result<Option<SavedTable>> {
+        let (mut rows, mut count) = (Vec::new(), 0);
+        let mut closed = std::mem::take(&mut self.parts.closed);
+        for state in closed.iter_mut().chain(self.states().map(|(_, state)| state)) {
+            if count < most && state.is_saving() {
+                let pieces = state.save_piece(most - count)?;
+                count += pieces.iter().map(RecordBatch::num_rows).sum::<usize>();
+                rows.extend(pieces);
+            }
+        }
+        for state in closed {
+            self.parts.recycle(state);
+        }
+        let rows = match rows.as_slice() {
+            [] => return Ok(None),
+            [one] => one.clone(),
+            [first, ..] => concat_batches(&first.schema(), &rows)?,
+        };
+        let shard = self.parts.shard.clone();
+        Ok(Some(SavedTable { name: GROUPS.to_owned(), rows, shard }))
     }
 
     pub(super) fn load_table(&mut self, table: &SavedTable, to: EventTime) -> Result<()> {

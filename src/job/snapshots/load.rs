@@ -3,17 +3,14 @@
 use std::collections::BTreeMap;
 use std::sync::Arc;
 
-use arrow::array::RecordBatch;
-use arrow::datatypes::Schema;
-
-use super::states::{PlaceState, read};
+use super::states::{PlaceState, bytes_of};
 use super::writer::place_of;
 use crate::connectors::PartitionPosition;
-use crate::dataflow::snapshots::{Restored, StatePlace, WrittenTable};
-use crate::error::{Error, Result};
+use crate::dataflow::snapshots::{Amount, Pieces, Restored, StatePlace, WrittenTable};
+use crate::error::{Error, ErrorKind, Result};
 use crate::plan::node::StreamPlan;
-use crate::snapshot::{Manifest, SavedTableRef, Store};
-use crate::state::saved::{Recovery, SavedTable};
+use crate::snapshot::{Chunks, Manifest, SavedTableRef, Store};
+use crate::state::saved::Recovery;
 
 /// The state's tables as the manifest lists them.
 pub fn states_of(manifest: &Manifest) -> BTreeMap<StatePlace, PlaceState> {
@@ -24,32 +21,64 @@ pub fn states_of(manifest: &Manifest) -> BTreeMap<StatePlace, PlaceState> {
     manifest.states.iter().map(of).collect()
 }
 
-/// A table that is read chunk by chunk when it is needed.
-fn stored(store: &Arc<Store>, table: &SavedTableRef) -> WrittenTable {
+/// A table of the `chunks` of its snapshot, or that is read chunk by chunk when it is needed.
+fn written(store: &Arc<Store>, table: &SavedTableRef, chunks: Option<&Chunks>) -> WrittenTable {
     let shard = table.shard.as_ref().map(|s| s.iter().map(|&c| c as usize).collect());
-    let rows = RecordBatch::new_empty(Arc::new(Schema::empty()));
-    let empty = SavedTable { name: table.name.clone(), rows, shard };
-    let (store, chunks) = (Arc::clone(store), table.chunks.clone());
-    let read = move |piece: usize| match chunks.get(piece) {
-        Some(chunk) => store.read_chunk(chunk),
-        None => Err(Error::internal("a piece that a table does not have")),
+    let (owner, name) = (table.worker as usize, table.name.clone());
+    let pieces = match chunks {
+        Some(chunks) => {
+            let own = table.chunks.iter().filter_map(|chunk| chunks.get(&chunk.id).cloned());
+            Pieces::Read(own.collect())
+        }
+        None => {
+            let (store, chunks) = (Arc::clone(store), table.chunks.clone());
+            let read = move |piece: usize| match chunks.get(piece) {
+                Some(chunk) => store.read_chunk(chunk),
+                None => Err(Error::internal("a piece that a table does not have")),
+            };
+            Pieces::Stored(table.chunks.len(), Box::new(read))
+        }
     };
-    WrittenTable::stored(table.worker as usize, empty, table.chunks.len(), Box::new(read))
+    WrittenTable::new(owner, name, shard, pieces)
 }
 
-/// Reads all that `manifest` names.
-pub fn restored(store: &Arc<Store>, manifest: &Manifest, plan: &StreamPlan) -> Result<Restored> {
-    // What may not fit into memory is read by those who take it back.
-    let is_large = plan.has_budget();
+/// Whether the state of `plan` may be larger than memory: then what a snapshot names is read by
+/// those who take it back.
+pub fn is_large(plan: &StreamPlan) -> bool {
+    plan.has_budget()
+}
+
+/// Reads on `threads` threads what the operators of `plan` take back of `manifest`.
+pub fn read(
+    store: &Arc<Store>,
+    manifest: &Manifest,
+    plan: &StreamPlan,
+    threads: usize,
+) -> Result<Restored> {
+    if is_large(plan) {
+        return restored(store, None, manifest, plan);
+    }
+    let chunks = store.load(manifest, threads).map_err(|damages| {
+        let what: Vec<String> = damages.iter().take(5).map(ToString::to_string).collect();
+        Error::new(ErrorKind::Io, format!("the snapshot is damaged: {}", what.join("; ")))
+            .with_hint("`floodmark snapshots verify` names all that is damaged")
+    })?;
+    restored(store, Some(&chunks), manifest, plan)
+}
+
+/// What the operators of `plan` take back of `manifest`, whose rows are `chunks` if they have been
+/// read.
+pub fn restored(
+    store: &Arc<Store>,
+    chunks: Option<&Chunks>,
+    manifest: &Manifest,
+    plan: &StreamPlan,
+) -> Result<Restored> {
     let mut states = BTreeMap::new();
     for state in &manifest.states {
         let mut tables = Vec::new();
         for table in &state.tables {
-            if is_large {
-                tables.push(stored(store, table));
-            } else if let Some(read) = read(store, table)? {
-                tables.push(WrittenTable::of(table.worker as usize, read));
-            }
+            tables.push(written(store, table, chunks));
         }
         states.insert(place_of(state.node), tables);
     }
@@ -67,5 +96,10 @@ pub fn restored(store: &Arc<Store>, manifest: &Manifest, plan: &StreamPlan) -> R
         });
         sources.insert(index, positions.collect());
     }
-    Ok(Restored { frontier: manifest.frontier, states, sources })
+    let (frontier, workers) = (manifest.frontier, manifest.workers as usize);
+    let all = manifest.chunks().map(|(_, _, chunk)| chunk);
+    let rows = all.map(|chunk| chunk.rows).sum();
+    let bytes = chunks.map_or(0, |chunks| chunks.values().map(bytes_of).sum());
+    let amount = Amount { rows, stored_bytes: manifest.bytes(), bytes };
+    Ok(Restored { frontier, workers, states, sources, amount, begun: None })
 }

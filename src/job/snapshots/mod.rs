@@ -25,13 +25,13 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
-use crate::dataflow::snapshots::{Handed, Restored, RunOf, Snapshots};
+use crate::dataflow::snapshots::{Amount, Handed, Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};
 use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
-use crate::telemetry::clock::wall_ms;
+use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// How long a job that is told to stop waits for its last snapshot.
@@ -86,15 +86,26 @@ struct Asked {
 pub struct SnapshotProgress {
     /// How many this run has taken.
     pub taken: u64,
+    /// Bytes that they have written.
+    pub written_bytes: u64,
+    /// Bytes in memory of the rows of state that had changed.
+    pub changed_bytes: u64,
+    /// The longest that a worker was kept from its work, in microseconds.
+    pub pause_us_max: u64,
     /// The last one there is, if it is known to be whole.
     pub last: Option<LastSnapshot>,
     /// Why there are no more.
     pub stopped: Option<Error>,
+    /// What the run has taken back, and how long that took.
+    pub restored: Option<(Amount, Duration)>,
 }
 
 impl SnapshotProgress {
     fn note(&mut self, manifest: &Manifest) {
         self.taken += 1;
+        self.written_bytes += manifest.new_bytes;
+        self.changed_bytes += manifest.changed_bytes;
+        self.pause_us_max = self.pause_us_max.max(manifest.pause_us);
         self.last = Some(manifest.into());
     }
 }
@@ -159,9 +170,23 @@ pub fn open_store(dir: &Path) -> Result<Arc<Store>> {
 /// plan has changed since is refused:
 /// its state would mean something else.
 pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
-    let latest = spec.store.latest(&spec.job)?;
-    let skipped = latest.skipped.iter().map(ToString::to_string).collect();
+    let begun = monotonic();
     let fingerprint = fingerprint(plan);
+    // What is loaded is verified as it is read; of others nothing but their damage matters.
+    // So it is where not all fits into memory: that is read later.
+    let is_large = load::is_large(plan);
+    let read = |manifest: &Manifest| {
+        match is_large || manifest.complete || manifest.plan != fingerprint {
+            false => spec.store.load(manifest, spec.workers).map(Some),
+            true => match spec.store.verify(manifest) {
+                damages if damages.is_empty() => Ok(None),
+                damages => Err(damages),
+            },
+        }
+    };
+    let (latest, chunks) = spec.store.latest_with(&spec.job, read)?;
+    let chunks = chunks.flatten();
+    let skipped = latest.skipped.iter().map(ToString::to_string).collect();
     let ended = latest.manifest.as_ref().filter(|manifest| manifest.complete);
     if let Some(manifest) = ended.filter(|m| m.plan == fingerprint && !spec.anew) {
         let (from, frontier) = (Some(manifest.id), manifest.frontier);
@@ -180,7 +205,10 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
              floodmark snapshots delete {job} --all"
         )));
     }
-    let restored = manifest.as_ref().map(|m| load::restored(&spec.store, m, plan)).transpose()?;
+    let restored = manifest.as_ref().map(|m| load::restored(&spec.store, chunks.as_ref(), m, plan));
+    let restored = restored.transpose()?;
+    let restored = restored.map(|restored| Restored { begun: Some(begun), ..restored });
+    drop(chunks);
     let begun = spec.store.runs(&spec.job)?.last().copied();
     let run = match (&manifest, ended, begun) {
         (Some(manifest), _, _) => manifest.run,
@@ -268,7 +296,7 @@ fn inside(
     let job = spec.job.clone();
     let dir = Some(spec.store.dir().to_owned());
     let of = RunOf { job, run, begun_ms, steps, decided, dir, ..RunOf::default() };
-    Ok(Arc::new(Snapshots::new(of, plan, sender, restored.map(Arc::new), notes)))
+    Ok(Arc::new(Snapshots::new(of, plan, sender, restored, notes)))
 }
 
 fn begin(
@@ -344,7 +372,8 @@ impl JobSnapshots {
 
     /// What has become of the snapshots so far.
     pub fn progress(&self) -> SnapshotProgress {
-        self.shared.lock().progress.clone()
+        let progress = self.shared.lock().progress.clone();
+        SnapshotProgress { restored: self.snapshots.restoration(), ..progress }
     }
 
     /// Ends the snapshots; `complete`: the job has come to its end.

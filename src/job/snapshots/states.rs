@@ -5,8 +5,7 @@
 
 use std::collections::BTreeMap;
 
-use arrow::array::{AsArray, RecordBatch};
-use arrow::compute::concat_batches;
+use arrow::array::{Array, AsArray, RecordBatch};
 use arrow::datatypes::Int64Type;
 
 use crate::dataflow::snapshots::StatePlace;
@@ -70,6 +69,12 @@ fn times_of(rows: &RecordBatch) -> Option<(EventTime, EventTime)> {
     Some((*times.iter().min()?, *times.iter().max()?))
 }
 
+/// Bytes of rows in memory, of their own alone.
+pub fn bytes_of(rows: &RecordBatch) -> u64 {
+    let own = rows.columns().iter().map(|column| column.to_data().get_slice_memory_size());
+    own.map(|bytes| bytes.unwrap_or(0) as u64).sum()
+}
+
 impl States {
     /// As of a snapshot.
     pub fn of(places: BTreeMap<StatePlace, PlaceState>) -> Self {
@@ -106,9 +111,7 @@ impl States {
         for table in &part.tables {
             let written = write(store, job, table, worker, snapshot, part.whole)?;
             bytes += written.chunks.iter().map(|chunk| chunk.bytes).sum::<u64>();
-            if !written.chunks.is_empty() {
-                state.tables.push(written);
-            }
+            state.push(written);
         }
         Ok(bytes)
     }
@@ -148,6 +151,23 @@ impl States {
 }
 
 impl PlaceState {
+    /// Adds a table, or the next piece of one.
+    fn push(&mut self, written: SavedTableRef) {
+        if written.chunks.is_empty() {
+            return;
+        }
+        let is_own = |table: &&mut SavedTableRef| table.worker == written.worker;
+        let last = self.tables.iter_mut().rev().find(is_own);
+        let is_same = |table: &&mut SavedTableRef| {
+            (table.snapshot, table.whole) == (written.snapshot, written.whole)
+                && (&table.name, &table.shard) == (&written.name, &written.shard)
+        };
+        match last.filter(is_same) {
+            Some(table) => table.chunks.extend(written.chunks),
+            None => self.tables.push(written),
+        }
+    }
+
     fn drop_before(&mut self, from: EventTime) {
         for table in &mut self.tables {
             table.chunks.retain(|chunk| chunk.max_time >= from);
@@ -191,16 +211,6 @@ impl PlaceState {
     }
 }
 
-/// A table as it was written.
-pub fn read(store: &Store, table: &SavedTableRef) -> Result<Option<SavedTable>> {
-    let parts =
-        table.chunks.iter().map(|chunk| store.read_chunk(chunk)).collect::<Result<Vec<_>>>()?;
-    let Some(first) = parts.first() else { return Ok(None) };
-    let rows = concat_batches(&first.schema(), &parts)?;
-    let shard = table.shard.as_ref().map(|s| s.iter().map(|&c| c as usize).collect());
-    Ok(Some(SavedTable { name: table.name.clone(), rows, shard }))
-}
-
 #[cfg(test)]
 mod tests {
     use std::sync::Arc;
@@ -219,7 +229,7 @@ mod tests {
             let column: ArrayRef = Arc::new(Int64Array::from(vec![1]));
             let rows = RecordBatch::try_from_iter([("x", column)]).unwrap();
             let table = SavedTable { name: "groups".to_owned(), rows, shard: Some(vec![0]) };
-            Part { recovery: Recovery::Tables, whole, tables: vec![table] }
+            Part { recovery: Recovery::Tables, whole, tables: vec![table], changed: None }
         };
         let held = |states: &mut States| -> Vec<(u64, u32)> {
             states.kept(|_| true)[&place].tables.iter().map(|t| (t.snapshot, t.worker)).collect()
@@ -243,5 +253,16 @@ mod tests {
         add(&mut next, 0, 4, true);
         add(&mut next, 0, 4, false);
         assert_eq!(held(&mut next), [(3, 1), (4, 0), (4, 0)], "changes ahead of a whole part go");
+
+        // Pieces of a table are one table, those of another save or worker are not.
+        for (worker, snapshot) in [(0, 5), (1, 5), (0, 5), (0, 6)] {
+            add(&mut next, worker, snapshot, false);
+        }
+        let pieces = |states: &mut States| -> Vec<usize> {
+            states.kept(|_| true)[&place].tables.iter().map(|t| t.chunks.len()).collect()
+        };
+        let tables = [(3, 1), (4, 0), (4, 0), (5, 0), (5, 1), (6, 0)];
+        assert_eq!(held(&mut next), tables);
+        assert_eq!(pieces(&mut next), [1, 1, 1, 2, 1, 1]);
     }
 }

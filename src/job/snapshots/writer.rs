@@ -11,7 +11,7 @@ use std::time::{Duration, Instant};
 
 use super::load::states_of;
 use super::pending::Pending;
-use super::states::States;
+use super::states::{States, bytes_of};
 use super::{Shared, SnapshotSpec};
 use crate::connectors::PartitionPosition;
 use crate::dataflow::digest::{Digest, Digests};
@@ -23,6 +23,7 @@ use crate::snapshot::{
     FORMAT, JournalEntry, Manifest, SavedPartition, SavedSink, SavedSource, SavedState,
 };
 use crate::sql::settings::{OnSnapshotFailure, Settings};
+use crate::state::saved::Part;
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{CLOSED, EventTime};
 
@@ -44,6 +45,29 @@ pub struct Run {
     pub begun_ms: i64,
 }
 
+/// What was handed over of a part of the state.
+#[derive(Default)]
+struct Tally {
+    rows: u64,
+    bytes: u64,
+    /// Rows that have changed: those of a whole part need not.
+    changed: u64,
+}
+
+impl Tally {
+    fn add(&mut self, part: &Part) {
+        let rows: u64 = part.tables.iter().map(|table| table.rows.num_rows() as u64).sum();
+        self.rows += rows;
+        self.changed += part.changed.map_or(rows, |changed| changed as u64);
+        self.bytes += part.tables.iter().map(|table| bytes_of(&table.rows)).sum::<u64>();
+    }
+
+    fn changed_bytes(&self) -> u64 {
+        let share = u128::from(self.bytes) * u128::from(self.changed.min(self.rows));
+        u64::try_from(share / u128::from(self.rows.max(1))).unwrap_or(u64::MAX)
+    }
+}
+
 /// The thread's own.
 pub struct Writer {
     run: Run,
@@ -56,6 +80,8 @@ pub struct Writer {
     /// What came for the next snapshot.
     next: Vec<Handed>,
     new_bytes: u64,
+    /// By place what was handed over for the snapshot in progress.
+    tallies: BTreeMap<StatePlace, Tally>,
     snapshot: u64,
     /// Places that have handed over all for the snapshot in progress.
     handed: BTreeSet<(StatePlace, usize)>,
@@ -91,6 +117,7 @@ impl Writer {
             pending: None,
             next: Vec::new(),
             new_bytes: 0,
+            tallies: BTreeMap::new(),
             handed: BTreeSet::new(),
             answers: 0,
             broken: None,
@@ -101,7 +128,10 @@ impl Writer {
     pub fn run(mut self, receiver: &Receiver<Handed>) {
         loop {
             match receiver.recv_timeout(LOOK.min(interval(&self.settings) + LOOK_LEAST)) {
-                Ok(handed) => self.receive(handed),
+                Ok(handed) => {
+                    self.snapshots.took();
+                    self.receive(handed);
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
@@ -165,7 +195,10 @@ impl Writer {
                 let added =
                     self.states.add(&spec.store, &spec.job, (place, worker), self.snapshot, &part);
                 match added {
-                    Ok(bytes) => self.new_bytes += bytes,
+                    Ok(bytes) => {
+                        self.new_bytes += bytes;
+                        self.tallies.entry(place).or_default().add(&part);
+                    }
                     Err(error) => return self.fail(error),
                 }
                 if of.is_some() && of == frontier {
@@ -213,6 +246,7 @@ impl Writer {
                 let id = self.snapshot;
                 self.snapshot += 1;
                 self.new_bytes = 0;
+                self.tallies.clear();
                 self.answer(self.answers, Ok(id));
                 for handed in std::mem::take(&mut self.next) {
                     self.receive(handed);
@@ -248,6 +282,8 @@ impl Writer {
             sources: sources_of(plan, &pending.positions),
             sinks: sinks.collect(),
             new_bytes: self.new_bytes,
+            changed_bytes: self.tallies.values().map(Tally::changed_bytes).sum(),
+            pause_us: u64::try_from(self.snapshots.take_pause().as_micros()).unwrap_or(u64::MAX),
             ..self.manifest(frontier, now)
         };
         store.journal(job, self.run.run)?.append(&pending.told)?;
@@ -276,6 +312,8 @@ impl Writer {
             sinks: Vec::new(),
             counters: BTreeMap::new(),
             new_bytes: 0,
+            changed_bytes: 0,
+            pause_us: 0,
         }
     }
 

@@ -10,6 +10,19 @@ use crate::state::saved::{LoadedColumns, SavedColumns};
 pub(super) trait Additive: Default + Encode {
     /// Adds those of `other`.
     fn merge(&mut self, other: &Self);
+
+    /// Saves sums as columns, a row each.
+    fn save<'a>(sums: impl Iterator<Item = &'a Self> + Clone, out: &mut SavedColumns)
+    where
+        Self: 'a,
+    {
+        out.values(sums);
+    }
+
+    /// Hands those that were saved to `take`, with their rows.
+    fn load(saved: &mut LoadedColumns<'_>, take: impl FnMut(usize, Self)) -> Result<()> {
+        saved.values(take)
+    }
 }
 
 /// Sums by group; those of a new group are empty.
@@ -49,12 +62,12 @@ impl<S: Additive> PerGroup<S> {
 
     /// Saves the sums of `groups`.
     pub(super) fn save(&self, groups: &[u32], out: &mut SavedColumns) {
-        out.values(groups.iter().map(|&group| &self.0[group as usize]));
+        S::save(groups.iter().map(|&group| &self.0[group as usize]), out);
     }
 
     /// Takes back the sums of `groups`.
     pub(super) fn load(&mut self, groups: &[u32], saved: &mut LoadedColumns<'_>) -> Result<()> {
-        saved.values(|row, sums| self.0[groups[row] as usize] = sums)
+        S::load(saved, |row, sums| self.0[groups[row] as usize] = sums)
     }
 
     /// Forgets all groups; memory is kept.

@@ -33,6 +33,16 @@ pub(super) trait Total: Default + Clone + Encode + Send + 'static {
     fn merge(&mut self, other: &Self);
     /// Appends the total divided by `count`; `scale` is that of the argument.
     fn push(&self, measure: Measure, count: i64, scale: i8, out: &mut ColumnBuilder);
+
+    /// Saves totals with their counts, a row each.
+    fn save<'a>(totals: impl Iterator<Item = &'a (Self, i64)> + Clone, out: &mut SavedColumns) {
+        out.values(totals);
+    }
+
+    /// Hands those that were saved to `take`, with their rows.
+    fn load(saved: &mut LoadedColumns<'_>, take: impl FnMut(usize, (Self, i64))) -> Result<()> {
+        saved.values(take)
+    }
 }
 
 /// Totals and counts of the selected values, by group.
@@ -54,6 +64,17 @@ impl<T: Total> Additive for (T, i64) {
     fn merge(&mut self, other: &Self) {
         self.0.merge(&other.0);
         self.1 += other.1;
+    }
+
+    fn save<'a>(sums: impl Iterator<Item = &'a Self> + Clone, out: &mut SavedColumns)
+    where
+        Self: 'a,
+    {
+        T::save(sums, out);
+    }
+
+    fn load(saved: &mut LoadedColumns<'_>, take: impl FnMut(usize, Self)) -> Result<()> {
+        T::load(saved, take)
     }
 }
 
@@ -165,6 +186,25 @@ impl Total for i128 {
             Form::Float => out.push_float(*self as f64),
             _ => push_exact(i256::from_i128(*self), measure, count, 0, out),
         }
+    }
+
+    /// In columns of their own: the low half, the high half, the count. Most of what is saved of
+    /// most jobs is this.
+    fn save<'a>(totals: impl Iterator<Item = &'a (i128, i64)> + Clone, out: &mut SavedColumns) {
+        out.ints(totals.clone().map(|(total, _)| *total as i64));
+        out.ints(totals.clone().map(|(total, _)| (total >> 64) as i64));
+        out.ints(totals.map(|(_, count)| *count));
+    }
+
+    fn load(saved: &mut LoadedColumns<'_>, mut take: impl FnMut(usize, (i128, i64))) -> Result<()> {
+        if saved.is_encoded() {
+            return saved.values(take);
+        }
+        let (lows, highs, counts) = (saved.ints()?, saved.ints()?, saved.ints()?);
+        for (row, ((low, high), count)) in lows.iter().zip(highs).zip(counts).enumerate() {
+            take(row, (i128::from(*high) << 64 | i128::from(*low as u64), *count));
+        }
+        Ok(())
     }
 }
 

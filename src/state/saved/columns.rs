@@ -4,7 +4,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatchOptions;
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, LargeBinaryBuilder, RecordBatch};
-use arrow::datatypes::{Field, Int64Type, Schema};
+use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 
 use crate::error::{Error, Result};
 use crate::state::encode::{Encode, Encoded};
@@ -73,6 +73,12 @@ impl<'a> LoadedColumns<'a> {
     /// The next column.
     pub fn array(&mut self) -> Result<&'a ArrayRef> {
         self.columns.next().ok_or_else(misfit)
+    }
+
+    /// Whether the next column is one of [`SavedColumns::encoded`].
+    pub fn is_encoded(&self) -> bool {
+        let next = self.columns.as_slice().first();
+        next.is_some_and(|column| *column.data_type() == DataType::LargeBinary)
     }
 
     /// The next column, of integers.

@@ -78,6 +78,7 @@ proptest! {
         rows in rows(),
         frontiers in prop::collection::btree_set(0i64..60, 0..8),
         size in 1usize..8,
+        every in 1usize..4,
     ) {
         if !clause.is_valid() {
             return Ok(());
@@ -89,10 +90,20 @@ proptest! {
         })?;
         let mut seen = drive(&mut job, &rows, &frontiers, size);
         let mut other = Job::new(&clause.sql()).unwrap();
+        // Saved at each frontier, what has changed on top of what was there before, and loaded
+        // anew at every `every`-th.
+        let (mut stored, mut saves) = (Vec::new(), 0);
         let restarted = drive_with(&mut other, &rows, &frontiers, size, |job, at| {
-            let (_, tables) = job.logic.save(true, None).unwrap();
-            job.logic = Job::new(&clause.sql()).unwrap().logic;
-            job.logic.load(tables, at).unwrap();
+            let (whole, tables) = job.logic.save(saves % every == 0, None).unwrap();
+            if whole {
+                stored.clear();
+            }
+            stored.extend(tables);
+            saves += 1;
+            if saves % every == 0 {
+                job.logic = Job::new(&clause.sql()).unwrap().logic;
+                job.logic.load(stored.clone(), at).unwrap();
+            }
         });
         prop_assert_eq!(&restarted, &seen, "restarted: {}", clause.sql());
         let times = |seen: &Seen| {
