@@ -161,3 +161,15 @@ pub const SNAPSHOT_BACKGROUND_JOBS_MAX: i32 = 2;
 pub const SNAPSHOT_RECLAIM_BYTES: u64 = 16 << 20;
 /// Bytes of the manifest of an exported snapshot.
 pub const SNAPSHOT_MANIFEST_BYTES_MAX: u64 = 1 << 30;
+/// Objects of a copy of a snapshot that are read or written at a time.
+pub const OBJECTS_AT_ONCE_MAX: usize = 8;
+/// Bytes of one part of a large object; object stores take no less than 5 MiB.
+pub const OBJECT_PART_BYTES: usize = 8 << 20;
+/// Parts of one object that are written at a time.
+pub const OBJECT_PARTS_AT_ONCE_MAX: usize = 4;
+/// How often a request to an object store is repeated that failed for the moment.
+pub const OBJECT_RETRIES_MAX: usize = 6;
+/// Seconds after which a request to an object store is not repeated any more.
+pub const OBJECT_RETRY_SECONDS_MAX: u64 = 180;
+/// Seconds that one request to an object store may take.
+pub const OBJECT_REQUEST_SECONDS_MAX: u64 = 120;

@@ -1,5 +1,6 @@
 //! Arguments, one file a command; no logic.
 
+mod copies;
 mod explain;
 pub mod generate;
 mod interrupt;

@@ -21,7 +21,7 @@ use crate::limits::{JOBS_MAX, JOBS_SAVED_AT_ONCE_MAX, ROWS_IN_FLIGHT_MAX};
 use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
 use crate::serve::{ServedView, ViewCatalog};
-use crate::snapshot::{Damage, JobDefinition, Store};
+use crate::snapshot::{CopyPlace, Damage, JobDefinition, ObjectOptions, Store};
 use crate::telemetry::clock::wall_ms;
 use crate::time::{BEGINNING, CLOSED};
 
@@ -53,6 +53,8 @@ pub struct ServiceSpec {
     pub store: Option<Arc<Store>>,
     /// Settings of every job created from now on, before its own.
     pub settings: BTreeMap<String, String>,
+    /// How the service reaches object stores.
+    pub objects: ObjectOptions,
 }
 
 impl JobManager {
@@ -379,6 +381,10 @@ impl JobService for Service {
             Error::new(ErrorKind::Conflict, "the service keeps no snapshots")
                 .with_hint("start it with --data-dir")
         })
+    }
+
+    fn copy_place(&self, text: &str) -> Result<CopyPlace> {
+        CopyPlace::parse(text, &self.0.with.objects)
     }
 
     fn create_snapshot(&self, name: &str) -> Result<u64> {

@@ -8,7 +8,7 @@ use std::sync::Arc;
 use super::snapshots::SnapshotProgress;
 use crate::error::{Error, Result};
 use crate::serve::ServedView;
-use crate::snapshot::Store;
+use crate::snapshot::{CopyPlace, Store};
 use crate::time::EventTime;
 
 /// Longest name of a job, in bytes.
@@ -41,6 +41,9 @@ pub trait JobService: Send + Sync {
 
     /// The store of snapshots and runs; a conflict if the service keeps none.
     fn store(&self) -> Result<Arc<Store>>;
+
+    /// The place of a copy of a snapshot that `text` names.
+    fn copy_place(&self, text: &str) -> Result<CopyPlace>;
 
     /// Takes a snapshot of a job now and waits until it is complete; its number.
     fn create_snapshot(&self, name: &str) -> Result<u64>;

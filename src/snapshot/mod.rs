@@ -1,6 +1,6 @@
 //! The durable store of snapshots and journals: everything of a job that must outlive a crash.
 //!
-//! Owns the data directory and is the only module that names RocksDB. Never decides when a
+//! Owns the data directory and is the only module that names RocksDB and object stores. Never decides when a
 //! snapshot is taken or what is in it: the job layer writes chunks and commits a manifest, and
 //! loads them again. `docs/design/2026-11-snapshots.md` describes the format.
 //!
@@ -8,6 +8,7 @@
 //! * [`Manifest`] and its parts: what a snapshot consists of, as stored
 //! * [`JobDefinition`]: a job that comes back when a service starts again
 //! * [`Journal`]: what a run decided that is not a function of its inputs
+//! * [`CopyPlace`]: where a snapshot is exported to, or restored from: a directory or a bucket
 //! * [`cut`]: rows in pieces of a chunk
 //! * [`failpoint`]: places where a test makes the process die or a write fail
 //!
@@ -25,6 +26,8 @@ mod journal;
 mod keys;
 mod logs;
 mod model;
+mod objects;
+mod place;
 mod rebuild;
 mod retain;
 mod rocks;
@@ -37,6 +40,8 @@ pub use model::{
     ChunkRef, Damage, Exported, Latest, Listed, Manifest, SavedPartition, SavedSink, SavedSource,
     SavedState, SavedTableRef,
 };
+pub use objects::{Bucket, ObjectOptions};
+pub use place::{CopyPlace, CopyProgress};
 pub use store::Store;
 
 /// The version of the format that is written; older ones are read, newer ones refused.

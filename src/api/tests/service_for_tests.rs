@@ -20,6 +20,7 @@ use crate::job::snapshots::{LastSnapshot, SnapshotProgress};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
 use crate::snapshot::{
+    CopyPlace, ObjectOptions,
     FORMAT, JournalEntry, Manifest, SavedPartition, SavedSink, SavedSource, SavedState,
     SavedTableRef, Store,
 };
@@ -107,6 +108,10 @@ impl JobService for Fake {
 
     fn store(&self) -> Result<Arc<Store>> {
         Ok(Arc::clone(&self.store))
+    }
+
+    fn copy_place(&self, text: &str) -> Result<CopyPlace> {
+        CopyPlace::parse(text, &ObjectOptions::default())
     }
 
     fn create_snapshot(&self, name: &str) -> Result<u64> {
