@@ -39,7 +39,8 @@ impl S3 {
         let lines = BufReader::new(child.stdout.take().expect("a pipe")).lines();
         let mut lines = lines.map_while(Result::ok);
         let address = lines.find_map(|line| line.strip_prefix("http://").map(str::to_owned));
-        let address = address.expect("the S3 server says where it listens; see scripts/s3_server.py");
+        let address =
+            address.expect("the S3 server says where it listens; see scripts/s3_server.py");
         let input = child.stdin.take().expect("a pipe");
         let server = S3 { address, child, _input: input };
         server.ok("PUT", "/bucket", b"");
@@ -135,8 +136,17 @@ fn a_snapshot_goes_to_a_bucket_and_comes_back_from_there_and_from_a_copy_of_it()
     let dir = dir.path();
     fill(dir);
     let run = |args: &[&str]| snapshots_at(dir, &s3.address, args);
-    let export =
-        ["export", "tips", "1", "--to", "s3://bucket/a/b", "--data-dir", "data", "--format", "json"];
+    let export = [
+        "export",
+        "tips",
+        "1",
+        "--to",
+        "s3://bucket/a/b",
+        "--data-dir",
+        "data",
+        "--format",
+        "json",
+    ];
     let ran = run(&export);
     let last = format!("{0} of {0} files", CHUNKS + 2);
     assert!(ran.stderr.contains("exported ") && ran.stderr.contains(&last), "{}", ran.stderr);
@@ -212,9 +222,8 @@ fn an_export_that_dies_is_not_taken_for_whole_and_is_gone_on_with() {
     thread::sleep(Duration::from_millis(1_100));
     export("1", "s3://bucket/p", "").success();
     let after = s3.request("HEAD", "/bucket/p/chunk-0000000001.arrow", b"").1;
-    let modified = |head: &str| {
-        head.lines().find(|line| line.starts_with("last-modified")).map(str::to_owned)
-    };
+    let modified =
+        |head: &str| head.lines().find(|line| line.starts_with("last-modified")).map(str::to_owned);
     assert!(modified(&before).is_some());
     assert_eq!(modified(&before), modified(&after));
     run(&restore).success();
@@ -237,7 +246,8 @@ fn a_service_exports_to_a_bucket_by_the_options_of_its_environment() {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
     fill(dir);
-    let service = Service::start_with(dir, &["--data-dir", "data"], |run| with_key(run, &s3.address));
+    let service =
+        Service::start_with(dir, &["--data-dir", "data"], |run| with_key(run, &s3.address));
     let url = format!("http://{}", service.address);
     let args = ["snapshots", "export", "tips", "1", "--to", "s3://bucket/s", "--url", &url];
     floodmark(dir, &args).success();
@@ -279,7 +289,7 @@ fn failures_say_what_is_wrong_and_where() {
     to(&s3.address, "s3://nowhere/p").refused_with(&["no bucket 'nowhere'", "s3://nowhere/p"]);
     to(&s3.address, "s3://bucket//p").refused_with(&["s3://bucket//p", "empty part"]);
     to(&s3.address, "gs://bucket/p").refused_with(&["gs://", "s3://bucket/prefix"]);
-    to("", "s3://bucket/p").refused_with(&["the options of s3://bucket/p"]);
+    to("", "s3://bucket/p").refused_with(&["the endpoint 'http://'", "http://host:port"]);
     let from = ["restore", "--from", "s3://nowhere/p", "--data-dir", "x"];
     snapshots_at(dir, &s3.address, &from).refused_with(&["no bucket 'nowhere'"]);
     let denied = answering(
@@ -304,7 +314,14 @@ fn failures_say_what_is_wrong_and_where() {
     let set = ["export", "tips", "--to", "s3://b/p", "--data-dir", "data", "--set", "AWS_X=1"];
     snapshots_at(dir, &s3.address, &set).refused_with(&["'AWS_X'", "AWS_ENDPOINT_URL"]);
     let set = [
-        "export", "tips", "2", "--to", "s3://bucket/p", "--data-dir", "data", "--set",
+        "export",
+        "tips",
+        "2",
+        "--to",
+        "s3://bucket/p",
+        "--data-dir",
+        "data",
+        "--set",
         &format!("AWS_ENDPOINT_URL=http://{}", s3.address),
     ];
     // What is set wins over the environment.

@@ -163,8 +163,7 @@ fn read_export(reader: &Reader) -> Result<(Manifest, Listing)> {
     let listing = Listing::read(reader)?;
     let bytes = reader.read(MANIFEST_FILE, SNAPSHOT_MANIFEST_BYTES_MAX)?;
     listing.check(reader, MANIFEST_FILE, &bytes)?;
-    let manifest =
-        parse_manifest(&bytes).map_err(|what| reader.damaged(MANIFEST_FILE, &what))?;
+    let manifest = parse_manifest(&bytes).map_err(|what| reader.damaged(MANIFEST_FILE, &what))?;
     let mut expected: BTreeSet<String> =
         manifest.chunks().map(|(_, _, chunk)| chunk_file(chunk.id)).collect();
     expected.insert(MANIFEST_FILE.to_owned());

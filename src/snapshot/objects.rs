@@ -25,8 +25,8 @@ use super::export::is_file_of_a_copy;
 use super::place::Found;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{
-    OBJECT_PART_BYTES, OBJECT_PARTS_AT_ONCE_MAX, OBJECT_REQUEST_SECONDS_MAX,
-    OBJECT_RETRIES_MAX, OBJECT_RETRY_SECONDS_MAX, OBJECTS_AT_ONCE_MAX,
+    OBJECT_PART_BYTES, OBJECT_PARTS_AT_ONCE_MAX, OBJECT_REQUEST_SECONDS_MAX, OBJECT_RETRIES_MAX,
+    OBJECT_RETRY_SECONDS_MAX, OBJECTS_AT_ONCE_MAX,
 };
 
 /// How to reach object stores: options by their usual names, such as `AWS_ENDPOINT_URL`.
@@ -52,9 +52,8 @@ fn key_of(name: &str) -> Option<AmazonS3ConfigKey> {
 impl ObjectOptions {
     /// The options among the variables of an environment; others are none of ours.
     pub fn of_environment(variables: impl Iterator<Item = (String, String)>) -> Self {
-        let is_option = |(name, value): &(String, String)| {
-            key_of(name).is_some() && !value.is_empty()
-        };
+        let is_option =
+            |(name, value): &(String, String)| key_of(name).is_some() && !value.is_empty();
         ObjectOptions { values: variables.filter(is_option).collect() }
     }
 
@@ -125,7 +124,10 @@ impl Bucket {
 
     fn connect(&self) -> Result<Connected> {
         let options = &self.options;
-        let is_url = |url: &&str| url.starts_with("http://") || url.starts_with("https://");
+        let is_url = |url: &&str| {
+            let host = url.strip_prefix("http://").or_else(|| url.strip_prefix("https://"));
+            host.is_some_and(|host| host.starts_with(|c: char| c.is_alphanumeric() || c == '['))
+        };
         let endpoint = options.endpoint();
         if let Some(wrong) = endpoint.filter(|url| !is_url(url)) {
             return Err(Error::config(format!("the endpoint '{wrong}' is no address"))

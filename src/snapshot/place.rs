@@ -144,11 +144,7 @@ impl Writer {
     }
 
     /// Writes the file that makes the copy whole, once all others are durable.
-    pub(super) fn finish(
-        self,
-        last: (&str, &[u8]),
-        done: &mut dyn FnMut(u64),
-    ) -> Result<()> {
+    pub(super) fn finish(self, last: (&str, &[u8]), done: &mut dyn FnMut(u64)) -> Result<()> {
         match self {
             Writer::Directory(mut writer) => {
                 writer.write(last.0, last.1)?;
