@@ -173,3 +173,21 @@ pub const OBJECT_RETRIES_MAX: usize = 6;
 pub const OBJECT_RETRY_SECONDS_MAX: u64 = 180;
 /// Seconds that one request to an object store may take.
 pub const OBJECT_REQUEST_SECONDS_MAX: u64 = 120;
+/// Bytes of rows of one table that were sent over HTTP and wait for its job.
+pub const HTTP_TABLE_QUEUE_BYTES_MAX: usize = 32 << 20;
+/// Bytes of logged rows of one table that are read ahead after a restart.
+pub const HTTP_TABLE_LOG_BYTES: usize = 4 << 20;
+/// Keys of requests of one table that are remembered, so that a repetition is known as one.
+pub const HTTP_TABLE_KEYS_MAX: usize = 10_000;
+/// Bytes of the key of a request.
+pub const HTTP_KEY_BYTES_MAX: usize = 255;
+/// Seconds that a request with rows waits until its table takes some.
+pub const HTTP_TABLE_WAIT_SECONDS_MAX: u64 = 5;
+/// Seconds that a request with rows waits to learn their event times.
+pub const HTTP_TIMES_SECONDS_MAX: u64 = 2;
+/// Rows of a request that its answer names as wrong.
+pub const HTTP_ROW_FAULTS_MAX: usize = 100;
+/// Seconds that a read waits for an event time when it does not say how long.
+pub const HTTP_MIN_TIME_SECONDS: u64 = 10;
+/// Seconds that a read may wait for an event time.
+pub const HTTP_MIN_TIME_SECONDS_MAX: u64 = 300;

@@ -72,6 +72,9 @@ fn original() -> &'static Original {
                 table: "t".to_owned(),
                 offset: i,
                 time: i,
+                rows: 0,
+                key: None,
+                body: 0,
                 ipc: vec![i as u8; 300],
             })
             .collect();

@@ -289,7 +289,15 @@ fn entries() -> Vec<JournalEntry> {
             time: -1,
         },
         JournalEntry::Idle { table: table.clone(), partition, offset: 10, floor: i64::MIN },
-        JournalEntry::Rows { table, offset: 0, time: 6, ipc: (0..=255).collect() },
+        JournalEntry::Rows {
+            table,
+            offset: 0,
+            time: 6,
+            rows: 1,
+            key: Some("k".to_owned()),
+            body: 2,
+            ipc: (0..=255).collect(),
+        },
         JournalEntry::Digest {
             output: "v".to_owned(),
             from: 0,

@@ -101,7 +101,8 @@ impl JobRuntime {
         Self::open(plan, place, print, create, None)
     }
 
-    fn open(
+    /// As [`JobRuntime::with_sources`], with snapshots if there are some.
+    pub fn open(
         plan: Arc<StreamPlan>,
         place: Place,
         print: Option<PrintChanges<'_>>,

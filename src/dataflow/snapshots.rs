@@ -331,6 +331,11 @@ impl Snapshots {
         SinkMode { durable: true, job, run: format!("{run} of {begun_ms}"), steps }
     }
 
+    /// The number of the run.
+    pub fn run(&self) -> u64 {
+        self.run.run
+    }
+
     /// What digests are made of.
     pub fn digesting(&self) -> Digesting {
         self.run.digesting

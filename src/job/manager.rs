@@ -11,10 +11,12 @@ use std::time::Duration;
 
 use super::definition::{Definition, PlanFor};
 use super::found_views;
+use super::inlets::{self, Inlets, RowsIn, RowsRefused, RowsTaken};
 use super::running::{Job, Kept, Running};
-use super::service::{JobInfo, JobService, validate_job_name};
+use super::service::{JobInfo, JobService, JobState, validate_job_name};
 use super::snapshots::{self, SnapshotSpec};
 use crate::cluster::{Cluster, Topology};
+use crate::connectors::SourceSpec;
 use crate::dataflow::runtime::JobRuntime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{JOBS_MAX, JOBS_SAVED_AT_ONCE_MAX, ROWS_IN_FLIGHT_MAX};
@@ -123,13 +125,13 @@ impl JobManager {
                 Some(Kept { snapshots, from, skipped })
             }
         };
-        let opened = match &kept {
-            None => JobRuntime::new(Arc::clone(&plan), place, None),
-            Some(kept) => {
-                let snapshots = Arc::clone(&kept.snapshots.snapshots);
-                JobRuntime::with_snapshots(Arc::clone(&plan), place, None, snapshots)
-            }
+        let snapshots = kept.as_ref().map(|kept| Arc::clone(&kept.snapshots.snapshots));
+        let inlets = match (&self.with.store, &snapshots) {
+            (Some(store), Some(own)) => Inlets::of_run(store, &definition.name, own.run()),
+            _ => Inlets::unlogged(),
         };
+        let create = |spec: &SourceSpec| inlets.create_source(spec);
+        let opened = JobRuntime::open(Arc::clone(&plan), place, None, &create, snapshots);
         let runtime = match (opened, &kept) {
             (Err(error), Some(kept)) => {
                 kept.snapshots.finish(false)?;
@@ -143,7 +145,8 @@ impl JobManager {
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         let budget = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
         self.cluster.install(id, &runtime, budget.unwrap_or(ROWS_IN_FLIGHT_MAX))?;
-        Ok(Running { id, plan, runtime, kept, is_stopping: AtomicBool::new(false) })
+        let is_stopping = AtomicBool::new(false);
+        Ok(Running { id, plan, runtime, inlets, kept, is_stopping })
     }
 
     fn jobs(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Job>>> {
@@ -268,6 +271,23 @@ impl JobManager {
         Ok(job.info())
     }
 
+    /// Gives rows to the job that reads `table` over HTTP.
+    fn take_rows(&self, table: &str, rows: RowsIn) -> Result<RowsTaken, RowsRefused> {
+        let jobs: Vec<_> = self.jobs().values().cloned().collect();
+        let named = jobs.iter().filter_map(|job| {
+            let running = job.running().ok()?;
+            Some((job.definition.name.as_str(), &running.inlets))
+        });
+        let (name, inlet) = inlets::find(named, table)?;
+        let state = self.find(&name)?.running()?.state();
+        if !matches!(state, JobState::Starting | JobState::Running) {
+            let message = format!("job {name}, which reads table '{table}', is {}", state.name());
+            let error = Error::new(ErrorKind::Conflict, message);
+            return Err(error.with_hint(format!("GET /v1/jobs/{name} says why")).into());
+        }
+        RowsTaken::take(name, inlet, rows)
+    }
+
     fn delete(&self, name: &str, keep_snapshots: bool) -> Result<()> {
         let job = self.find(name)?;
         if let Ok(running) = &job.body {
@@ -385,6 +405,10 @@ impl JobService for Service {
 
     fn copy_place(&self, text: &str) -> Result<CopyPlace> {
         CopyPlace::parse(text, &self.0.with.objects)
+    }
+
+    fn take_rows(&self, table: &str, rows: RowsIn) -> Result<RowsTaken, RowsRefused> {
+        self.0.take_rows(table, rows)
     }
 
     fn create_snapshot(&self, name: &str) -> Result<u64> {

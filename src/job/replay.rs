@@ -11,9 +11,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use super::definition::{Definition, PlanFor};
+use super::inlets::Inlets;
 use super::snapshots::journal::Notes;
 use super::snapshots::{fingerprint, load, output_name};
 use crate::cluster::{Cluster, Topology};
+use crate::connectors::SourceSpec;
 use crate::dataflow::decisions::Unnoted;
 use crate::dataflow::digest::{Digest, Digests};
 use crate::dataflow::metrics::JobMetrics;
@@ -22,7 +24,7 @@ use crate::dataflow::snapshots::{Digesting, Handed, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{DIGEST_INTERVAL_MS, ROWS_IN_FLIGHT_MAX, SNAPSHOT_MESSAGES_MAX};
 use crate::plan::node::StreamPlan;
-use crate::snapshot::{JournalEntry, Manifest, Store};
+use crate::snapshot::{Journal, JournalEntry, Manifest, Store};
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// Where a replay begins.
@@ -97,13 +99,13 @@ struct Piece {
     digest: Digest,
 }
 
-fn noted(entries: Vec<JournalEntry>) -> Result<Noted> {
+fn noted(journal: &Journal) -> Result<Noted> {
     let mut found: Option<Noted> = None;
-    for entry in entries {
+    journal.each_from(0, |_, entry| {
         match entry {
             JournalEntry::Started { sql, settings, frontier, plan, .. } => {
                 let settings = settings.into_iter().collect();
-                let mut pieces = found.map(|noted| noted.pieces).unwrap_or_default();
+                let mut pieces = found.take().map(|noted| noted.pieces).unwrap_or_default();
                 // What lies behind the snapshot that it went on from has been computed again.
                 let reached = frontier.unwrap_or(BEGINNING);
                 for own in pieces.values_mut() {
@@ -112,7 +114,7 @@ fn noted(entries: Vec<JournalEntry>) -> Result<Noted> {
                 found = Some(Noted { sql, settings, plan, pieces });
             }
             JournalEntry::Digest { output, from, to, since, updates, digest } => {
-                let Some(noted) = &mut found else { continue };
+                let Some(noted) = &mut found else { return Ok(true) };
                 let own = noted.pieces.entry(output).or_default();
                 // What is computed again from its beginning begins anew.
                 if since == BEGINNING {
@@ -123,7 +125,8 @@ fn noted(entries: Vec<JournalEntry>) -> Result<Noted> {
             }
             _ => {}
         }
-    }
+        Ok(true)
+    })?;
     found.ok_or_else(|| Error::new(ErrorKind::NotFound, "the run has noted nothing"))
 }
 
@@ -183,7 +186,7 @@ pub fn replay(
         Error::new(ErrorKind::NotFound, message).with_hint("`floodmark runs` lists them")
     })?;
     let journal = spec.store.journal(&spec.job, run)?;
-    let noted = noted(journal.read()?)?;
+    let noted = noted(&journal)?;
     let plan = plan_of(&noted, &spec.job)?;
     let manifest = manifest(spec, run)?;
     let restored = manifest.as_ref().map(|m| load::restored(&spec.store, m, &plan)).transpose()?;
@@ -209,7 +212,10 @@ pub fn replay(
     let snapshots = Snapshots::new(of, &plan, sender, restored.map(Arc::new), Arc::new(Unnoted));
     let topology = Topology::alone(spec.workers);
     let snapshots = Arc::new(snapshots);
-    let runtime = JobRuntime::with_snapshots(Arc::clone(&plan), topology.place(), None, snapshots)?;
+    let rows = Inlets::of_run(&spec.store, &spec.job, run);
+    let create = |spec: &SourceSpec| rows.create_source(spec);
+    let runtime =
+        JobRuntime::open(Arc::clone(&plan), topology.place(), None, &create, Some(snapshots))?;
     let runtime = Arc::new(runtime);
     let cluster = Cluster::start(&topology)?;
     let budget = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();

@@ -5,6 +5,7 @@
 
 use std::sync::Arc;
 
+use super::inlets::{RowsIn, RowsRefused, RowsTaken};
 use super::snapshots::SnapshotProgress;
 use crate::error::{Error, Result};
 use crate::serve::ServedView;
@@ -41,6 +42,9 @@ pub trait JobService: Send + Sync {
 
     /// The store of snapshots and runs; a conflict if the service keeps none.
     fn store(&self) -> Result<Arc<Store>>;
+
+    /// Gives rows to the job that reads `table` (or `job.table`) over HTTP, all or none.
+    fn take_rows(&self, table: &str, rows: RowsIn) -> Result<RowsTaken, RowsRefused>;
 
     /// The place of a copy of a snapshot that `text` names.
     fn copy_place(&self, text: &str) -> Result<CopyPlace>;

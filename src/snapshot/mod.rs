@@ -9,7 +9,7 @@
 //! * [`JobDefinition`]: a job that comes back when a service starts again
 //! * [`Journal`]: what a run decided that is not a function of its inputs
 //! * [`CopyPlace`]: where a snapshot is exported to, or restored from: a directory or a bucket
-//! * [`cut`]: rows in pieces of a chunk
+//! * [`cut`]: rows in pieces of a chunk; [`encode_rows`], [`decode_rows`]: rows as bytes
 //! * [`failpoint`]: places where a test makes the process die or a write fail
 //!
 //! The promise: a committed snapshot is read back exactly as written, or its damage is named.
@@ -33,7 +33,7 @@ mod retain;
 mod rocks;
 mod store;
 
-pub use chunk::cut;
+pub use chunk::{cut, decode as decode_rows, encode as encode_rows};
 pub use definitions::JobDefinition;
 pub use journal::{Journal, JournalEntry};
 pub use model::{

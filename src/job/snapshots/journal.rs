@@ -39,7 +39,7 @@ impl Notes {
     pub fn decided(&self) -> Result<Decided> {
         let mut found: BTreeMap<(usize, String), Decisions> = BTreeMap::new();
         let source = |table: &String| self.tables.iter().position(|known| known == table);
-        for entry in self.journal.read()? {
+        self.journal.each_from(0, |_, entry| {
             let (table, partition, decision) = match entry {
                 JournalEntry::Ingested { table, partition, offset, end, time } => {
                     (table, partition, Decision::Ingested { offset, end, time })
@@ -47,12 +47,13 @@ impl Notes {
                 JournalEntry::Idle { table, partition, offset, floor } => {
                     (table, partition, Decision::Floor { offset, floor })
                 }
-                _ => continue,
+                _ => return Ok(true),
             };
             if let Some(source) = source(&table) {
                 found.entry((source, partition)).or_default().add(decision);
             }
-        }
+            Ok(true)
+        })?;
         Ok(found.into_iter().map(|(of, decisions)| (of, Arc::new(decisions))).collect())
     }
 }

@@ -5,6 +5,7 @@
 //! * `pending`: what a snapshot in progress still waits for
 //! * `states`: the tables of each part of the state, and when they are summed up
 //! * `journal`: what the run has decided, from and to the store
+//! * `rows`: rows that were sent to tables of the run, from and to the store
 //! * `load`: from a manifest to what the operators take back
 //!
 //! The dataflow never waits for a disk: what is handed over goes through a bounded channel. A
@@ -13,6 +14,7 @@
 pub mod journal;
 pub mod load;
 mod pending;
+pub mod rows;
 mod states;
 mod writer;
 
@@ -237,11 +239,14 @@ fn again(
 
 /// Wall time at which the run of `journal` was started for the first time, if it was.
 fn first_start(journal: &Journal) -> Result<Option<i64>> {
-    let started = |entry: JournalEntry| match entry {
-        JournalEntry::Started { at_ms, .. } => Some(at_ms),
-        _ => None,
-    };
-    Ok(journal.read()?.into_iter().find_map(started))
+    let mut found = None;
+    journal.each_from(0, |_, entry| {
+        if let JournalEntry::Started { at_ms, .. } = entry {
+            found = Some(at_ms);
+        }
+        Ok(found.is_none())
+    })?;
+    Ok(found)
 }
 
 /// The snapshots of a run, with its number and its beginning, inside the dataflow.
