@@ -2,7 +2,6 @@
 //! [`StatefulLogic`].
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 
 use timely::communication::Pull;
 use timely::communication::allocator::thread::ThreadPuller;
@@ -17,7 +16,7 @@ use timely::progress::frontier::MutableAntichain;
 use super::keeper::Keeper;
 use super::logic::{Emitted, StatefulLogic};
 use super::runtime::JobRuntime;
-use super::side::{DeadLetters, Port, SideStreams, late_batch, send_dead, side_port};
+use super::side::{Port, SideStreams, late_batch, send_dead, side_port};
 use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
@@ -370,19 +369,15 @@ impl<L: StatefulLogic> Driver<L> {
         }
         drop(port);
         for late in &emitted.late {
-            let count = late.rows.len() as u64;
-            self.runtime.metrics.late_rows.fetch_add(count, Ordering::Relaxed);
+            self.runtime.metrics.record_late(late.rows.times());
             if let (Some(port), Some(cap)) = (&mut self.late, caps.get(1)) {
                 let mut batch = late_batch(&self.name, late)?;
                 port.activate().session_with_builder(cap).give_container(&mut batch);
             }
         }
-        self.runtime.metrics.record_irregular(emitted.irregular);
-        self.runtime.dead(&emitted.dead_letters);
-        self.runtime.dead(emitted.dead.letters());
-        let mut dead = DeadLetters::at(emitted.dead_letters, self.applied);
-        dead.append(emitted.dead);
-        send_dead(&mut self.dead, caps.last(), dead);
+        self.runtime.metrics.record_irregular(&emitted.irregular);
+        self.runtime.metrics.record_dead_letters(&emitted.dead);
+        send_dead(&mut self.dead, caps.last(), emitted.dead);
         Ok(())
     }
 }

@@ -4,9 +4,11 @@
 //! everything below, and only that; the logic applies it and emits. Tests drive a logic without
 //! timely.
 
+use std::collections::BTreeMap;
+
 use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
-use crate::error::{DeadLetter, Error, Result};
+use crate::error::{Error, Result};
 use crate::state::saved::{Recovery, SavedTable};
 use crate::time::{BEGINNING, EventTime};
 
@@ -166,12 +168,10 @@ pub struct Emitted {
     pub updates: Vec<UpdateBatch>,
     /// Rows that came after their window had closed.
     pub late: Vec<LateRows>,
-    /// Rows that failed.
-    pub dead_letters: Vec<DeadLetter>,
     /// Rows that failed, at their times.
     pub dead: DeadLetters,
-    /// Changes that did not fit what they change.
-    pub irregular: Irregular,
+    /// Changes that did not fit what they change, by time.
+    pub irregular: BTreeMap<EventTime, Irregular>,
 }
 
 /// How many changes of a log did not fit what they change.

@@ -13,7 +13,7 @@ use super::sink::{Resume, SinkHandle};
 use super::snapshots::{Handed, Snapshots};
 use super::source::SharedSource;
 use crate::connectors::{SinkWriter, Source, SourceSpec, registry};
-use crate::error::{DeadLetter, Result};
+use crate::error::Result;
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
@@ -114,6 +114,9 @@ impl JobRuntime {
         let tables = plan.scans().map(|s| s.table.def.name.clone()).collect::<Vec<_>>();
         let names = plan.outputs.iter().map(|o| name_of(&o.target)).collect();
         let metrics = Arc::new(JobMetrics::new(tables.clone(), names, place.workers));
+        if let Some(keeping) = &keeping {
+            keeping.count_by(&metrics);
+        }
         let alignment = Arc::new(Alignment::new(&plan));
         let mut sources = BTreeMap::new();
         for (id, node) in plan.nodes.iter().enumerate() {
@@ -201,13 +204,6 @@ impl JobRuntime {
     /// Workers of this process.
     pub fn workers_here(&self) -> usize {
         self.workers_here
-    }
-
-    /// Counts dead letters.
-    pub fn dead(&self, letters: &[DeadLetter]) {
-        if !letters.is_empty() {
-            self.metrics.record_dead_letters(letters);
-        }
     }
 
     /// The views of the job.

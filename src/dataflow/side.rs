@@ -64,12 +64,6 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// All at one time.
-    pub fn at(letters: Vec<DeadLetter>, time: EventTime) -> Self {
-        let count = letters.len();
-        DeadLetters { letters, times: vec![time; count], diffs: vec![1; count] }
-    }
-
     /// Adds a letter.
     pub fn push(&mut self, letter: DeadLetter, time: EventTime) {
         self.push_change(letter, time, 1);
@@ -85,13 +79,6 @@ impl DeadLetters {
     /// The greatest time of a letter.
     pub fn latest(&self) -> Option<EventTime> {
         self.times.iter().max().copied()
-    }
-
-    /// Adds all of `others`.
-    pub fn append(&mut self, others: DeadLetters) {
-        self.letters.extend(others.letters);
-        self.times.extend(others.times);
-        self.diffs.extend(others.diffs);
     }
 
     /// The letters and their times.

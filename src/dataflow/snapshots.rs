@@ -15,11 +15,11 @@
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::atomic::{AtomicBool, AtomicI64, Ordering};
 use std::sync::mpsc::SyncSender;
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, OnceLock};
 
 use super::decisions::{Decision, Decisions, Journal};
 use super::digest::Digests;
-use super::metrics::lock;
+use super::metrics::{JobMetrics, lock};
 use crate::connectors::filesystem::steps::Steps;
 use crate::connectors::{PartitionPosition, SinkMode};
 use crate::error::{Error, Result};
@@ -144,6 +144,8 @@ pub struct Restored {
     pub states: BTreeMap<StatePlace, Vec<WrittenTable>>,
     /// By the number of the source.
     pub sources: BTreeMap<usize, Vec<PartitionPosition>>,
+    /// What had been counted, by name.
+    pub counters: BTreeMap<String, u64>,
 }
 
 /// What the run has decided so far, by source and partition.
@@ -201,6 +203,8 @@ pub struct Snapshots {
     restored: Option<Arc<Restored>>,
     journal: Arc<dyn Journal>,
     failure: Mutex<Option<Error>>,
+    /// What the job counts.
+    metrics: OnceLock<Arc<JobMetrics>>,
 }
 
 impl Snapshots {
@@ -253,6 +257,7 @@ impl Snapshots {
             restored,
             journal,
             failure: Mutex::default(),
+            metrics: OnceLock::new(),
         }
     }
 
@@ -284,8 +289,25 @@ impl Snapshots {
         if goes_on { frontier } else { frontier.min(own) }
     }
 
+    /// What the job counts is part of its snapshots; `metrics` goes on from the restored one.
+    pub fn count_by(&self, metrics: &Arc<JobMetrics>) {
+        let restored = self.restored.as_ref().map(|r| (r.frontier, &r.counters));
+        metrics.keep(self.resolution, restored);
+        // Of two dataflows of one job, which there are not, the first would count.
+        let _ = self.metrics.set(Arc::clone(metrics));
+    }
+
+    /// What has been counted of all that lies before `frontier`, which is that of a complete
+    /// snapshot, by name.
+    pub fn counters(&self, frontier: EventTime) -> BTreeMap<String, u64> {
+        self.metrics.get().map(|metrics| metrics.counters_before(frontier)).unwrap_or_default()
+    }
+
     /// There are no more snapshots.
     pub fn end(&self) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.keep_no_more();
+        }
         self.is_stepwise.store(false, Ordering::Release);
     }
 

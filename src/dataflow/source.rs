@@ -546,7 +546,7 @@ pub fn source<'s>(
                 Ok(step) => {
                     let mut port = output.activate();
                     for (mut batch, letters) in step.ready {
-                        reader.runtime.dead(letters.letters());
+                        reader.runtime.metrics.record_dead_letters(&letters);
                         send_dead(&mut dead, dead_cap.as_ref(), letters);
                         if let Some((_, latest)) = batch.time_range() {
                             reader.budget.sent(*own.time(), latest, batch.len());

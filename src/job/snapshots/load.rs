@@ -60,5 +60,6 @@ pub fn restored(store: &Store, manifest: &Manifest, plan: &StreamPlan) -> Result
         });
         sources.insert(index, positions.collect());
     }
-    Ok(Restored { frontier: manifest.frontier, states, sources })
+    let counters = manifest.counters.clone();
+    Ok(Restored { frontier: manifest.frontier, states, sources, counters })
 }

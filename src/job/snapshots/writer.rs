@@ -261,7 +261,7 @@ impl Writer {
             states: states.collect(),
             sources: sources_of(plan, &pending.positions),
             sinks: sinks.collect(),
-            counters: BTreeMap::new(),
+            counters: self.snapshots.counters(frontier),
             new_bytes: self.new_bytes,
         };
         store.journal(job, *run)?.append(&pending.told)?;
@@ -298,7 +298,6 @@ impl Writer {
 
     /// Says how the run has ended.
     fn end(self) {
-        self.snapshots.end();
         let is_complete = self.shared.lock().asked == u64::MAX;
         let spec = &self.run.spec;
         let ended = (|| {
@@ -321,7 +320,7 @@ impl Writer {
                     states: Vec::new(),
                     sources: Vec::new(),
                     sinks: Vec::new(),
-                    counters: BTreeMap::new(),
+                    counters: self.snapshots.counters(CLOSED),
                     new_bytes: 0,
                 };
                 spec.store.commit(&manifest)?;
@@ -340,6 +339,7 @@ impl Writer {
             }])?;
             journal.sync()
         })();
+        self.snapshots.end();
         if let Err(error) = ended {
             tracing::error!("job {}: its end was not noted: {error}", spec.job);
         }
