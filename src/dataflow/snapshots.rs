@@ -88,38 +88,11 @@ pub enum StatePlace {
 pub fn places_of(plan: &StreamPlan, id: NodeId) -> Vec<StatePlace> {
     let node = plan.node(id);
     match &node.operator {
-        Operator::Scan(_)
-        | Operator::Values(_)
-        | Operator::LateRows { .. }
-        | Operator::DeadLetters
-        | Operator::Calc(_)
-        | Operator::Union
-        | Operator::Expand { .. }
-        | Operator::WindowAssign { .. }
-        | Operator::RecursionInput(_)
-        | Operator::RecursionVariable { .. }
-        | Operator::Clock
-        | Operator::Unnest(_)
-        | Operator::Arrange { .. } => Vec::new(),
         Operator::Recursive(_) => {
             (0..node.inputs.len()).map(|input| StatePlace::Edge(id, input)).collect()
         }
-        Operator::SessionAssign { .. }
-        | Operator::GroupAggregate { .. }
-        | Operator::WindowAggregate { .. }
-        | Operator::SessionAggregate { .. }
-        | Operator::WindowRank(_)
-        | Operator::WindowJoin(_)
-        | Operator::OverAggregate(_)
-        | Operator::TemporalFilter(_)
-        | Operator::IntervalJoin(_)
-        | Operator::TemporalJoin(_)
-        | Operator::LookupJoin(_)
-        | Operator::SetOperation { .. }
-        | Operator::Rank(_)
-        | Operator::ChangelogNormalize { .. }
-        | Operator::MatchRecognize(_)
-        | Operator::Join(_) => vec![StatePlace::Node(id)],
+        operator if operator.has_state() => vec![StatePlace::Node(id)],
+        _ => Vec::new(),
     }
 }
 
@@ -216,12 +189,11 @@ impl Snapshots {
         restored: Option<Arc<Restored>>,
         journal: Arc<dyn Journal>,
     ) -> Self {
-        let is_scan = |id: &usize| matches!(plan.nodes[*id].operator, Operator::Scan(_));
-        let scans: Vec<usize> = (0..plan.nodes.len()).filter(is_scan).collect();
+        let scans = plan.scan_ids();
         let mut readers = vec![BTreeSet::new(); scans.len()];
         for (source, &scan) in scans.iter().enumerate() {
             let found = &mut readers[source];
-            found.insert(NodeId(scan));
+            found.insert(scan);
             for (id, node) in plan.nodes.iter().enumerate() {
                 let sides: &[NodeId] = match &node.operator {
                     Operator::LateRows { of } => of,
@@ -251,7 +223,7 @@ impl Snapshots {
             released: Mutex::new(released),
             resolution: ticks.max_by_key(|r| r.tick_ms()).unwrap_or_default(),
             is_stepwise: AtomicBool::new(interval == Some(0)),
-            is_read_first: scans.iter().map(|scan| first.contains(&NodeId(*scan))).collect(),
+            is_read_first: scans.iter().map(|scan| first.contains(scan)).collect(),
             readers,
             sender,
             restored,
@@ -276,8 +248,7 @@ impl Snapshots {
     }
 
     /// How far source `index`, which has come to `frontier`, may go: all the way, or no further
-    /// than
-    /// it has been until the next snapshot has been chosen, and taken.
+    /// than it has been until the next snapshot has been chosen, and taken.
     pub fn paced(&self, index: usize, frontier: EventTime) -> EventTime {
         if !self.is_stepwise.load(Ordering::Acquire) || self.is_read_first.get(index) == Some(&true)
         {
@@ -378,11 +349,15 @@ impl Snapshots {
     }
 
     /// What the run has decided about a partition before it was interrupted.
-    pub fn decided(&self, source: usize, partition: &str) -> Option<&Arc<Decisions>> {
+    pub fn decided(
+        &self,
+        source: usize,
+        partition: impl FnOnce() -> String,
+    ) -> Option<&Arc<Decisions>> {
         if self.run.decided.is_empty() {
             return None;
         }
-        self.run.decided.get(&(source, partition.to_string()))
+        self.run.decided.get(&(source, partition()))
     }
 
     /// What the job starts from.

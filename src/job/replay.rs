@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::definition::{Definition, PlanFor};
 use super::inlets::Inlets;
 use super::snapshots::journal::Notes;
-use super::snapshots::{fingerprint, load, output_name};
+use super::snapshots::{fingerprint, load};
 use crate::cluster::{Cluster, Topology};
 use crate::connectors::SourceSpec;
 use crate::dataflow::decisions::Unnoted;
@@ -22,14 +22,15 @@ use crate::dataflow::metrics::JobMetrics;
 use crate::dataflow::runtime::JobRuntime;
 use crate::dataflow::snapshots::{Digesting, Handed, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{DIGEST_INTERVAL_MS, ROWS_IN_FLIGHT_MAX, SNAPSHOT_MESSAGES_MAX};
+use crate::limits::{DIGEST_INTERVAL_MS, SNAPSHOT_MESSAGES_MAX};
+use crate::plan::explain::output_name;
 use crate::plan::node::StreamPlan;
-use crate::snapshot::{Journal, JournalEntry, Manifest, Store};
+use crate::snapshot::{JournalEntry, Manifest, Store};
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// Where a replay begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum ReplayFrom {
     /// At the first record.
     Start,
     /// At a snapshot; `None`: the newest.
@@ -47,7 +48,7 @@ pub struct ReplaySpec {
     /// The run; `None`: the last one.
     pub run: Option<u64>,
     /// Where it begins.
-    pub from: From,
+    pub from: ReplayFrom,
     /// Where it ends; `None`: where the run did.
     pub until: Option<EventTime>,
     /// On how many workers.
@@ -99,13 +100,14 @@ struct Piece {
     digest: Digest,
 }
 
-fn noted(journal: &Journal) -> Result<Noted> {
+fn noted(entries: &[JournalEntry]) -> Result<Noted> {
     let mut found: Option<Noted> = None;
-    journal.each_from(0, |_, entry| {
+    for entry in entries {
         match entry {
             JournalEntry::Started { sql, settings, frontier, plan, .. } => {
-                let settings = settings.into_iter().collect();
-                let mut pieces = found.take().map(|noted| noted.pieces).unwrap_or_default();
+                let settings = settings.clone().into_iter().collect();
+                let (sql, plan) = (sql.clone(), plan.clone());
+                let mut pieces = found.map(|noted| noted.pieces).unwrap_or_default();
                 // What lies behind the snapshot that it went on from has been computed again.
                 let reached = frontier.unwrap_or(BEGINNING);
                 for own in pieces.values_mut() {
@@ -113,9 +115,9 @@ fn noted(journal: &Journal) -> Result<Noted> {
                 }
                 found = Some(Noted { sql, settings, plan, pieces });
             }
-            JournalEntry::Digest { output, from, to, since, updates, digest } => {
-                let Some(noted) = &mut found else { return Ok(true) };
-                let own = noted.pieces.entry(output).or_default();
+            &JournalEntry::Digest { ref output, from, to, since, updates, digest } => {
+                let Some(noted) = &mut found else { continue };
+                let own = noted.pieces.entry(output.clone()).or_default();
                 // What is computed again from its beginning begins anew.
                 if since == BEGINNING {
                     own.retain(|piece| piece.since == BEGINNING && piece.to == to);
@@ -125,8 +127,7 @@ fn noted(journal: &Journal) -> Result<Noted> {
             }
             _ => {}
         }
-        Ok(true)
-    })?;
+    }
     found.ok_or_else(|| Error::new(ErrorKind::NotFound, "the run has noted nothing"))
 }
 
@@ -156,15 +157,15 @@ fn plan_of(noted: &Noted, job: &str) -> Result<Arc<StreamPlan>> {
 }
 
 fn manifest(spec: &ReplaySpec, run: u64) -> Result<Option<Manifest>> {
-    if spec.from == From::Start {
+    if spec.from == ReplayFrom::Start {
         return Ok(None);
     }
     let listed = spec.store.snapshots(&spec.job)?;
     let mut whole = listed.into_iter().flatten().filter(|m| m.run == run && !m.complete);
     let fits = |m: &Manifest| match spec.from {
-        From::Start => false,
-        From::Snapshot(id) => id.is_none_or(|id| id == m.id),
-        From::Time(time) => m.frontier <= time,
+        ReplayFrom::Start => false,
+        ReplayFrom::Snapshot(id) => id.is_none_or(|id| id == m.id),
+        ReplayFrom::Time(time) => m.frontier <= time,
     };
     let found = whole.rfind(fits);
     found.map(Some).ok_or_else(|| {
@@ -186,7 +187,8 @@ pub fn replay(
         Error::new(ErrorKind::NotFound, message).with_hint("`floodmark runs` lists them")
     })?;
     let journal = spec.store.journal(&spec.job, run)?;
-    let noted = noted(&journal)?;
+    let entries = journal.read_decisions()?;
+    let noted = noted(&entries)?;
     let plan = plan_of(&noted, &spec.job)?;
     let manifest = manifest(spec, run)?;
     let restored = manifest.as_ref().map(|m| load::restored(&spec.store, m, &plan)).transpose()?;
@@ -205,7 +207,7 @@ pub fn replay(
         ));
     }
     let digesting = Digesting { until, alone: true, ..Digesting::default() };
-    let decided = Notes::new(journal, &plan).decided()?;
+    let decided = Notes::new(journal, &plan).decided(&entries);
     // No sink is opened, which alone must know when the run began.
     let of = RunOf { job: spec.job.clone(), run, decided, digesting, ..RunOf::default() };
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
@@ -218,8 +220,7 @@ pub fn replay(
         JobRuntime::open(Arc::clone(&plan), topology.place(), None, &create, Some(snapshots))?;
     let runtime = Arc::new(runtime);
     let cluster = Cluster::start(&topology)?;
-    let budget = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
-    cluster.install(0, &runtime, budget.unwrap_or(ROWS_IN_FLIGHT_MAX))?;
+    cluster.install(0, &runtime, plan.rows_in_flight())?;
     let gathered = gather(&plan, spec.workers, until, &receiver, &runtime, stop, &mut watch);
     runtime.stop();
     cluster.remove(0)?;

@@ -249,6 +249,18 @@ impl Journal {
         Ok(entries)
     }
 
+    /// The same without the rows that were sent to tables, which may be very many.
+    pub fn read_decisions(&self) -> Result<Vec<JournalEntry>> {
+        let mut entries = Vec::new();
+        self.each_from(0, |_, entry| {
+            if !matches!(entry, JournalEntry::Rows { .. }) {
+                entries.push(entry);
+            }
+            Ok(true)
+        })?;
+        Ok(entries)
+    }
+
     /// Gives `take` the entries from number `from` on, each with its number, in order, until it
     /// says that this was enough; an error if one is damaged or missing.
     pub fn each_from(

@@ -7,21 +7,14 @@ use super::writer::place_of;
 use crate::connectors::PartitionPosition;
 use crate::dataflow::snapshots::{Restored, StatePlace};
 use crate::error::{Error, Result};
-use crate::plan::node::{Operator, StreamPlan};
+use crate::plan::node::StreamPlan;
 use crate::snapshot::{Manifest, Store};
 use crate::state::saved::Recovery;
 
 /// The state's tables as the manifest lists them.
-pub fn states_of(manifest: &Manifest, plan: &StreamPlan) -> BTreeMap<StatePlace, PlaceState> {
-    let _ = plan;
+pub fn states_of(manifest: &Manifest) -> BTreeMap<StatePlace, PlaceState> {
     let of = |state: &crate::snapshot::SavedState| {
-        let recovery = match state.recovery.as_str() {
-            "log" => Some(Recovery::Log),
-            "contents" => Some(Recovery::Contents),
-            "tables" => Some(Recovery::Tables),
-            // The next part says from when on.
-            _ => None,
-        };
+        let recovery = Recovery::named(&state.recovery);
         (place_of(state.node), PlaceState { recovery, asked_in: 0, tables: state.tables.clone() })
     };
     manifest.states.iter().map(of).collect()
@@ -39,14 +32,7 @@ pub fn restored(store: &Store, manifest: &Manifest, plan: &StreamPlan) -> Result
         }
         states.insert(place_of(state.node), tables);
     }
-    let scans: Vec<&str> = plan
-        .nodes
-        .iter()
-        .filter_map(|node| match &node.operator {
-            Operator::Scan(scan) => Some(scan.table.def.name.as_str()),
-            _ => None,
-        })
-        .collect();
+    let scans: Vec<&str> = plan.scans().map(|scan| scan.table.def.name.as_str()).collect();
     let mut sources = BTreeMap::new();
     for source in &manifest.sources {
         let index = scans.iter().position(|table| *table == source.table).ok_or_else(|| {
