@@ -142,7 +142,8 @@ impl Case {
         })
     }
 
-    /// The rows and counters after stops, how often it was stopped, and on how many workers each time.
+    /// The rows and counters after stops, how often it was stopped, and on how many workers each
+    /// time.
     fn check(&self, stops: &Mutex<usize>) -> Result<(), String> {
         let expected = self.run(1, None, &AtomicBool::new(false))?.unwrap_or_default();
         let dir = tempfile::tempdir().map_err(|e| e.to_string())?;

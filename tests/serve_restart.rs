@@ -227,7 +227,10 @@ fn counters_and_side_tables_go_on_after_a_kill() {
         FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' SECOND))
         GROUP BY window_start, window_end;";
     let send = |service: &Service, rows: &[(i64, u32)]| {
-        let row = |(n, second): &(i64, u32)| json!({"n": n, "ts": format!("2024-01-01 00:00:{second:02}.500")});
+        let row = |(n, second): &(i64, u32)| {
+            let ts = format!("2024-01-01 00:00:{second:02}.500");
+            json!({"n": n, "ts": ts})
+        };
         let rows: Vec<Value> = rows.iter().map(row).collect();
         service.post("/v1/tables/clicks/rows", &Value::Array(rows)).ok();
     };

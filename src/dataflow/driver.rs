@@ -335,10 +335,12 @@ impl<L: StatefulLogic> Driver<L> {
             self.send(emitted, &caps)?;
             self.applied = frontier;
         }
-        // A row found late keeps its time, which may lie below what has not been applied yet.
+        // A row found late keeps its time, which is not before those of the rows not applied yet.
+        let waiting = self.stashes.iter().filter_map(Stash::first).min().unwrap_or(frontier);
         for (port, cap) in caps.iter_mut().enumerate() {
-            if (apply || port == 0) && *cap.time() < frontier && frontier != CLOSED {
-                cap.downgrade(&frontier);
+            let to = if apply || port == 0 { frontier } else { frontier.min(waiting) };
+            if *cap.time() < to && to != CLOSED {
+                cap.downgrade(&to);
             }
         }
         self.caps = Some(caps);

@@ -1,8 +1,8 @@
 //! The durable store of snapshots and journals: everything of a job that must outlive a crash.
 //!
-//! Owns the data directory and is the only module that names RocksDB and object stores. Never decides when a
-//! snapshot is taken or what is in it: the job layer writes chunks and commits a manifest, and
-//! loads them again. `docs/design/2026-11-snapshots.md` describes the format.
+//! Owns the data directory and is the only module that names RocksDB and object stores. Never
+//! decides when a snapshot is taken or what is in it: the job layer writes chunks and commits a
+//! manifest, and loads them again. `docs/design/2026-11-snapshots.md` describes the format.
 //!
 //! * [`Store`]: one data directory; chunks, manifests, which of them are whole
 //! * [`Manifest`] and its parts: what a snapshot consists of, as stored

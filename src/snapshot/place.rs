@@ -322,7 +322,8 @@ mod tests {
             assert!(matches!(place, CopyPlace::Objects(_)), "{text}");
             assert_eq!(place.to_string(), shown);
         }
-        for text in ["", "file://a/b", "file:///a%2", "gs://b/c", "s3://", "s3:///a", "s3://b//c"] {
+        for text in ["", "file://a/b", "file:///a%2", "gs://b/c", "s3://", "s3:///a", "s3://b/c//d"]
+        {
             let error = parse(text).unwrap_err();
             assert_eq!(error.kind, ErrorKind::Config, "{text}");
             assert!(error.hint.is_some(), "{text}");
