@@ -215,3 +215,33 @@ pub const BUDGET_SHORT_DIVISOR: u64 = 4;
 pub const SPILL_STEP_ROWS_MIN: usize = 16;
 /// The part of what is read back at a time that the rows of one such step may take.
 pub const SPILL_STEP_DIVISOR: u64 = 4;
+/// Objects of a copy of a snapshot that are read or written at a time.
+pub const OBJECTS_AT_ONCE_MAX: usize = 8;
+/// Bytes of one part of a large object; object stores take no less than 5 MiB.
+pub const OBJECT_PART_BYTES: usize = 8 << 20;
+/// Parts of one object that are written at a time.
+pub const OBJECT_PARTS_AT_ONCE_MAX: usize = 4;
+/// How often a request to an object store is repeated that failed for the moment.
+pub const OBJECT_RETRIES_MAX: usize = 6;
+/// Seconds after which a request to an object store is not repeated any more.
+pub const OBJECT_RETRY_SECONDS_MAX: u64 = 180;
+/// Seconds that one request to an object store may take.
+pub const OBJECT_REQUEST_SECONDS_MAX: u64 = 120;
+/// Bytes of rows of one table that were sent over HTTP and wait for its job.
+pub const HTTP_TABLE_QUEUE_BYTES_MAX: usize = 32 << 20;
+/// Bytes of logged rows of one table that are read ahead after a restart.
+pub const HTTP_TABLE_LOG_BYTES: usize = 4 << 20;
+/// Keys of requests of one table that are remembered, so that a repetition is known as one.
+pub const HTTP_TABLE_KEYS_MAX: usize = 10_000;
+/// Bytes of the key of a request.
+pub const HTTP_KEY_BYTES_MAX: usize = 255;
+/// Seconds that a request with rows waits until its table takes some.
+pub const HTTP_TABLE_WAIT_SECONDS_MAX: u64 = 5;
+/// Seconds that a request with rows waits to learn their event times.
+pub const HTTP_TIMES_SECONDS_MAX: u64 = 2;
+/// Rows of a request that its answer names as wrong.
+pub const HTTP_ROW_FAULTS_MAX: usize = 100;
+/// Seconds that a read waits for an event time when it does not say how long.
+pub const HTTP_MIN_TIME_SECONDS: u64 = 10;
+/// Seconds that a read may wait for an event time.
+pub const HTTP_MIN_TIME_SECONDS_MAX: u64 = 300;

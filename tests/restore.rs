@@ -3,7 +3,8 @@
 //!
 //! `snapshot.interval` 0 takes a snapshot whenever the sources have moved on; tiny splits make that
 //! often. A run is stopped after a few snapshots, chosen by a fixed seed, and the next one goes on
-//! from the last of them. At the end the rows are compared with those of a run without any.
+//! from the last of them. At the end the rows, and the counters of late rows, dead letters and
+//! changes that do not fit, are compared with those of a run without any.
 //!
 //! Half of the jobs put all of their state aside at every step (`debug.spill`).
 //!
@@ -14,13 +15,14 @@ mod common;
 
 use std::fs;
 use std::path::PathBuf;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
 
 use common::{difference, in_parallel, root_dir, sorted, tests_dir};
 use floodmark::cluster::Topology;
+use floodmark::dataflow::metrics::JobMetrics;
 use floodmark::formats::csv;
 use floodmark::job::batch_run::{Outcome, run};
 use floodmark::job::definition::Definition;
@@ -80,7 +82,7 @@ impl Case {
         Definition::new(&self.texts, &settings).map_err(|e| format!("{}: {e}", self.name))
     }
 
-    /// One run; its rows if it came to its end.
+    /// One run; its rows and counters if it came to its end.
     fn run(
         &self,
         workers: usize,
@@ -108,7 +110,9 @@ impl Case {
         match outcome {
             Err(error) => Err(format!("{}: on {workers} workers: {error}", self.name)),
             Ok((Outcome::Stopped, _)) => Ok(None),
-            Ok((Outcome::Complete, _)) => Ok(Some(String::from_utf8_lossy(&out).into_owned())),
+            Ok((Outcome::Complete, metrics)) => {
+                Ok(Some(String::from_utf8_lossy(&out).into_owned() + &counters(&metrics)))
+            }
         }
     }
 
@@ -144,7 +148,8 @@ impl Case {
         })
     }
 
-    /// The rows after stops, how often it was stopped, and on how many workers each time.
+    /// The rows and counters after stops, how often it was stopped, and on how many workers each
+    /// time.
     fn check(&self, stops: &Mutex<usize>) -> Result<(), String> {
         let expected = self.run(1, None, &AtomicBool::new(false))?.unwrap_or_default();
         let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
@@ -166,6 +171,20 @@ impl Case {
         }
         Err(format!("{}: it does not end", self.name))
     }
+}
+
+/// What a run has counted, the times before its stops included.
+fn counters(metrics: &JobMetrics) -> String {
+    let all = [
+        ("late rows", &metrics.late_rows),
+        ("dead letters", &metrics.dead_letters),
+        ("unknown updates", &metrics.unknown_updates),
+        ("absent deletes", &metrics.absent_deletes),
+        ("duplicate inserts", &metrics.duplicate_inserts),
+    ];
+    let line =
+        |(what, count): (&str, &AtomicU64)| format!("{what}: {}\n", count.load(Ordering::Acquire));
+    all.into_iter().map(line).collect()
 }
 
 /// The names of the scripts in `dir`, without their endings, sorted.

@@ -213,3 +213,65 @@ fn a_job_that_cannot_go_on_is_there_as_failed() {
     let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data", "--job", "fine.sql"];
     common::floodmark(dir.path(), &args).refused_with(&["fine", "delete the job first"]);
 }
+
+/// Late rows, dead letters and their counters, of a job whose rows are sent to it.
+#[test]
+fn counters_and_side_tables_go_on_after_a_kill() {
+    let sql = "
+        SET 'snapshot.interval' = '1 h';
+        SET 'retain_history' = '1 h';
+        CREATE TABLE clicks (n BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts)
+        WITH ('connector' = 'http');
+        CREATE MATERIALIZED VIEW windows AS
+        SELECT window_end, SUM(100 / n) AS total
+        FROM TABLE(TUMBLE(TABLE clicks, DESCRIPTOR(ts), INTERVAL '1' SECOND))
+        GROUP BY window_start, window_end;";
+    let send = |service: &Service, rows: &[(i64, u32)]| {
+        let row = |(n, second): &(i64, u32)| {
+            let ts = format!("2024-01-01 00:00:{second:02}.500");
+            json!({"n": n, "ts": ts})
+        };
+        let rows: Vec<Value> = rows.iter().map(row).collect();
+        service.post("/v1/tables/clicks/rows", &Value::Array(rows)).ok();
+    };
+    // Late rows, failing ones and good ones, before the snapshot, after it, and after the kill.
+    let parts: [&[(i64, u32)]; 3] = [
+        &[(1, 1), (0, 2), (2, 5), (3, 1), (4, 2), (5, 8)],
+        &[(6, 3), (0, 9), (7, 12), (0, 13), (8, 15)],
+        &[(9, 2), (0, 16), (10, 20), (11, 25), (12, 30)],
+    ];
+    // Complete behind all but the last row.
+    let read = |service: &Service| {
+        let of = |view: &str| {
+            let path = format!("/v1/views/{view}?min_time=2024-01-01%2000:00:29");
+            service.get_as(&path, "text/csv").ok().body
+        };
+        let job = service.get("/v1/jobs/clicks").ok().json();
+        let counted = [&job["late_rows"], &job["dead_letters"]].map(|n| n.as_u64());
+        (of("windows"), of("windows$late"), of("floodmark.dead_letters"), counted)
+    };
+    let undisturbed = {
+        let dir = tempfile::tempdir().expect("a folder");
+        let service = Service::start(dir.path(), &[]);
+        create(&service, "clicks", sql);
+        parts.iter().for_each(|rows| send(&service, rows));
+        read(&service)
+    };
+    assert_eq!(undisturbed.3, [Some(4), Some(4)], "{undisturbed:?}");
+    for workers in ["1", "4"] {
+        let dir = tempfile::tempdir().expect("a folder");
+        let args = ["--data-dir", "data", "--workers", workers];
+        let service = Service::start(dir.path(), &args[..2]);
+        create(&service, "clicks", sql);
+        send(&service, parts[0]);
+        service.post("/v1/jobs/clicks/snapshots", &json!({})).ok();
+        send(&service, parts[1]);
+        kill(service);
+        let service = Service::start(dir.path(), &args);
+        let job = service.wait_for("/v1/jobs/clicks", |job| job["state"] == "running");
+        assert!(job["snapshots"]["from"].as_u64().is_some(), "begun anew: {job}");
+        send(&service, parts[2]);
+        assert_eq!(read(&service), undisturbed);
+        service.stop();
+    }
+}

@@ -72,6 +72,9 @@ fn original() -> &'static Original {
                 table: "t".to_owned(),
                 offset: i,
                 time: i,
+                rows: 0,
+                key: None,
+                body: 0,
                 ipc: vec![i as u8; 300],
             })
             .collect();
@@ -99,7 +102,7 @@ fn original() -> &'static Original {
                 let written = manifest(JOB, 5, named.clone());
                 store.commit(&written).unwrap();
                 manifests.insert(5, written);
-                store.export(JOB, 5, &dir.path().join("export")).unwrap();
+                store.export(JOB, 5, &dir.path().join("export").as_path().into()).unwrap();
                 copy(&dir.path().join("data"), &dir.path().join("crashed"));
             }
         }
@@ -359,7 +362,7 @@ fn a_mutated_export_is_refused() {
     let named = run(cases(125), &original.export(), |random, dir| {
         let what = mutate_files(random, dir);
         println!("{what}");
-        match target.import(dir, Some("copy")) {
+        match target.import(&dir.into(), Some("copy")) {
             // The change was none: a file swapped with itself, nothing appended.
             Ok(imported) => {
                 let pairs = imported.chunks().zip(manifest.chunks());
@@ -376,5 +379,5 @@ fn a_mutated_export_is_refused() {
         }
     });
     assert!(named * 10 > cases(125) * 9, "only {named} were refused");
-    target.import(&original.export(), Some("copy")).unwrap();
+    target.import(&original.export().as_path().into(), Some("copy")).unwrap();
 }

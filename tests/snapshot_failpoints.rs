@@ -50,9 +50,9 @@ fn live(dir: &Path, rounds: u64) -> Result<()> {
         store.retain("job", 1)?;
         let to = dir.join(format!("export-{id}"));
         if !to.exists() {
-            store.export("job", id, &to)?;
+            store.export("job", id, &to.as_path().into())?;
         }
-        store.import(&to, Some("copy"))?;
+        store.import(&to.as_path().into(), Some("copy"))?;
     }
     Ok(())
 }
@@ -82,7 +82,7 @@ fn check(dir: &Path) -> Option<u64> {
     for export in fs::read_dir(dir).unwrap() {
         let name = export.unwrap().file_name().to_string_lossy().into_owned();
         if name.starts_with("export-") && !name.ends_with(".partial") {
-            store.import(&dir.join(name), Some("check")).unwrap();
+            store.import(&dir.join(name).as_path().into(), Some("check")).unwrap();
         }
     }
     store.delete_job("check").unwrap();

@@ -289,7 +289,15 @@ fn entries() -> Vec<JournalEntry> {
             time: -1,
         },
         JournalEntry::Idle { table: table.clone(), partition, offset: 10, floor: i64::MIN },
-        JournalEntry::Rows { table, offset: 0, time: 6, ipc: (0..=255).collect() },
+        JournalEntry::Rows {
+            table,
+            offset: 0,
+            time: 6,
+            rows: 1,
+            key: Some("k".to_owned()),
+            body: 2,
+            ipc: (0..=255).collect(),
+        },
         JournalEntry::Digest {
             output: "v".to_owned(),
             from: 0,
@@ -365,11 +373,11 @@ fn a_snapshot_of_version_1_is_restored() {
     let store = Store::open(dir.path()).unwrap();
     if let Ok(to) = std::env::var("SNAPSHOT_FIXTURE") {
         snapshot(&store, "fixture", &fixture_rows());
-        store.export("fixture", 1, Path::new(&to)).unwrap();
+        store.export("fixture", 1, &Path::new(&to).into()).unwrap();
         store.delete_job("fixture").unwrap();
     }
     let fixture = Path::new(env!("CARGO_MANIFEST_DIR")).join("tests/fixtures/snapshot-v1");
-    let restored = store.import(&fixture, None).unwrap();
+    let restored = store.import(&fixture.as_path().into(), None).unwrap();
     assert_eq!(store.latest("fixture").unwrap().manifest.as_ref(), Some(&restored));
     assert_eq!(read(&store, &restored), fixture_rows());
     let chunks = restored.states[0].tables[0].chunks.clone();
@@ -386,19 +394,19 @@ fn an_export_is_restored_under_another_name_and_number() {
     let (to, partial) = (dir.path().join("out/export"), dir.path().join("out/export.partial"));
     snapshot(&store, "job", &[numbered_rows(1, 1)]);
     let written = snapshot(&store, "job", &rows);
-    let exported = store.export("job", 2, &to).unwrap();
+    let exported = store.export("job", 2, &to.as_path().into()).unwrap();
     assert_eq!(exported.files, 4);
     assert_eq!(exported.bytes, size(&to));
     assert!(!partial.exists());
-    assert_eq!(store.export("job", 2, &to).unwrap_err().kind, ErrorKind::Conflict);
-    assert!(store.export("job", 9, &dir.path().join("x")).unwrap_err().message.contains("9"));
+    assert_eq!(store.export("job", 2, &to.as_path().into()).unwrap_err().kind, ErrorKind::Conflict);
+    assert!(store.export("job", 9, &Path::new("x").into()).unwrap_err().message.contains("9"));
     // Its own job: the next number. Another job: not below the snapshots that wrote its tables.
-    assert_eq!(store.import(&to, None).unwrap().id, 3);
-    let copy = store.import(&to, Some("copy")).unwrap();
+    assert_eq!(store.import(&to.as_path().into(), None).unwrap().id, 3);
+    let copy = store.import(&to.as_path().into(), Some("copy")).unwrap();
     assert_eq!((copy.job.as_str(), copy.id), ("copy", 2));
     assert_eq!(read(&store, &copy), rows);
     assert_eq!(read(&store, &written), rows);
-    let error = store.import(&dir.path().join("data"), None).unwrap_err();
+    let error = store.import(&dir.path().join("data").as_path().into(), None).unwrap_err();
     assert!(error.to_string().contains("name the directory of an export"), "{error}");
 }
 

@@ -258,6 +258,8 @@ fn what_a_module_must_not_know() {
             "no I/O in the core",
         ),
         ("rocksdb::", &["snapshot"], "only snapshot knows RocksDB"),
+        ("object_store::", &["snapshot"], "only snapshot knows object stores"),
+        ("std::env::var", &["cli"], "only cli reads the environment: hand the value in"),
         ("std::thread::spawn", &[], "name the thread: std::thread::Builder"),
         (
             "telemetry::clock",

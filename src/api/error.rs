@@ -1,16 +1,22 @@
 //! Errors as HTTP answers: one JSON form, the status by the error's kind.
 
-use axum::http::{StatusCode, header};
+use axum::http::{HeaderValue, StatusCode, header};
 use axum::response::{IntoResponse, Response};
 
-use super::wire::ErrorBody;
+use super::wire::{ErrorBody, RowError};
 use crate::error::{Error, ErrorKind};
+use crate::job::inlets::RowsRefused;
+
+/// When to ask again who was refused for a bound.
+const RETRY_SECONDS: &str = "1";
 
 /// An error and the status it is answered with.
 #[derive(Debug)]
 pub(super) struct ApiError {
     status: StatusCode,
     error: Error,
+    /// By number, of a request that brings rows.
+    rows: Vec<(usize, String)>,
 }
 
 /// The result of a handler.
@@ -19,7 +25,13 @@ pub(super) type ApiResult<T> = Result<T, ApiError>;
 impl ApiError {
     /// An error of HTTP itself, which has a status of its own.
     pub(super) fn new(status: StatusCode, error: Error) -> Self {
-        ApiError { status, error }
+        ApiError { status, error, rows: Vec::new() }
+    }
+}
+
+impl From<RowsRefused> for ApiError {
+    fn from(refused: RowsRefused) -> Self {
+        ApiError { rows: refused.rows, ..ApiError::from(refused.error) }
     }
 }
 
@@ -32,16 +44,25 @@ impl From<Error> for ApiError {
             ErrorKind::Limit => StatusCode::TOO_MANY_REQUESTS,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
-        ApiError { status, error }
+        ApiError { status, error, rows: Vec::new() }
     }
 }
 
 impl IntoResponse for ApiError {
     fn into_response(self) -> Response {
-        if self.status.is_server_error() {
+        if self.status == StatusCode::INTERNAL_SERVER_ERROR {
             tracing::error!("{}", self.error);
         }
-        let body = serde_json::to_vec(&ErrorBody::from(&self.error)).unwrap_or_default();
-        (self.status, [(header::CONTENT_TYPE, "application/json")], body).into_response()
+        let mut body = ErrorBody::from(&self.error);
+        let rows = self.rows.into_iter().map(|(row, reason)| RowError { row, reason });
+        body.error.rows = rows.collect();
+        let json = serde_json::to_vec(&body).unwrap_or_default();
+        let mut response =
+            (self.status, [(header::CONTENT_TYPE, "application/json")], json).into_response();
+        if self.status == StatusCode::TOO_MANY_REQUESTS {
+            let seconds = HeaderValue::from_static(RETRY_SECONDS);
+            response.headers_mut().insert(header::RETRY_AFTER, seconds);
+        }
+        response
     }
 }

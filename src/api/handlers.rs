@@ -7,6 +7,7 @@ use axum::extract::rejection::{PathRejection, QueryRejection};
 use axum::extract::{Path, Query, State};
 use axum::http::{HeaderMap, Method, StatusCode, Uri, header};
 use axum::response::{IntoResponse, Response};
+use bytes::Bytes;
 use datafusion::common::ScalarValue;
 use hyper::body::Body as _;
 use serde::de::DeserializeOwned;
@@ -15,6 +16,7 @@ use tokio::time::timeout;
 use super::accept::{self, Form, choose};
 use super::answer::{self, Rows};
 use super::error::{ApiError, ApiResult};
+use super::wait::Wanted;
 use super::wire::{self, Answer, AsOf};
 use super::{Edge, ROUTES};
 use crate::error::{Error, ErrorKind, Result};
@@ -23,7 +25,7 @@ use crate::limits::{
     HTTP_BODY_BYTES_MAX, HTTP_READ_SECONDS_MAX, HTTP_ROWS_DEFAULT, HTTP_ROWS_MAX,
     HTTP_WAIT_SECONDS_MAX,
 };
-use crate::serve::query::{QueryRequest, common_time, run_query};
+use crate::serve::query::{QueryRequest, common_time, run_query, views_of};
 use crate::serve::time_text::parse_time;
 use crate::serve::{ServedView, ViewCatalog};
 use crate::sql::types::type_name;
@@ -223,9 +225,15 @@ pub(super) async fn read_view(
     let form = choose(&headers, &accept::ROWS)?;
     let name = name_of(name)?;
     let Query(query) = query.map_err(|e| {
-        Error::config(e.body_text()).with_hint("the parameters are as_of, key and limit")
+        Error::config(e.body_text())
+            .with_hint("the parameters are as_of, key, limit, min_time and wait_ms")
     })?;
     let limit = row_limit(query.limit)?;
+    let min_time = query.min_time.as_deref().map(parse_time).transpose();
+    if let Some(wanted) = Wanted::of(min_time, query.wait_ms)? {
+        let name = name.clone();
+        wanted.wait(&edge, move |service| Ok(vec![service.view(&name)?])).await?;
+    }
     let as_of = query.as_of.as_deref().map(parse_time).transpose().map_err(in_as_of)?;
     let rows = edge.call(move |service| {
         let view = service.view(&name)?;
@@ -247,6 +255,11 @@ pub(super) async fn run_sql(
 ) -> ApiResult<Response> {
     let form = choose(&headers, &accept::ROWS)?;
     let request: wire::RunSql = read_json(&headers, body).await?;
+    let min_time = request.min_time.map(|time| time.time()).transpose();
+    if let Some(wanted) = Wanted::of(min_time, request.wait_ms)? {
+        let query = request.query.clone();
+        wanted.wait(&edge, move |service| views_of(&Views(service), &query)).await?;
+    }
     let request = QueryRequest {
         query: request.query,
         as_of: request.as_of.map(|time| time.time()).transpose().map_err(in_as_of)?,
@@ -300,6 +313,14 @@ pub(super) async fn read_json<T: DeserializeOwned>(
     headers: &HeaderMap,
     body: Body,
 ) -> ApiResult<T> {
+    let bytes = read_body(headers, body).await?;
+    serde_json::from_slice(&bytes).map_err(|error| {
+        Error::config(format!("the body is not the JSON expected: {error}")).into()
+    })
+}
+
+/// The whole body, within the bounds of size and time.
+pub(super) async fn read_body(headers: &HeaderMap, body: Body) -> ApiResult<Bytes> {
     refuse_foreign(headers)?;
     let too_long = || {
         let message = format!("the body is longer than {HTTP_BODY_BYTES_MAX} bytes");
@@ -311,19 +332,16 @@ pub(super) async fn read_json<T: DeserializeOwned>(
         return too_long();
     }
     let read = axum::body::to_bytes(body, HTTP_BODY_BYTES_MAX);
-    let bytes = match timeout(Duration::from_secs(HTTP_READ_SECONDS_MAX), read).await {
-        Ok(Ok(bytes)) => bytes,
-        Ok(Err(error)) if is_too_long(&error) => return too_long(),
-        Ok(Err(error)) => return Err(Error::config(format!("the body: {error}")).into()),
+    match timeout(Duration::from_secs(HTTP_READ_SECONDS_MAX), read).await {
+        Ok(Ok(bytes)) => Ok(bytes),
+        Ok(Err(error)) if is_too_long(&error) => too_long(),
+        Ok(Err(error)) => Err(Error::config(format!("the body: {error}")).into()),
         Err(_) => {
             let message = format!("the body took longer than {HTTP_READ_SECONDS_MAX} seconds");
             let error = Error::new(ErrorKind::Limit, message);
-            return Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, error));
+            Err(ApiError::new(StatusCode::REQUEST_TIMEOUT, error))
         }
-    };
-    serde_json::from_slice(&bytes).map_err(|error| {
-        Error::config(format!("the body is not the JSON expected: {error}")).into()
-    })
+    }
 }
 
 fn is_too_long(error: &axum::Error) -> bool {

@@ -1,7 +1,7 @@
 //! The HTTP edge: routes, limits, wire types. The only module that knows HTTP.
 //!
 //! * [`wire`]: the JSON of requests and answers
-//! * `handlers`, `snapshots`: a function a route; `accept`, `answer`, `error`: how answers are
+//! * `handlers`, `snapshots`, `tables`: a function a route; `wait`: reads that wait for a time; `accept`, `answer`, `error`: how answers are
 //!   written
 //! * [`client`]: a request of the command line to a service
 //! * `server`: connections, their bounds, the orderly end
@@ -27,12 +27,14 @@ mod error;
 mod handlers;
 mod server;
 mod snapshots;
+mod tables;
+mod wait;
 pub mod wire;
 
 pub use server::serve;
 
 /// Every route: method and path.
-pub const ROUTES: [(&str, &str); 17] = [
+pub const ROUTES: [(&str, &str); 18] = [
     ("GET", "/healthz"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs"),
@@ -48,6 +50,7 @@ pub const ROUTES: [(&str, &str); 17] = [
     ("GET", "/v1/jobs/{name}/runs"),
     ("GET", "/v1/views"),
     ("GET", "/v1/views/{name}"),
+    ("POST", "/v1/tables/{name}/rows"),
     ("POST", "/v1/sql"),
     ("GET", "/openapi.json"),
 ];
@@ -76,6 +79,7 @@ pub fn router(service: Arc<dyn JobService>) -> Router {
         .route("/v1/jobs/{name}/runs", get(s::runs))
         .route("/v1/views", get(h::list_views))
         .route("/v1/views/{name}", get(h::read_view))
+        .route("/v1/tables/{name}/rows", post(tables::post_rows))
         .route("/v1/sql", post(h::run_sql))
         .route("/openapi.json", get(h::openapi))
         .fallback(h::no_route)

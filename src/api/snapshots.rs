@@ -1,6 +1,5 @@
 //! A function a route, of those about snapshots and runs.
 
-use std::path::PathBuf;
 use std::sync::Arc;
 
 use axum::body::Body;
@@ -146,7 +145,8 @@ pub(super) async fn export(
         .call(move |service| {
             let (_, store) = store_of(service, &job)?;
             let found = archive::snapshot(&store, &job, Some(id))?;
-            let done = store.export(&job, id, &PathBuf::from(request.to))?;
+            let to = service.copy_place(&request.to)?;
+            let done = store.export(&job, id, &to)?;
             Ok((time_of(&found), wire::ExportDone::from(done)))
         })
         .await?;

@@ -45,6 +45,12 @@ pub struct RunSql {
     /// Rows to return at most.
     #[serde(default)]
     pub limit: Option<usize>,
+    /// Wait until the views that are read are complete behind this event time.
+    #[serde(default)]
+    pub min_time: Option<TimeText>,
+    /// How long, in milliseconds.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
 }
 
 /// An event time in a request: milliseconds, or text.
@@ -80,6 +86,34 @@ pub struct ReadView {
     /// Rows to return at most.
     #[serde(default)]
     pub limit: Option<usize>,
+    /// Wait until the view is complete behind this event time.
+    #[serde(default)]
+    pub min_time: Option<String>,
+    /// How long, in milliseconds.
+    #[serde(default)]
+    pub wait_ms: Option<u64>,
+}
+
+/// `POST /v1/tables/{name}/rows`: what was taken.
+#[derive(Debug, Serialize)]
+pub struct RowsTaken {
+    /// The job that reads the table.
+    pub job: String,
+    /// The table.
+    pub table: String,
+    /// Number of the first row within the table.
+    pub first: i64,
+    /// Number of rows.
+    pub rows: i64,
+    /// The latest event time among them, for `min_time` of a read that shall see them; null if it
+    /// is not known yet.
+    pub min_time: Option<String>,
+    /// The same in milliseconds.
+    pub min_time_ms: Option<i64>,
+    /// Whether they survive a crash: the service has a data directory.
+    pub durable: bool,
+    /// Whether an earlier request with this `Idempotency-Key` had brought them.
+    pub repeated: bool,
 }
 
 /// The event time that an answer is as of: what is complete below it.
@@ -300,6 +334,18 @@ pub struct ErrorForm {
     pub hint: Option<String>,
     /// All of it as it is shown on a terminal.
     pub text: String,
+    /// What is wrong with which rows of a request.
+    #[serde(skip_serializing_if = "Vec::is_empty")]
+    pub rows: Vec<RowError>,
+}
+
+/// A row of a request that is no row of its table.
+#[derive(Debug, Serialize)]
+pub struct RowError {
+    /// Its number in the request, from 0.
+    pub row: usize,
+    /// Why.
+    pub reason: String,
 }
 
 /// A place in a text.
@@ -338,6 +384,7 @@ impl From<&Error> for ErrorForm {
             location: error.location.as_deref().map(Place::from),
             hint: error.hint.clone(),
             text: error.to_string(),
+            rows: Vec::new(),
         }
     }
 }

@@ -5,6 +5,7 @@ use std::path::{Path, PathBuf};
 use clap::{Args, ValueEnum};
 use serde::Serialize;
 
+use super::copies::CopyLine;
 use crate::api::client::Client;
 use crate::api::wire::snapshots::{
     ExportDone, Run, Runs, Snapshot, SnapshotDeleted, SnapshotDetail, Snapshots, Verified,
@@ -12,7 +13,7 @@ use crate::api::wire::snapshots::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::archive;
 use crate::serve::time_text::format_time;
-use crate::snapshot::Store;
+use crate::snapshot::{CopyPlace, Store};
 
 /// A data directory or a service, and how the answer is printed.
 #[derive(Debug, Args)]
@@ -164,15 +165,25 @@ impl Place {
         }
     }
 
-    /// Writes a snapshot to a directory of its own.
-    pub fn export(&self, job: &str, id: u64, to: &Path) -> Result<ExportDone> {
+    /// Writes a copy of a snapshot to a place of its own.
+    pub fn export(&self, job: &str, id: u64, to: &CopyPlace) -> Result<ExportDone> {
         match self {
-            Place::Store(store) => Ok(store.export(job, id, to)?.into()),
+            Place::Store(store) => {
+                let mut progress = CopyLine::begin("exported");
+                let told = &mut |at| progress.show(at);
+                Ok(store.export_telling(job, id, to, told)?.into())
+            }
             Place::Service(client) => {
                 let path = path_of(job, &format!("/snapshots/{id}/export"))?;
-                // The service has a working directory of its own.
-                let to = std::path::absolute(to).map_err(|e| Error::io(to.display(), &e))?;
-                let body = serde_json::json!({ "to": to.display().to_string() });
+                let to = match to {
+                    // The service has a working directory of its own.
+                    CopyPlace::Directory(dir) => std::path::absolute(dir)
+                        .map_err(|e| Error::io(dir.display(), &e))?
+                        .display()
+                        .to_string(),
+                    CopyPlace::Objects(bucket) => bucket.to_string(),
+                };
+                let body = serde_json::json!({ "to": to });
                 client.request("POST", &path, Some(&body))
             }
         }

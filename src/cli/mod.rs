@@ -1,6 +1,7 @@
 //! Arguments, one file a command; no logic.
 
 mod allocator;
+mod copies;
 mod explain;
 pub mod generate;
 mod interrupt;

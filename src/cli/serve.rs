@@ -62,7 +62,8 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
         .block_on(tokio::net::TcpListener::bind(&arguments.listen))
         .map_err(|e| Error::io(&arguments.listen, &e))?;
     let settings = super::settings(&arguments.settings)?.into_iter().collect();
-    let manager = JobManager::start(ServiceSpec { workers, store, settings })?;
+    let objects = super::copies::options_of_environment();
+    let manager = JobManager::start(ServiceSpec { workers, store, settings, objects })?;
     let service: Arc<dyn JobService> = Arc::new(Service(Arc::clone(&manager)));
     for job in service.list() {
         // Failed ones are in the log, with their reasons.

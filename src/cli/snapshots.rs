@@ -1,9 +1,8 @@
 //! `floodmark snapshots`.
 
-use std::path::PathBuf;
-
 use clap::{Args, Subcommand};
 
+use super::copies::{CopyLine, CopyOptions};
 use super::kept::{Form, Place, Where, json, or_dash, size, table, wall};
 use crate::api::wire::snapshots::{Snapshot, SnapshotDetail, Verified};
 use crate::error::{Error, ErrorKind, Result};
@@ -68,10 +67,15 @@ enum Command {
         #[arg(value_name = "ID")]
         id: Option<u64>,
     },
-    /// Copy a snapshot to a directory of its own
+    /// Copy a snapshot to a directory of its own, or to a bucket
     #[command(after_help = "Examples:\n  \
         floodmark snapshots export hourly_tips --to backup --data-dir data\n  \
-        floodmark snapshots export hourly_tips 12 --to backup-12")]
+        floodmark snapshots export hourly_tips 12 --to backup-12\n  \
+        floodmark snapshots export hourly_tips --to file:///mnt/backup/tips --data-dir data\n  \
+        AWS_REGION=eu-west-1 AWS_ACCESS_KEY_ID=.. AWS_SECRET_ACCESS_KEY=.. \\\n    \
+          floodmark snapshots export hourly_tips --to s3://bucket/tips/12 --data-dir data\n  \
+        floodmark snapshots export hourly_tips --to s3://bucket/tips/12 --data-dir data \\\n    \
+          --set AWS_ENDPOINT_URL=http://127.0.0.1:9000")]
     Export {
         /// The job
         #[arg(value_name = "JOB")]
@@ -79,21 +83,26 @@ enum Command {
         /// The snapshot; the newest one if not given
         #[arg(value_name = "ID")]
         id: Option<u64>,
-        /// The directory, which must not be there yet
-        #[arg(long, value_name = "DIR")]
-        to: PathBuf,
+        /// A directory, file:///DIR or s3://BUCKET/PREFIX, where there is nothing yet
+        #[arg(long, value_name = "PLACE")]
+        to: String,
+        #[command(flatten)]
+        options: CopyOptions,
     },
     /// Take over an exported snapshot, as the newest one of its job
     #[command(after_help = "Examples:\n  \
         floodmark snapshots restore --from backup --data-dir data\n  \
-        floodmark snapshots restore --from backup --name hourly_tips_2 --data-dir data")]
+        floodmark snapshots restore --from backup --name hourly_tips_2 --data-dir data\n  \
+        floodmark snapshots restore --from s3://bucket/tips/12 --data-dir data")]
     Restore {
-        /// The directory of the export
-        #[arg(long, value_name = "DIR")]
-        from: PathBuf,
+        /// Where the export is: a directory, file:///DIR or s3://BUCKET/PREFIX
+        #[arg(long, value_name = "PLACE")]
+        from: String,
         /// The job to take it over for; its own if not given
         #[arg(long, value_name = "JOB")]
         name: Option<String>,
+        #[command(flatten)]
+        options: CopyOptions,
     },
     /// Remove a snapshot, or all that is stored of a job
     #[command(after_help = "Examples:\n  \
@@ -124,18 +133,26 @@ pub fn run(arguments: &SnapshotsArguments) -> Result<()> {
         }
         Command::Create { job } => list(&[place.open()?.create(job)?], form),
         Command::Verify { job, id } => verify(&place.open()?, job.as_deref(), *id, form),
-        Command::Export { job, id, to } => {
+        Command::Export { job, id, to, options } => {
+            let to = options.place(to)?;
             let place = place.open()?;
+            if let Place::Service(_) = place {
+                options.refuse()?;
+            }
             let id = place.number(job, *id)?;
-            let done = place.export(job, id, to)?;
+            let done = place.export(job, id, &to)?;
             if form == Form::Json {
                 return super::print(json(&done)?.as_bytes());
             }
             let (files, bytes) = (done.files, size(Some(done.bytes)));
             say(&format!("snapshot {id} of {job} is in {}: {files} files, {bytes}", done.to))
         }
-        Command::Restore { from, name } => {
-            let manifest = place.store_to_fill()?.import(from, name.as_deref())?;
+        Command::Restore { from, name, options } => {
+            let from = options.place(from)?;
+            let mut progress = CopyLine::begin("restored");
+            let told = &mut |at| progress.show(at);
+            let store = place.store_to_fill()?;
+            let manifest = store.import_telling(&from, name.as_deref(), told)?;
             list(&[Snapshot::from(&manifest)], form)
         }
         Command::Delete { job, id: Some(id), .. } => {

@@ -8,6 +8,7 @@ pub mod blackhole;
 pub mod changes;
 pub mod filesystem;
 pub mod generate;
+pub mod http;
 pub mod options;
 pub mod print;
 pub mod registry;
@@ -165,6 +166,18 @@ pub trait Source: Send + Sync {
 
     /// Turns a split into rows. CPU work only; called on a worker thread.
     fn decode(&self, split: Split) -> Result<Decoded>;
+
+    /// How long a partition may be silent before it holds back others no more, in ms, where the job
+    /// does not say; `None`: for ever.
+    fn idle_timeout_ms(&self) -> Option<i64> {
+        None
+    }
+
+    /// The records of a split of `partition` that ends before the offset `end` have got their event
+    /// times, and these are noted; none is above `latest`.
+    fn timed(&self, partition: usize, end: i64, latest: EventTime) {
+        let _ = (partition, end, latest);
+    }
 
     /// The first error that ended reading (a file that vanished); the job fails with it.
     fn failure(&self) -> Option<Error>;

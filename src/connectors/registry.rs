@@ -7,7 +7,7 @@
 use std::sync::Arc;
 
 use super::options::{Options, choices};
-use super::{SinkMode, SinkWriter, Source, SourceSpec, blackhole, filesystem, print};
+use super::{SinkMode, SinkWriter, Source, SourceSpec, blackhole, filesystem, http, print};
 use crate::error::{Error, Result};
 use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::{ColumnKind, TableDef};
@@ -104,6 +104,16 @@ const CONNECTORS: &[Connector] = &[
             validate: |table| check_options(table, "blackhole", blackhole::OPTIONS),
             changelog_mode: |_| ChangelogMode::Retract,
         }),
+    },
+    Connector {
+        name: http::NAME,
+        source: Some(SourceKind {
+            create: http::create_source,
+            validate: http::validate,
+            is_bounded: |_| Ok(false),
+            changelog_mode: |_| ChangelogMode::Append,
+        }),
+        sink: None,
     },
     generator!("nexmark", nexmark),
     generator!("taxi", taxi),

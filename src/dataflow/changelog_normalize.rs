@@ -244,12 +244,15 @@ impl ChangelogNormalize {
         let is_new = *held == Held::Nothing && !touch.is_halved;
         match log.kinds[row as usize] {
             ChangeKind::Insert => {
-                out.irregular.duplicate_inserts +=
-                    u64::from(*held != Held::Nothing && !self.upsert);
+                if *held != Held::Nothing && !self.upsert {
+                    out.irregular.entry(time).or_default().duplicate_inserts += 1;
+                }
                 *held = Held::Input(row);
             }
             ChangeKind::UpdateAfter => {
-                out.irregular.unknown_updates += u64::from(is_new && !self.upsert);
+                if is_new && !self.upsert {
+                    out.irregular.entry(time).or_default().unknown_updates += 1;
+                }
                 *held = Held::Input(row);
             }
             ChangeKind::UpdateBefore => {
@@ -258,7 +261,7 @@ impl ChangelogNormalize {
                 return;
             }
             ChangeKind::Delete if *held == Held::Nothing => {
-                out.irregular.absent_deletes += 1;
+                out.irregular.entry(time).or_default().absent_deletes += 1;
                 changes.absent.push((row, time));
             }
             ChangeKind::Delete => *held = Held::Nothing,

@@ -2,7 +2,6 @@
 //! [`StatefulLogic`].
 
 use std::sync::Arc;
-use std::sync::atomic::Ordering;
 use std::time::{Duration, Instant};
 
 use timely::communication::Pull;
@@ -400,10 +399,12 @@ impl<L: StatefulLogic> Driver<L> {
             self.send(emitted, &caps)?;
             self.applied = frontier;
         }
-        // A row found late keeps its time, which may lie below what has not been applied yet.
+        // A row found late keeps its time, which is not before those of the rows not applied yet.
+        let waiting = self.stashes.iter().filter_map(Stash::first).min().unwrap_or(frontier);
         for (port, cap) in caps.iter_mut().enumerate() {
-            if (apply || port == 0) && *cap.time() < frontier && frontier != CLOSED {
-                cap.downgrade(&frontier);
+            let to = if apply || port == 0 { frontier } else { frontier.min(waiting) };
+            if *cap.time() < to && to != CLOSED {
+                cap.downgrade(&to);
             }
         }
         self.caps = Some(caps);
@@ -434,15 +435,14 @@ impl<L: StatefulLogic> Driver<L> {
         }
         drop(port);
         for late in &emitted.late {
-            let count = late.rows.len() as u64;
-            self.runtime.metrics.late_rows.fetch_add(count, Ordering::Relaxed);
+            self.runtime.metrics.record_late(late.rows.times());
             if let (Some(port), Some(cap)) = (&mut self.late, caps.get(1)) {
                 let mut batch = late_batch(&self.name, late)?;
                 port.activate().session_with_builder(cap).give_container(&mut batch);
             }
         }
-        self.runtime.metrics.record_irregular(emitted.irregular);
-        self.runtime.dead(emitted.dead.letters());
+        self.runtime.metrics.record_irregular(&emitted.irregular);
+        self.runtime.metrics.record_dead_letters(&emitted.dead);
         send_dead(&mut self.dead, caps.last(), emitted.dead);
         Ok(())
     }

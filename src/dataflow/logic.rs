@@ -4,6 +4,8 @@
 //! everything below, and only that; the logic applies it and emits. Tests drive a logic without
 //! timely.
 
+use std::collections::BTreeMap;
+
 use arrow::datatypes::SchemaRef;
 
 use super::side::DeadLetters;
@@ -379,8 +381,8 @@ pub struct Emitted {
     pub late: Vec<LateRows>,
     /// Rows that failed, at their times.
     pub dead: DeadLetters,
-    /// Changes that did not fit what they change.
-    pub irregular: Irregular,
+    /// Changes that did not fit what they change, by time.
+    pub irregular: BTreeMap<EventTime, Irregular>,
 }
 
 /// How many changes of a log did not fit what they change.

@@ -1,16 +1,37 @@
 //! Counters of a job, shared by its workers and whoever watches it.
 
-use std::collections::VecDeque;
+use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
 use std::time::Duration;
 
 use super::logic::Irregular;
+use super::side::DeadLetters;
 use crate::error::{DeadLetter, Error};
 use crate::limits::DEAD_LETTERS_KEPT_MAX;
 use crate::spill::Memory;
 use crate::spill::memory::Spilled;
-use crate::time::{BEGINNING, EventTime};
+use crate::time::{BEGINNING, EventTime, Resolution};
+
+/// The counters that snapshots hold, by their names there.
+const COUNTERS: [&str; 5] =
+    ["late_rows", "dead_letters", "unknown_updates", "absent_deletes", "duplicate_inserts"];
+
+/// A count by each of [`COUNTERS`].
+type Counts = [u64; COUNTERS.len()];
+
+/// What was counted, by event time, so that a snapshot holds what lies before its frontier and a
+/// restored job counts nothing twice.
+#[derive(Debug, Default)]
+struct Timed {
+    /// Times are kept for snapshots, by tick.
+    resolution: Option<Resolution>,
+    /// What lies below is in the snapshot that the job started from.
+    since: Option<EventTime>,
+    /// Of all that lies below the last snapshot.
+    before: Counts,
+    after: BTreeMap<EventTime, Counts>,
+}
 
 /// Locks a mutex whose data stays valid even if a holder panicked.
 pub fn lock<T>(mutex: &Mutex<T>) -> MutexGuard<'_, T> {
@@ -56,6 +77,7 @@ pub struct JobMetrics {
     pub absent_deletes: AtomicU64,
     /// Insertions of keys that were there.
     pub duplicate_inserts: AtomicU64,
+    timed: Mutex<Timed>,
     kept: Mutex<VecDeque<DeadLetter>>,
     frontiers: Vec<AtomicI64>,
     memory: Option<Arc<Memory>>,
@@ -88,6 +110,7 @@ impl JobMetrics {
             unknown_updates: AtomicU64::new(0),
             absent_deletes: AtomicU64::new(0),
             duplicate_inserts: AtomicU64::new(0),
+            timed: Mutex::default(),
             kept: Mutex::new(VecDeque::new()),
             frontiers: (0..workers).map(|_| AtomicI64::new(BEGINNING)).collect(),
             memory: None,
@@ -107,23 +130,94 @@ impl JobMetrics {
         self.memory.as_ref().map(|memory| memory.spilled())
     }
 
-    /// Counts changes that did not fit what they change.
-    pub fn record_irregular(&self, irregular: Irregular) {
-        let add = |counter: &AtomicU64, count: u64| {
-            if count > 0 {
-                counter.fetch_add(count, Ordering::Relaxed);
+    /// Keeps counts by the ticks of `resolution` for snapshots, and goes on from one, if the job
+    /// does: from its frontier and counters. Called before anything is counted.
+    pub fn keep(
+        &self,
+        resolution: Resolution,
+        restored: Option<(EventTime, &BTreeMap<String, u64>)>,
+    ) {
+        let mut timed = lock(&self.timed);
+        timed.resolution = Some(resolution);
+        let Some((frontier, counters)) = restored else { return };
+        timed.since = Some(frontier);
+        for (index, name) in COUNTERS.iter().enumerate() {
+            let count = counters.get(*name).copied().unwrap_or(0);
+            timed.before[index] = count;
+            self.totals()[index].fetch_add(count, Ordering::Relaxed);
+        }
+    }
+
+    /// There are no more snapshots.
+    pub fn keep_no_more(&self) {
+        let mut timed = lock(&self.timed);
+        timed.resolution = None;
+        timed.after.clear();
+    }
+
+    /// The counters of all that lies before `frontier`, which the job has reached. Later calls are
+    /// for later frontiers.
+    pub fn counters_before(&self, frontier: EventTime) -> BTreeMap<String, u64> {
+        let mut timed = lock(&self.timed);
+        let after = timed.after.split_off(&frontier);
+        for counts in std::mem::replace(&mut timed.after, after).into_values() {
+            timed.before.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+        }
+        COUNTERS.iter().map(|name| (*name).to_owned()).zip(timed.before).collect()
+    }
+
+    fn totals(&self) -> [&AtomicU64; COUNTERS.len()] {
+        [
+            &self.late_rows,
+            &self.dead_letters,
+            &self.unknown_updates,
+            &self.absent_deletes,
+            &self.duplicate_inserts,
+        ]
+    }
+
+    /// Counts what has happened at some times, unless a snapshot holds it.
+    fn record(&self, counted: impl Iterator<Item = (EventTime, Counts)>) {
+        let mut timed = lock(&self.timed);
+        for (time, counts) in counted {
+            if timed.since.is_some_and(|since| time < since) {
+                continue;
             }
-        };
-        add(&self.unknown_updates, irregular.unknown_updates);
-        add(&self.absent_deletes, irregular.absent_deletes);
-        add(&self.duplicate_inserts, irregular.duplicate_inserts);
+            for (total, count) in self.totals().into_iter().zip(counts) {
+                total.fetch_add(count, Ordering::Relaxed);
+            }
+            if let Some(resolution) = timed.resolution {
+                let own = timed.after.entry(resolution.tick_start(time)).or_default();
+                own.iter_mut().zip(counts).for_each(|(sum, count)| *sum += count);
+            }
+        }
+    }
+
+    /// Counts rows that were late, by their times.
+    pub fn record_late(&self, times: &[EventTime]) {
+        self.record(times.iter().map(|time| (*time, [1, 0, 0, 0, 0])));
+    }
+
+    /// Counts changes that did not fit what they change, by time.
+    pub fn record_irregular(&self, irregular: &BTreeMap<EventTime, Irregular>) {
+        if irregular.is_empty() {
+            return;
+        }
+        self.record(irregular.iter().map(|(time, i)| {
+            (*time, [0, 0, i.unknown_updates, i.absent_deletes, i.duplicate_inserts])
+        }));
     }
 
     /// Counts dead letters and keeps the latest of them.
-    pub fn record_dead_letters(&self, letters: &[DeadLetter]) {
-        self.dead_letters.fetch_add(letters.len() as u64, Ordering::Relaxed);
+    pub fn record_dead_letters(&self, letters: &DeadLetters) {
+        if letters.letters().is_empty() {
+            return;
+        }
+        self.record(letters.iter().map(|(_, time)| (time, [0, 1, 0, 0, 0])));
+        let since = lock(&self.timed).since;
         let mut kept = lock(&self.kept);
-        for letter in letters {
+        let is_new = |time: EventTime| since.is_none_or(|since| time >= since);
+        for (letter, _) in letters.iter().filter(|(_, time)| is_new(*time)) {
             if kept.len() == DEAD_LETTERS_KEPT_MAX {
                 kept.pop_front();
             }

@@ -316,7 +316,7 @@ impl<'s> Renderer<'s, '_> {
                         Err(error) => runtime.metrics.fail(error),
                     }
                     if !dead.letters().is_empty() {
-                        runtime.dead(dead.letters());
+                        runtime.metrics.record_dead_letters(&dead);
                         let own = dead_port.is_some().then(|| cap.delayed(&time, 1));
                         send_dead(&mut dead_port, own.as_ref(), dead);
                     }

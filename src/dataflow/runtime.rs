@@ -14,7 +14,7 @@ use super::sink::{Resume, SinkHandle};
 use super::snapshots::{Handed, Snapshots};
 use super::source::SharedSource;
 use crate::connectors::{SinkWriter, Source, SourceSpec, registry};
-use crate::error::{DeadLetter, Result};
+use crate::error::Result;
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
@@ -104,7 +104,8 @@ impl JobRuntime {
         Self::open(plan, place, print, create, None)
     }
 
-    fn open(
+    /// As [`JobRuntime::with_sources`], with snapshots if there are some.
+    pub fn open(
         plan: Arc<StreamPlan>,
         place: Place,
         print: Option<PrintChanges<'_>>,
@@ -118,6 +119,9 @@ impl JobRuntime {
         let memory = memory_of(&plan, snapshots.as_ref(), place.workers);
         let metrics = JobMetrics::new(tables.clone(), names, place.workers);
         let metrics = Arc::new(metrics.with_memory(memory.clone()));
+        if let Some(keeping) = &keeping {
+            keeping.count_by(&metrics);
+        }
         let alignment = Arc::new(Alignment::new(&plan));
         let mut sources = BTreeMap::new();
         for (id, node) in plan.nodes.iter().enumerate() {
@@ -211,13 +215,6 @@ impl JobRuntime {
     /// Workers of this process.
     pub fn workers_here(&self) -> usize {
         self.workers_here
-    }
-
-    /// Counts dead letters.
-    pub fn dead(&self, letters: &[DeadLetter]) {
-        if !letters.is_empty() {
-            self.metrics.record_dead_letters(letters);
-        }
     }
 
     /// The views of the job.

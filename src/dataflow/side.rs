@@ -81,13 +81,6 @@ impl DeadLetters {
         self.times.iter().max().copied()
     }
 
-    /// Adds all of `others`.
-    pub fn append(&mut self, others: DeadLetters) {
-        self.letters.extend(others.letters);
-        self.times.extend(others.times);
-        self.diffs.extend(others.diffs);
-    }
-
     /// The letters and their times.
     pub fn iter(&self) -> impl Iterator<Item = (&DeadLetter, EventTime)> {
         self.letters.iter().zip(self.times.iter().copied())

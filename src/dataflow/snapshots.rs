@@ -24,7 +24,7 @@ use arrow::array::RecordBatch;
 
 use super::decisions::{Decision, Decisions, Journal};
 use super::digest::Digests;
-use super::metrics::lock;
+use super::metrics::{JobMetrics, lock};
 use crate::connectors::filesystem::steps::Steps;
 use crate::connectors::{PartitionPosition, SinkMode};
 use crate::error::{Error, Result};
@@ -195,6 +195,8 @@ pub struct Restored {
     pub states: BTreeMap<StatePlace, Vec<WrittenTable>>,
     /// By the number of the source.
     pub sources: BTreeMap<usize, Vec<PartitionPosition>>,
+    /// What had been counted, by name.
+    pub counters: BTreeMap<String, u64>,
     /// How much that is.
     pub amount: Amount,
     /// When it was begun to read it.
@@ -285,6 +287,8 @@ pub struct Snapshots {
     waiting: AtomicUsize,
     /// The longest that a worker was kept from its work, in microseconds, since it was last asked.
     pause_us: AtomicU64,
+    /// What the job counts.
+    metrics: OnceLock<Arc<JobMetrics>>,
 }
 
 impl Snapshots {
@@ -345,6 +349,7 @@ impl Snapshots {
             failure: Mutex::default(),
             waiting: AtomicUsize::new(0),
             pause_us: AtomicU64::new(0),
+            metrics: OnceLock::new(),
         }
     }
 
@@ -375,8 +380,25 @@ impl Snapshots {
         if goes_on { frontier } else { frontier.min(own) }
     }
 
+    /// What the job counts is part of its snapshots; `metrics` goes on from the restored one.
+    pub fn count_by(&self, metrics: &Arc<JobMetrics>) {
+        let restored = self.restored.as_ref().map(|r| (r.frontier, &r.counters));
+        metrics.keep(self.resolution, restored);
+        // Of two dataflows of one job, which there are not, the first would count.
+        let _ = self.metrics.set(Arc::clone(metrics));
+    }
+
+    /// What has been counted of all that lies before `frontier`, which is that of a complete
+    /// snapshot, by name.
+    pub fn counters(&self, frontier: EventTime) -> BTreeMap<String, u64> {
+        self.metrics.get().map(|metrics| metrics.counters_before(frontier)).unwrap_or_default()
+    }
+
     /// There are no more snapshots.
     pub fn end(&self) {
+        if let Some(metrics) = self.metrics.get() {
+            metrics.keep_no_more();
+        }
         self.is_stepwise.store(false, Ordering::Release);
     }
 
@@ -447,6 +469,11 @@ impl Snapshots {
     /// The data directory, if there is one to write to.
     pub fn dir(&self) -> Option<&Path> {
         self.run.dir.as_deref()
+    }
+
+    /// The number of the run.
+    pub fn run(&self) -> u64 {
+        self.run.run
     }
 
     /// What digests are made of.

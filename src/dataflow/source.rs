@@ -85,7 +85,10 @@ impl SharedSource {
         let can_idle = !source.is_bounded() && scan.watermark.is_some();
         SharedSource {
             max_future_skew: skew.filter(|_| scan.watermark.is_some()),
-            idle_timeout: settings.idle_timeout.filter(|_| can_idle),
+            idle_timeout: settings
+                .idle_timeout
+                .or_else(|| source.idle_timeout_ms())
+                .filter(|_| can_idle),
             source,
             scan,
             index,
@@ -354,9 +357,12 @@ impl Reader {
         let (offset, is_replayed) = (split.offset(), split.is_replayed());
         let (batch, dead, frontier) = split.assign(start)?;
         shared.note(partition, Span { sequence, offset, end, is_replayed }, &batch)?;
+        let rows = batch.time_range().map_or(BEGINNING, |(_, latest)| latest);
+        let latest = dead.latest().map_or(rows, |letters| rows.max(letters));
+        if let Some(end) = end {
+            shared.source.timed(partition, end, latest);
+        }
         if shared.keeping.get().is_some() {
-            let rows = batch.time_range().map_or(BEGINNING, |(_, latest)| latest);
-            let latest = dead.latest().map_or(rows, |letters| rows.max(letters));
             let mut clock = shared.clock();
             let passed = shared.passed();
             clock.partition(partition).marks().settled(sequence, latest, frontier, passed);
@@ -421,7 +427,7 @@ pub fn source<'s>(
                 Ok(step) => {
                     let mut port = output.activate();
                     for (mut batch, letters) in step.ready {
-                        reader.runtime.dead(letters.letters());
+                        reader.runtime.metrics.record_dead_letters(&letters);
                         send_dead(&mut dead, dead_cap.as_ref(), letters);
                         if let Some((_, latest)) = batch.time_range() {
                             reader.budget.sent(*own.time(), latest, batch.len());

@@ -70,7 +70,7 @@ pub fn runs(store: &Store, job: &str) -> Result<Vec<RunInfo>> {
     let of = |run| {
         let mut info = RunInfo { run, ..RunInfo::default() };
         let mut starts = 0;
-        for entry in store.journal(job, run)?.read()? {
+        for entry in store.journal(job, run)?.read_decisions()? {
             match entry {
                 JournalEntry::Started { at_ms, workers, from, .. } => {
                     if starts == 0 {

@@ -11,17 +11,19 @@ use std::time::Duration;
 
 use super::definition::{Definition, PlanFor};
 use super::found_views;
+use super::inlets::{self, Inlets, RowsIn, RowsRefused, RowsTaken};
 use super::running::{Job, Kept, Running};
-use super::service::{JobInfo, JobService, validate_job_name};
+use super::service::{JobInfo, JobService, JobState, validate_job_name};
 use super::snapshots::{self, SnapshotSpec};
 use crate::cluster::{Cluster, Topology};
+use crate::connectors::SourceSpec;
 use crate::dataflow::runtime::JobRuntime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{JOBS_MAX, JOBS_SAVED_AT_ONCE_MAX};
 use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
 use crate::serve::{ServedView, ViewCatalog};
-use crate::snapshot::{Damage, JobDefinition, Store};
+use crate::snapshot::{CopyPlace, Damage, JobDefinition, ObjectOptions, Store};
 use crate::telemetry::clock::wall_ms;
 use crate::time::{BEGINNING, CLOSED};
 
@@ -53,6 +55,8 @@ pub struct ServiceSpec {
     pub store: Option<Arc<Store>>,
     /// Settings of every job created from now on, before its own.
     pub settings: BTreeMap<String, String>,
+    /// How the service reaches object stores.
+    pub objects: ObjectOptions,
 }
 
 impl JobManager {
@@ -121,13 +125,13 @@ impl JobManager {
                 Some(Kept { snapshots, from, skipped })
             }
         };
-        let opened = match &kept {
-            None => JobRuntime::new(Arc::clone(&plan), place, None),
-            Some(kept) => {
-                let snapshots = Arc::clone(&kept.snapshots.snapshots);
-                JobRuntime::with_snapshots(Arc::clone(&plan), place, None, snapshots)
-            }
+        let snapshots = kept.as_ref().map(|kept| Arc::clone(&kept.snapshots.snapshots));
+        let inlets = match (&self.with.store, &snapshots) {
+            (Some(store), Some(own)) => Inlets::of_run(store, &definition.name, own.run()),
+            _ => Inlets::unlogged(),
         };
+        let create = |spec: &SourceSpec| inlets.create_source(spec);
+        let opened = JobRuntime::open(Arc::clone(&plan), place, None, &create, snapshots);
         let runtime = match (opened, &kept) {
             (Err(error), Some(kept)) => {
                 kept.snapshots.finish(false)?;
@@ -140,7 +144,8 @@ impl JobManager {
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
         self.cluster.install(id, &runtime, plan.rows_in_flight())?;
-        Ok(Running { id, plan, runtime, kept, is_stopping: AtomicBool::new(false) })
+        let is_stopping = AtomicBool::new(false);
+        Ok(Running { id, plan, runtime, inlets, kept, is_stopping })
     }
 
     fn jobs(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Job>>> {
@@ -265,6 +270,23 @@ impl JobManager {
         Ok(job.info())
     }
 
+    /// Gives rows to the job that reads `table` over HTTP.
+    fn take_rows(&self, table: &str, rows: RowsIn) -> Result<RowsTaken, RowsRefused> {
+        let jobs: Vec<_> = self.jobs().values().cloned().collect();
+        let named = jobs.iter().filter_map(|job| {
+            let running = job.running().ok()?;
+            Some((job.definition.name.as_str(), &running.inlets))
+        });
+        let (name, inlet) = inlets::find(named, table)?;
+        let state = self.find(&name)?.running()?.state();
+        if !matches!(state, JobState::Starting | JobState::Running) {
+            let message = format!("job {name}, which reads table '{table}', is {}", state.name());
+            let error = Error::new(ErrorKind::Conflict, message);
+            return Err(error.with_hint(format!("GET /v1/jobs/{name} says why")).into());
+        }
+        RowsTaken::take(name, inlet, rows)
+    }
+
     fn delete(&self, name: &str, keep_snapshots: bool) -> Result<()> {
         let job = self.find(name)?;
         if let Ok(running) = &job.body {
@@ -378,6 +400,14 @@ impl JobService for Service {
             Error::new(ErrorKind::Conflict, "the service keeps no snapshots")
                 .with_hint("start it with --data-dir")
         })
+    }
+
+    fn copy_place(&self, text: &str) -> Result<CopyPlace> {
+        CopyPlace::parse(text, &self.0.with.objects)
+    }
+
+    fn take_rows(&self, table: &str, rows: RowsIn) -> Result<RowsTaken, RowsRefused> {
+        self.0.take_rows(table, rows)
     }
 
     fn create_snapshot(&self, name: &str) -> Result<u64> {

@@ -4,6 +4,7 @@
 //! * [`batch_run`]: one job in one process, to its end (`floodmark run`)
 //! * [`service`], [`manager`], [`running`], [`found_views`]: jobs that come and go
 //!   (`floodmark serve`)
+//! * [`inlets`]: tables whose rows are sent to a running job
 //! * [`archive`]: what is stored of a job, for those who look at it
 //! * [`snapshots`]: the snapshots of a running job, and what it starts from
 //! * [`replay`]: running history again, and comparing
@@ -13,6 +14,7 @@ pub mod archive;
 pub mod batch_run;
 pub mod definition;
 pub mod found_views;
+pub mod inlets;
 pub mod manager;
 pub mod replay;
 pub mod results;

@@ -11,9 +11,11 @@ use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::Duration;
 
 use super::definition::{Definition, PlanFor};
+use super::inlets::Inlets;
 use super::snapshots::journal::Notes;
 use super::snapshots::{fingerprint, load};
 use crate::cluster::{Cluster, Topology};
+use crate::connectors::SourceSpec;
 use crate::dataflow::decisions::Unnoted;
 use crate::dataflow::digest::{Digest, Digests};
 use crate::dataflow::metrics::JobMetrics;
@@ -185,7 +187,7 @@ pub fn replay(
         Error::new(ErrorKind::NotFound, message).with_hint("`floodmark runs` lists them")
     })?;
     let journal = spec.store.journal(&spec.job, run)?;
-    let entries = journal.read()?;
+    let entries = journal.read_decisions()?;
     let noted = noted(&entries)?;
     let plan = plan_of(&noted, &spec.job)?;
     let manifest = manifest(spec, run)?;
@@ -213,7 +215,10 @@ pub fn replay(
     let snapshots = Snapshots::new(of, &plan, sender, restored, Arc::new(Unnoted));
     let topology = Topology::alone(spec.workers);
     let snapshots = Arc::new(snapshots);
-    let runtime = JobRuntime::with_snapshots(Arc::clone(&plan), topology.place(), None, snapshots)?;
+    let rows = Inlets::of_run(&spec.store, &spec.job, run);
+    let create = |spec: &SourceSpec| rows.create_source(spec);
+    let runtime =
+        JobRuntime::open(Arc::clone(&plan), topology.place(), None, &create, Some(snapshots))?;
     let runtime = Arc::new(runtime);
     let cluster = Cluster::start(&topology)?;
     cluster.install(0, &runtime, plan.rows_in_flight())?;

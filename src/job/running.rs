@@ -3,6 +3,7 @@
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
+use super::inlets::Inlets;
 use super::service::{JobInfo, JobState, SnapshotsInfo, SourceInfo};
 use super::snapshots::JobSnapshots;
 use crate::dataflow::metrics::SourceMetrics;
@@ -29,6 +30,8 @@ pub struct Running {
     pub plan: Arc<StreamPlan>,
     /// Its dataflow.
     pub runtime: Arc<JobRuntime>,
+    /// Its tables that rows are sent to.
+    pub inlets: Inlets,
     /// Its snapshots, if the service has a data directory.
     pub kept: Option<Kept>,
     /// Whether it was told to stop.
@@ -64,7 +67,8 @@ impl Running {
         }
     }
 
-    fn state(&self) -> JobState {
+    /// Where it is in its life.
+    pub fn state(&self) -> JobState {
         let metrics = &self.runtime.metrics;
         match metrics.failure() {
             Some(error) => JobState::Failed { error },

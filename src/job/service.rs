@@ -5,10 +5,11 @@
 
 use std::sync::Arc;
 
+use super::inlets::{RowsIn, RowsRefused, RowsTaken};
 use super::snapshots::SnapshotProgress;
 use crate::error::{Error, Result};
 use crate::serve::ServedView;
-use crate::snapshot::Store;
+use crate::snapshot::{CopyPlace, Store};
 use crate::spill::memory::Spilled;
 use crate::time::EventTime;
 
@@ -42,6 +43,12 @@ pub trait JobService: Send + Sync {
 
     /// The store of snapshots and runs; a conflict if the service keeps none.
     fn store(&self) -> Result<Arc<Store>>;
+
+    /// Gives rows to the job that reads `table` (or `job.table`) over HTTP, all or none.
+    fn take_rows(&self, table: &str, rows: RowsIn) -> Result<RowsTaken, RowsRefused>;
+
+    /// The place of a copy of a snapshot that `text` names.
+    fn copy_place(&self, text: &str) -> Result<CopyPlace>;
 
     /// Takes a snapshot of a job now and waits until it is complete; its number.
     fn create_snapshot(&self, name: &str) -> Result<u64>;

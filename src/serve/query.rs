@@ -112,6 +112,16 @@ pub fn run_query(catalog: &dyn ViewCatalog, request: &QueryRequest) -> Result<Qu
     })
 }
 
+/// The views that a query reads.
+pub fn views_of(catalog: &dyn ViewCatalog, query: &str) -> Result<Vec<ServedView>> {
+    let (source, query, span) = parse(query)?;
+    let state = session();
+    let known = known_names(catalog, &state);
+    let source = Source { text: source, span, known };
+    let views = source.views(catalog, &state, &query)?;
+    Ok(views.into_iter().map(|referenced| referenced.view).collect())
+}
+
 /// Names and contents that a query refers to.
 struct Referenced {
     name: TableReference,

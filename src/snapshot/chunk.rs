@@ -19,7 +19,7 @@ pub fn cut(rows: &RecordBatch) -> Vec<RecordBatch> {
 }
 
 /// The stored form of `rows`.
-pub(super) fn encode(rows: &RecordBatch) -> Result<Vec<u8>> {
+pub fn encode(rows: &RecordBatch) -> Result<Vec<u8>> {
     let columns = rows.columns().iter().map(compact).collect::<Result<Vec<_>>>()?;
     let own = if columns.is_empty() {
         rows.clone()
@@ -40,7 +40,7 @@ pub(super) fn encode(rows: &RecordBatch) -> Result<Vec<u8>> {
 ///
 /// Only bytes whose checksum is right come here: what does not decode was not written by this
 /// version.
-pub(super) fn decode(bytes: &[u8]) -> Result<RecordBatch, String> {
+pub fn decode(bytes: &[u8]) -> Result<RecordBatch, String> {
     let mut reader = StreamReader::try_new(bytes, None).map_err(|error| error.to_string())?;
     match reader.next() {
         Some(Ok(rows)) => Ok(rows),

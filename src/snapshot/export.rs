@@ -1,4 +1,5 @@
-//! A snapshot as a directory of its own, to be copied anywhere and restored from there.
+//! A copy of a snapshot: what is in a directory of its own, or below a prefix of a bucket, to be
+//! copied anywhere and restored from there.
 //!
 //! `manifest.json`, one `chunk-N.arrow` a chunk (an Arrow IPC stream that other programs read too),
 //! and `checksums`: a line a file with the XXH64 of its bytes, as `xxhsum` prints them, and a last
@@ -7,13 +8,11 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt::Write as _;
-use std::fs;
-use std::path::{Path, PathBuf};
 
 use twox_hash::XxHash64;
 
-use super::directory::{sync_directory, write_synced};
 use super::model::{ChunkRef, Exported, Manifest};
+use super::place::{CopyPlace, CopyProgress, Reader, Told, Writer};
 use super::store::{Store, check_bytes, parse_manifest};
 use super::{FORMAT, failpoint, keys};
 use crate::error::{Error, ErrorKind, Result};
@@ -28,143 +27,168 @@ fn chunk_file(id: u64) -> String {
     format!("chunk-{id:010}.arrow")
 }
 
+/// Whether a copy may have a file of this name.
+pub(super) fn is_file_of_a_copy(name: &str) -> bool {
+    let is_chunk = name
+        .strip_prefix("chunk-")
+        .and_then(|rest| rest.strip_suffix(".arrow"))
+        .is_some_and(|number| number.parse::<u64>().is_ok());
+    is_chunk || [MANIFEST_FILE, CHECKSUMS_FILE].contains(&name)
+}
+
 impl Store {
-    /// Writes snapshot `id` of `job` to the new directory `to`, which appears whole or not at all.
-    pub fn export(&self, job: &str, id: u64, to: &Path) -> Result<Exported> {
+    /// Writes snapshot `id` of `job` to the new place `to`, which is a copy when it is whole.
+    pub fn export(&self, job: &str, id: u64, to: &CopyPlace) -> Result<Exported> {
+        self.export_telling(job, id, to, &mut |_| {})
+    }
+
+    /// The same, and says meanwhile how far it has come.
+    pub fn export_telling(
+        &self,
+        job: &str,
+        id: u64,
+        to: &CopyPlace,
+        told: Told<'_>,
+    ) -> Result<Exported> {
         keys::check_job(job)?;
         let damaged = |damage| Error::new(ErrorKind::Io, format!("the snapshot store: {damage}"));
-        if to.exists() {
-            let message = format!("{} is there already", to.display());
-            return Err(Error::new(ErrorKind::Conflict, message).with_hint("name a new directory"));
-        }
         let manifest = self.manifest(job, id).map_err(damaged)?;
-        let mut name = to.file_name().unwrap_or_default().to_os_string();
-        name.push(".partial");
-        let partial = to.with_file_name(name);
-        if partial.exists() {
-            remove(&partial)?;
-        }
-        fs::create_dir_all(&partial).map_err(|error| Error::io(partial.display(), &error))?;
-        let written = self.write_export(&manifest, &partial).and_then(|exported| {
-            failpoint::reach("export.before_rename")?;
-            fs::rename(&partial, to).map_err(|error| Error::io(to.display(), &error))?;
-            failpoint::reach("export.after_rename")?;
-            let parent = to.parent().filter(|parent| !parent.as_os_str().is_empty());
-            sync_directory(parent.unwrap_or(Path::new(".")))?;
-            Ok(Exported { dir: to.to_path_buf(), ..exported })
-        });
-        if written.is_err() && partial.exists() {
-            // The error that is returned says more than one of the tidying would.
-            let _ = fs::remove_dir_all(&partial);
-        }
-        written
-    }
-
-    fn write_export(&self, manifest: &Manifest, dir: &Path) -> Result<Exported> {
-        let mut files = Files { dir, lines: format!("{HEADING}{FORMAT}\n"), files: 0, bytes: 0 };
+        let json = serde_json::to_vec_pretty(&manifest)
+            .map_err(|error| Error::internal(format!("a manifest: {error}")))?;
+        let files_all = manifest.chunks().count() as u64 + 2;
+        let bytes_all = manifest.bytes() + json.len() as u64;
+        let mut progress = CopyProgress { files_all, bytes_all, ..CopyProgress::default() };
+        let mut done = |bytes| {
+            progress.add(bytes);
+            told(progress);
+        };
+        failpoint::reach("export.before_manifest")?;
+        let mut lines = format!("{HEADING}{FORMAT}\n");
+        let mut writer = Writer::begin(to, (MANIFEST_FILE, &json), CHECKSUMS_FILE)?;
+        lines.push_str(&line(&json, MANIFEST_FILE));
+        done(json.len() as u64);
         for (state, table, chunk) in manifest.chunks() {
+            failpoint::reach("export.before_chunk")?;
             let name = chunk_file(chunk.id);
-            let written = self.with_chunk(chunk, |bytes| files.write(&name, bytes));
+            let written = self.with_chunk(chunk, |bytes| {
+                lines.push_str(&line(bytes, &name));
+                writer.write(&name, bytes, &mut done)
+            });
             written.map_err(|what| {
                 let what = format!("{what} ({}, table {})", state.operator, table.name);
-                let damage = manifest.damage(Some(chunk.id), what);
-                Error::new(ErrorKind::Io, format!("the snapshot store: {damage}"))
+                damaged(manifest.damage(Some(chunk.id), what))
             })??;
         }
-        failpoint::reach("export.before_manifest")?;
-        let json = serde_json::to_vec_pretty(manifest)
-            .map_err(|error| Error::internal(format!("a manifest: {error}")))?;
-        files.write(MANIFEST_FILE, &json)?;
-        let last = line(files.lines.as_bytes(), CHECKSUMS_FILE);
-        let lines = files.lines.clone() + &last;
-        files.write(CHECKSUMS_FILE, lines.as_bytes())?;
-        sync_directory(dir)?;
-        Ok(Exported { dir: dir.to_path_buf(), files: files.files, bytes: files.bytes })
+        lines.push_str(&line(lines.as_bytes(), CHECKSUMS_FILE));
+        failpoint::reach("export.before_complete")?;
+        writer.finish((CHECKSUMS_FILE, lines.as_bytes()), &mut done)?;
+        Ok(Exported { to: to.to_string(), files: progress.files, bytes: progress.bytes })
     }
 
-    /// Takes over the snapshot in the directory `from`, for its own job or another one, as the
-    /// newest of that job. Everything is verified before anything is written.
-    pub fn import(&self, from: &Path, job: Option<&str>) -> Result<Manifest> {
-        let (mut manifest, listed) = read_export(from)?;
-        for (_, _, chunk) in manifest.chunks() {
-            read_listed_chunk(from, &listed, chunk)?;
-        }
+    /// Takes over the snapshot at `from`, for its own job or another one, as the newest of that
+    /// job. Nothing of it is to be seen before all of it is verified.
+    pub fn import(&self, from: &CopyPlace, job: Option<&str>) -> Result<Manifest> {
+        self.import_telling(from, job, &mut |_| {})
+    }
+
+    /// The same, and says meanwhile how far it has come.
+    pub fn import_telling(
+        &self,
+        from: &CopyPlace,
+        job: Option<&str>,
+        told: Told<'_>,
+    ) -> Result<Manifest> {
+        let reader = Reader::open(from)?;
+        let (mut manifest, listing) = read_export(&reader)?;
         let job = job.unwrap_or(&manifest.job).to_owned();
         // Its tables carry the numbers of the snapshots that wrote them: later ones must be higher.
-        let id = self.next_id(&job)?.max(manifest.id);
-        let mut taken: BTreeMap<u64, ChunkRef> = BTreeMap::new();
-        for (_, _, chunk) in manifest.chunks() {
-            let bytes = read_listed_chunk(from, &listed, chunk)?;
-            let new = self.write_chunk_bytes(&job, &bytes, chunk.rows)?;
+        manifest.id = self.next_id(&job)?.max(manifest.id);
+        let mut taken = BTreeMap::new();
+        let read = self.take_chunks(&reader, &listing, &manifest, &job, &mut taken, told);
+        let committed = read.and_then(|()| {
+            let tables = manifest.states.iter_mut().flat_map(|state| &mut state.tables);
+            for chunk in tables.flat_map(|table| &mut table.chunks) {
+                if let Some(new) = taken.get(&chunk.id) {
+                    chunk.clone_from(new);
+                }
+            }
+            manifest.job.clone_from(&job);
+            manifest.format = FORMAT;
+            failpoint::reach("import.before_commit")?;
+            self.commit(&manifest)
+        });
+        if let Err(error) = committed {
+            let written: Vec<u64> = taken.values().map(|chunk| chunk.id).collect();
+            if let Err(more) = self.give_back(&job, &written) {
+                tracing::warn!("what was read of a snapshot stays in the store: {more}");
+            }
+            return Err(error);
+        }
+        Ok(manifest)
+    }
+
+    /// Verifies the chunks of `manifest` and writes them for `job`; `taken` has the new ones by the
+    /// numbers of the old ones.
+    fn take_chunks(
+        &self,
+        reader: &Reader,
+        listing: &Listing,
+        manifest: &Manifest,
+        job: &str,
+        taken: &mut BTreeMap<u64, ChunkRef>,
+        told: Told<'_>,
+    ) -> Result<()> {
+        let chunks: Vec<&ChunkRef> = manifest.chunks().map(|(_, _, chunk)| chunk).collect();
+        let files: Vec<(String, u64)> =
+            chunks.iter().map(|chunk| (chunk_file(chunk.id), chunk.bytes)).collect();
+        let files_all = files.len() as u64;
+        let bytes_all = manifest.bytes();
+        let mut progress = CopyProgress { files_all, bytes_all, ..CopyProgress::default() };
+        reader.read_each(&files, &mut |index, bytes| {
+            let chunk = chunks[index];
+            listing.check(reader, &files[index].0, &bytes)?;
+            check_chunk(chunk, &bytes).map_err(|what| reader.damaged(&files[index].0, what))?;
+            let new = self.write_chunk_bytes(job, &bytes, chunk.rows)?;
             let (min_time, max_time) = (chunk.min_time, chunk.max_time);
             taken.insert(chunk.id, ChunkRef { min_time, max_time, ..new });
-        }
-        let tables = manifest.states.iter_mut().flat_map(|state| &mut state.tables);
-        for chunk in tables.flat_map(|table| &mut table.chunks) {
-            if let Some(new) = taken.get(&chunk.id) {
-                chunk.clone_from(new);
-            }
-        }
-        manifest.job = job;
-        manifest.id = id;
-        manifest.format = FORMAT;
-        failpoint::reach("import.before_commit")?;
-        self.commit(&manifest)?;
-        Ok(manifest)
+            progress.add(bytes.len() as u64);
+            told(progress);
+            Ok(())
+        })
     }
 }
 
-/// What the directory `from` holds, without its chunks: for a look before an import.
-pub fn read_export(from: &Path) -> Result<(Manifest, Listing)> {
-    let listing = Listing::read(from)?;
-    let bytes = listing.read_file(from, MANIFEST_FILE)?;
-    let manifest = parse_manifest(&bytes).map_err(|what| damaged(from, MANIFEST_FILE, &what))?;
+/// What is at a place, without its chunks.
+fn read_export(reader: &Reader) -> Result<(Manifest, Listing)> {
+    let listing = Listing::read(reader)?;
+    let bytes = reader.read(MANIFEST_FILE, SNAPSHOT_MANIFEST_BYTES_MAX)?;
+    listing.check(reader, MANIFEST_FILE, &bytes)?;
+    let manifest = parse_manifest(&bytes).map_err(|what| reader.damaged(MANIFEST_FILE, &what))?;
     let mut expected: BTreeSet<String> =
         manifest.chunks().map(|(_, _, chunk)| chunk_file(chunk.id)).collect();
     expected.insert(MANIFEST_FILE.to_owned());
     if let Some(name) = expected.iter().find(|name| !listing.sums.contains_key(*name)) {
-        return Err(damaged(from, name, "the manifest names it, the list of checksums does not"));
+        let what = "the manifest names it, the list of checksums does not";
+        return Err(reader.damaged(name, what));
     }
-    let entries = fs::read_dir(from).map_err(|error| Error::io(from.display(), &error))?;
-    for entry in entries {
-        let entry = entry.map_err(|error| Error::io(from.display(), &error))?;
-        let name = entry.file_name().to_string_lossy().into_owned();
-        if name != CHECKSUMS_FILE && !expected.contains(&name) {
-            return Err(damaged(from, &name, "it is not part of the snapshot"));
-        }
+    let names: BTreeSet<String> = reader.names()?.into_iter().collect();
+    let mut others = names.iter().filter(|name| *name != CHECKSUMS_FILE);
+    if let Some(name) = others.find(|name| !expected.contains(*name)) {
+        return Err(reader.damaged(name, "it is not part of the snapshot"));
     }
-    Ok((manifest, listing))
+    match expected.iter().find(|name| !names.contains(*name)) {
+        Some(name) => Err(reader.damaged(name, "it is missing")),
+        None => Ok((manifest, listing)),
+    }
 }
 
-fn read_listed_chunk(from: &Path, listing: &Listing, chunk: &ChunkRef) -> Result<Vec<u8>> {
-    let name = chunk_file(chunk.id);
-    let bytes = listing.read_file(from, &name)?;
-    check_bytes(chunk, &bytes).map_err(|what| damaged(from, &name, &what))?;
-    let rows = super::chunk::decode(&bytes).map_err(|what| damaged(from, &name, &what))?;
-    if rows.num_rows() as u64 != chunk.rows {
-        let what = format!("{} rows, {} were written", rows.num_rows(), chunk.rows);
-        return Err(damaged(from, &name, &what));
+fn check_chunk(chunk: &ChunkRef, bytes: &[u8]) -> Result<(), String> {
+    check_bytes(chunk, bytes)?;
+    let rows = super::chunk::decode(bytes)?.num_rows() as u64;
+    if rows != chunk.rows {
+        return Err(format!("{rows} rows, {} were written", chunk.rows));
     }
-    Ok(bytes)
-}
-
-/// The files of an export that is being written.
-struct Files<'a> {
-    dir: &'a Path,
-    lines: String,
-    files: u64,
-    bytes: u64,
-}
-
-impl Files<'_> {
-    fn write(&mut self, name: &str, bytes: &[u8]) -> Result<()> {
-        let path: PathBuf = self.dir.join(name);
-        write_synced(&path, bytes).map_err(|error| Error::io(path.display(), &error))?;
-        self.lines.push_str(&line(bytes, name));
-        self.files += 1;
-        self.bytes += bytes.len() as u64;
-        Ok(())
-    }
+    Ok(())
 }
 
 fn line(bytes: &[u8], name: &str) -> String {
@@ -175,17 +199,16 @@ fn line(bytes: &[u8], name: &str) -> String {
 }
 
 /// The list of checksums of an export.
-pub struct Listing {
+struct Listing {
     sums: BTreeMap<String, u64>,
 }
 
 impl Listing {
-    fn read(from: &Path) -> Result<Listing> {
-        let path = from.join(CHECKSUMS_FILE);
-        let damaged = |what: &str| damaged(from, CHECKSUMS_FILE, what);
-        let bytes = fs::read(&path).map_err(|error| {
-            Error::io(path.display(), &error).with_hint("name the directory of an export")
-        })?;
+    fn read(reader: &Reader) -> Result<Listing> {
+        let damaged = |what: &str| reader.damaged(CHECKSUMS_FILE, what);
+        let bytes = reader
+            .read(CHECKSUMS_FILE, SNAPSHOT_MANIFEST_BYTES_MAX)
+            .map_err(|error| without_checksums(reader, error))?;
         let text = String::from_utf8(bytes).map_err(|_| damaged("it is not text"))?;
         let version = text.lines().next().and_then(|line| line.strip_prefix(HEADING));
         let version: u32 = version
@@ -214,29 +237,32 @@ impl Listing {
         Ok(Listing { sums })
     }
 
-    fn read_file(&self, from: &Path, name: &str) -> Result<Vec<u8>> {
+    /// Whether `bytes` are those of the file `name`.
+    fn check(&self, reader: &Reader, name: &str, bytes: &[u8]) -> Result<()> {
         let Some(sum) = self.sums.get(name) else {
-            return Err(damaged(from, name, "it is not in the list of checksums"));
+            return Err(reader.damaged(name, "it is not in the list of checksums"));
         };
-        let path = from.join(name);
-        let size = fs::metadata(&path).map_err(|error| Error::io(path.display(), &error))?.len();
-        if name == MANIFEST_FILE && size > SNAPSHOT_MANIFEST_BYTES_MAX {
-            return Err(damaged(from, name, "it is longer than any manifest"));
+        match XxHash64::oneshot(0, bytes) {
+            found if found == *sum => Ok(()),
+            found => {
+                let what = format!("checksum {found:016x}, {sum:016x} was written");
+                Err(reader.damaged(name, what))
+            }
         }
-        let bytes = fs::read(&path).map_err(|error| Error::io(path.display(), &error))?;
-        let found = XxHash64::oneshot(0, &bytes);
-        if found != *sum {
-            let what = format!("checksum {found:016x}, {sum:016x} was written");
-            return Err(damaged(from, name, &what));
-        }
-        Ok(bytes)
     }
 }
 
-fn damaged(from: &Path, name: &str, what: &str) -> Error {
-    Error::new(ErrorKind::Io, format!("the snapshot in {}: {name}: {what}", from.display()))
-}
-
-fn remove(dir: &Path) -> Result<()> {
-    fs::remove_dir_all(dir).map_err(|error| Error::io(dir.display(), &error))
+/// The error of a place that has no list of checksums, if that is what is wrong.
+fn without_checksums(reader: &Reader, error: Error) -> Error {
+    let Ok(names) = reader.names() else { return error };
+    if names.iter().any(|name| name == CHECKSUMS_FILE) {
+        return error;
+    }
+    let at = reader.place();
+    if names.iter().any(|name| name == MANIFEST_FILE) {
+        return Error::new(ErrorKind::Io, format!("the export to {at} was never finished"))
+            .with_hint("export it again, to the same place");
+    }
+    Error::new(ErrorKind::NotFound, format!("there is no export at {at}"))
+        .with_hint("name the directory of an export, or s3://bucket/prefix")
 }

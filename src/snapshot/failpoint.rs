@@ -24,6 +24,8 @@ pub const NAMES: &[&str] = &[
     "journal.before_append",
     "journal.before_sync",
     "export.before_manifest",
+    "export.before_chunk",
+    "export.before_complete",
     "export.before_rename",
     "export.after_rename",
     "import.before_commit",

@@ -68,8 +68,17 @@ pub enum JournalEntry {
         table: String,
         /// Number of the first row.
         offset: i64,
-        /// Their time.
+        /// Wall time at which they came.
         time: i64,
+        /// How many they are.
+        #[serde(default)]
+        rows: u64,
+        /// By which a request that is repeated is known.
+        #[serde(default)]
+        key: Option<String>,
+        /// A hash of the body of the request.
+        #[serde(default)]
+        body: u64,
         /// The rows: an Arrow IPC stream. Stored as it is, behind the other fields.
         #[serde(skip)]
         ipc: Vec<u8>,
@@ -232,36 +241,68 @@ impl Journal {
 
     /// Every entry, in order; an error if one is damaged or missing.
     pub fn read(&self) -> Result<Vec<JournalEntry>> {
+        let mut entries = Vec::new();
+        self.each_from(0, |_, entry| {
+            entries.push(entry);
+            Ok(true)
+        })?;
+        Ok(entries)
+    }
+
+    /// The same without the rows that were sent to tables, which may be very many.
+    pub fn read_decisions(&self) -> Result<Vec<JournalEntry>> {
+        let mut entries = Vec::new();
+        self.each_from(0, |_, entry| {
+            if !matches!(entry, JournalEntry::Rows { .. }) {
+                entries.push(entry);
+            }
+            Ok(true)
+        })?;
+        Ok(entries)
+    }
+
+    /// Gives `take` the entries from number `from` on, each with its number, in order, until it
+    /// says that this was enough; an error if one is damaged or missing.
+    pub fn each_from(
+        &self,
+        from: u64,
+        mut take: impl FnMut(u64, JournalEntry) -> Result<bool>,
+    ) -> Result<()> {
         let (job, run) = (&self.job, self.run);
         let damaged = |number: u64, what: String| {
             let message = format!("entry {number} of journal {run} of job '{job}': {what}");
             Error::new(ErrorKind::Io, message)
         };
-        let mut entries = Vec::new();
+        // What comes in while it is read is not asked for.
+        let committed = {
+            let commits = locked(&self.store.shared.commits);
+            commits.jobs.get(job).and_then(|job| job.journals.get(&run)).copied()
+        };
+        let mut count = from;
         let mut fault = None;
-        let read = self.store.shared.rocks.scan(&prefix(job, run), &end(job, run), |key, value| {
-            let number = entries.len() as u64;
+        let mut is_enough = false;
+        let (first, end) = (entry_key(job, run, from), end(job, run));
+        let read = self.store.shared.rocks.scan(&first, &end, |key, value| {
+            let number = count;
             let entry = match keys::number_of(key) {
                 Some(found) if found == number => keys::unseal(key, value).and_then(decode),
                 _ => Err("it is missing".to_owned()),
             };
-            match entry {
-                Ok(entry) => entries.push(entry),
-                Err(what) => fault = Some(damaged(number, what)),
+            count += 1;
+            match entry.map_err(|what| damaged(number, what)).and_then(|e| take(number, e)) {
+                Ok(goes_on) => is_enough = !goes_on,
+                Err(error) => fault = Some(error),
             }
-            fault.is_none()
+            fault.is_none() && !is_enough
         });
-        let count = entries.len() as u64;
-        read.map_err(|what| damaged(count, what))?;
         if let Some(fault) = fault {
             return Err(fault);
         }
-        let commits = locked(&self.store.shared.commits);
-        let committed = commits.jobs.get(job).and_then(|job| job.journals.get(&run)).copied();
-        if committed.is_some_and(|committed| committed > count) {
+        read.map_err(|what| damaged(count, what))?;
+        if !is_enough && committed.is_some_and(|committed| committed > count) {
             return Err(damaged(count, "it was committed and is missing".to_owned()));
         }
-        Ok(entries)
+        Ok(())
     }
 }
 

@@ -4,7 +4,6 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
-use std::path::PathBuf;
 
 use serde::{Deserialize, Serialize};
 
@@ -180,11 +179,11 @@ pub struct Latest {
 /// What an export wrote.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Exported {
-    /// The directory.
-    pub dir: PathBuf,
-    /// Files in it.
+    /// The directory, or bucket and prefix.
+    pub to: String,
+    /// Files there.
     pub files: u64,
-    /// Bytes in it.
+    /// Bytes there.
     pub bytes: u64,
 }
 

@@ -75,6 +75,13 @@ impl Store {
         self.with_job(job, |state| state.pending.clear())
     }
 
+    /// Removes the chunks `written` of `job`, which no manifest names.
+    pub(super) fn give_back(&self, job: &str, written: &[u64]) -> Result<()> {
+        let _changing = locked(&self.shared.changing);
+        self.with_job(job, |state| state.pending.retain(|id, _| !written.contains(id)))?;
+        self.collect(job)
+    }
+
     fn remove(&self, job: &str, removed: &BTreeSet<u64>) -> Result<()> {
         self.shared.rocks.check_writable()?;
         if !removed.is_empty() {

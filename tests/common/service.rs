@@ -4,7 +4,7 @@
 use std::io::{BufRead, BufReader, Read, Write};
 use std::net::TcpStream;
 use std::path::Path;
-use std::process::{Child, Stdio};
+use std::process::{Child, Command, Stdio};
 use std::thread;
 use std::time::Duration;
 
@@ -39,8 +39,14 @@ impl Answer {
 impl Service {
     /// Starts the service in `dir` and waits until it says where it listens.
     pub fn start(dir: &Path, more: &[&str]) -> Service {
+        Service::start_with(dir, more, |_| {})
+    }
+
+    /// The same, with what `change` does to the command.
+    pub fn start_with(dir: &Path, more: &[&str], change: impl FnOnce(&mut Command)) -> Service {
         let args = [&["serve", "--listen", "127.0.0.1:0", "--workers", "2"], more].concat();
         let mut run = command(dir, &args);
+        change(&mut run);
         let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
         let mut lines = BufReader::new(child.stderr.take().expect("a pipe")).lines();
         let mut said = String::new();

@@ -127,6 +127,8 @@ async fn every_answer_is_as_documented() {
         ("GET", "/v1/views/{name}", "/v1/views/tips", "", 200),
         ("GET", "/v1/views/{name}", "/v1/views/x", "", 404),
         ("GET", "/v1/views/{name}", "/v1/views/tips?as_of=9999999999999", "", 409),
+        ("GET", "/v1/views/{name}", "/v1/views/tips?min_time=4102444800000&wait_ms=1", "", 504),
+        ("POST", "/v1/tables/{name}/rows", "/v1/tables/x/rows", "[]", 404),
         ("POST", "/v1/sql", "/v1/sql", query.as_str(), 200),
         ("POST", "/v1/sql", "/v1/sql", wrong.as_str(), 400),
         ("GET", "/openapi.json", "/openapi.json", "", 200),

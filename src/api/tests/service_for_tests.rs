@@ -15,13 +15,14 @@ use super::NOON;
 use super::client_for_tests::{Reply, request};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, ErrorKind, Location, Result};
+use crate::job::inlets::{RowsIn, RowsRefused, RowsTaken};
 use crate::job::service::{JobInfo, JobService, JobState, SnapshotsInfo, SourceInfo};
 use crate::job::snapshots::{LastSnapshot, SnapshotProgress};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
 use crate::snapshot::{
-    FORMAT, JournalEntry, Manifest, SavedPartition, SavedSink, SavedSource, SavedState,
-    SavedTableRef, Store,
+    CopyPlace, FORMAT, JournalEntry, Manifest, ObjectOptions, SavedPartition, SavedSink,
+    SavedSource, SavedState, SavedTableRef, Store,
 };
 use crate::time::{CLOSED, EventTime};
 
@@ -107,6 +108,15 @@ impl JobService for Fake {
 
     fn store(&self) -> Result<Arc<Store>> {
         Ok(Arc::clone(&self.store))
+    }
+
+    fn take_rows(&self, table: &str, _: RowsIn) -> Result<RowsTaken, RowsRefused> {
+        let message = format!("no job reads a table '{table}' over HTTP");
+        Err(Error::new(ErrorKind::NotFound, message).into())
+    }
+
+    fn copy_place(&self, text: &str) -> Result<CopyPlace> {
+        CopyPlace::parse(text, &ObjectOptions::default())
     }
 
     fn create_snapshot(&self, name: &str) -> Result<u64> {

@@ -130,14 +130,15 @@ pub struct Verified {
 #[derive(Debug, Deserialize)]
 #[serde(deny_unknown_fields)]
 pub struct Export {
-    /// A directory of the service's machine, which must not be there yet.
+    /// A directory of the service's machine, which must not be there yet, or `s3://bucket/prefix`
+    /// by the options in the environment of the service.
     pub to: String,
 }
 
 /// What an export wrote.
 #[derive(Debug, Serialize, Deserialize)]
 pub struct ExportDone {
-    /// The directory.
+    /// The directory, or bucket and prefix.
     pub to: String,
     /// Files.
     pub files: u64,
@@ -319,8 +320,8 @@ impl Verified {
 
 impl From<Exported> for ExportDone {
     fn from(exported: Exported) -> Self {
-        let Exported { dir, files, bytes } = exported;
-        ExportDone { to: dir.display().to_string(), files, bytes }
+        let Exported { to, files, bytes } = exported;
+        ExportDone { to, files, bytes }
     }
 }
 

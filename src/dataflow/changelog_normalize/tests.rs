@@ -89,9 +89,12 @@ fn drive(changes: &[(usize, Change)], frontiers: &[i64], size: usize, upsert: bo
         seen.updates.retain(|_, diff| *diff != 0);
         seen.dead.extend(out.dead.letters().iter().map(|l| (l.offset, l.record.clone())));
         let sum = &mut seen.irregular;
-        sum.unknown_updates += out.irregular.unknown_updates;
-        sum.absent_deletes += out.irregular.absent_deletes;
-        sum.duplicate_inserts += out.irregular.duplicate_inserts;
+        for (time, irregular) in &out.irregular {
+            assert!(from <= *time && *time < to, "{time} not in [{from}, {to})");
+            sum.unknown_updates += irregular.unknown_updates;
+            sum.absent_deletes += irregular.absent_deletes;
+            sum.duplicate_inserts += irregular.duplicate_inserts;
+        }
         from = to;
     }
     seen.dead.sort();

@@ -101,5 +101,6 @@ pub fn restored(
     let rows = all.map(|chunk| chunk.rows).sum();
     let bytes = chunks.map_or(0, |chunks| chunks.values().map(bytes_of).sum());
     let amount = Amount { rows, stored_bytes: manifest.bytes(), bytes };
-    Ok(Restored { frontier, workers, states, sources, amount, begun: None })
+    let counters = manifest.counters.clone();
+    Ok(Restored { frontier, workers, states, sources, counters, amount, begun: None })
 }

@@ -5,6 +5,7 @@
 //! * `pending`: what a snapshot in progress still waits for
 //! * `states`: the tables of each part of the state, and when they are summed up
 //! * `journal`: what the run has decided, from and to the store
+//! * `rows`: rows that were sent to tables of the run, from and to the store
 //! * `load`: from a manifest to what the operators take back
 //!
 //! The dataflow never waits for a disk: what is handed over goes through a bounded channel. A
@@ -13,6 +14,7 @@
 pub mod journal;
 pub mod load;
 mod pending;
+pub mod rows;
 mod states;
 mod writer;
 
@@ -219,7 +221,7 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         (None, None, None) => spec.store.first_run(&spec.job)?,
     };
     let journal = spec.store.journal(&spec.job, run)?;
-    let entries = journal.read()?;
+    let entries = journal.read_decisions()?;
     let now = wall_ms();
     let begun_ms = match &manifest {
         Some(manifest) => manifest.begun_ms,
@@ -252,7 +254,7 @@ fn again(
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, _) = sync_channel(1);
     let restored = Restored { frontier: CLOSED, ..Restored::default() };
-    let entries = spec.store.journal(&spec.job, manifest.run)?.read()?;
+    let entries = spec.store.journal(&spec.job, manifest.run)?.read_decisions()?;
     let run = (manifest.run, manifest.begun_ms);
     let snapshots = inside(spec, plan, run, Some(restored), sender, &entries)?;
     let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };

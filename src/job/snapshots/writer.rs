@@ -310,7 +310,7 @@ impl Writer {
             states: Vec::new(),
             sources: Vec::new(),
             sinks: Vec::new(),
-            counters: BTreeMap::new(),
+            counters: self.snapshots.counters(frontier),
             new_bytes: 0,
             changed_bytes: 0,
             pause_us: 0,
@@ -352,7 +352,6 @@ impl Writer {
 
     /// Says how the run has ended.
     fn end(self) {
-        self.snapshots.end();
         let is_complete = self.shared.lock().asked == u64::MAX;
         let spec = &self.run.spec;
         let ended = (|| {
@@ -371,6 +370,7 @@ impl Writer {
             }])?;
             journal.sync()
         })();
+        self.snapshots.end();
         if let Err(error) = ended {
             tracing::error!("job {}: its end was not noted: {error}", spec.job);
         }
