@@ -32,7 +32,7 @@ pub mod wire;
 pub use server::serve;
 
 /// Every route: method and path.
-pub const ROUTES: [(&str, &str); 17] = [
+pub const ROUTES: [(&str, &str); 18] = [
     ("GET", "/healthz"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs"),
@@ -46,6 +46,7 @@ pub const ROUTES: [(&str, &str); 17] = [
     ("POST", "/v1/jobs/{name}/snapshots/{id}/verify"),
     ("POST", "/v1/jobs/{name}/snapshots/{id}/export"),
     ("GET", "/v1/jobs/{name}/runs"),
+    ("POST", "/v1/jobs/{name}/upgrade"),
     ("GET", "/v1/views"),
     ("GET", "/v1/views/{name}"),
     ("POST", "/v1/sql"),
@@ -74,6 +75,7 @@ pub fn router(service: Arc<dyn JobService>) -> Router {
         .route("/v1/jobs/{name}/snapshots/{id}/verify", post(s::verify))
         .route("/v1/jobs/{name}/snapshots/{id}/export", post(s::export))
         .route("/v1/jobs/{name}/runs", get(s::runs))
+        .route("/v1/jobs/{name}/upgrade", post(h::upgrade_job))
         .route("/v1/views", get(h::list_views))
         .route("/v1/views/{name}", get(h::read_view))
         .route("/v1/sql", post(h::run_sql))

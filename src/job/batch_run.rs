@@ -69,6 +69,9 @@ pub fn run(
             JobRuntime::with_snapshots(Arc::clone(&plan), place, print, snapshots)?
         }
     });
+    if let Some(beginning) = &beginning {
+        beginning.is_built();
+    }
     let cluster = Cluster::start(topology)?;
     cluster.install(0, &runtime, rows_in_flight.unwrap_or(crate::limits::ROWS_IN_FLIGHT_MAX))?;
     let metrics = Arc::clone(&runtime.metrics);

@@ -1,13 +1,13 @@
 //! From a manifest to what the operators of a plan take back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 
 use super::states::{PlaceState, read};
 use super::writer::place_of;
 use crate::connectors::PartitionPosition;
-use crate::dataflow::snapshots::{Restored, StatePlace};
+use crate::dataflow::snapshots::{Restored, StatePlace, readers};
 use crate::error::{Error, Result};
-use crate::plan::node::{Operator, StreamPlan};
+use crate::plan::node::{NodeId, StreamPlan};
 use crate::snapshot::{Manifest, Store};
 use crate::state::saved::Recovery;
 
@@ -39,15 +39,8 @@ pub fn restored(store: &Store, manifest: &Manifest, plan: &StreamPlan) -> Result
         }
         states.insert(place_of(state.node), tables);
     }
-    let scans: Vec<&str> = plan
-        .nodes
-        .iter()
-        .filter_map(|node| match &node.operator {
-            Operator::Scan(scan) => Some(scan.table.def.name.as_str()),
-            _ => None,
-        })
-        .collect();
-    let mut sources = BTreeMap::new();
+    let scans: Vec<&str> = plan.scans().map(|scan| scan.table.def.name.as_str()).collect();
+    let (mut sources, mut again) = (BTreeMap::new(), BTreeSet::new());
     for source in &manifest.sources {
         let index = scans.iter().position(|table| *table == source.table).ok_or_else(|| {
             Error::internal(format!("a snapshot of a table {} that is not read", source.table))
@@ -59,6 +52,26 @@ pub fn restored(store: &Store, manifest: &Manifest, plan: &StreamPlan) -> Result
             ended: p.ended,
         });
         sources.insert(index, positions.collect());
+        again.extend(source.again.then_some(index));
     }
-    Ok(Restored { frontier: manifest.frontier, states, sources })
+    let outputs = match &manifest.outputs {
+        Some(outputs) => outputs.iter().map(|output| *output as usize).collect(),
+        None => {
+            let readers = readers(plan);
+            let reached: BTreeSet<NodeId> = sources
+                .keys()
+                .filter_map(|source| readers.get(*source))
+                .flatten()
+                .copied()
+                .collect();
+            let goes_on = |index: &usize| reached.contains(&plan.outputs[*index].node);
+            (0..plan.outputs.len()).filter(goes_on).collect()
+        }
+    };
+    let since = manifest.states.iter().filter_map(|state| match place_of(state.node) {
+        StatePlace::Output(output) => state.since.map(|since| (output, since)),
+        StatePlace::Node(_) | StatePlace::Edge(..) => None,
+    });
+    let since = since.collect();
+    Ok(Restored { frontier: manifest.frontier, states, sources, again, outputs, since })
 }
