@@ -126,9 +126,7 @@ pub(super) async fn verify(
     let (time, verified) = edge
         .call(move |service| {
             let (_, store) = store_of(service, &job)?;
-            let found = archive::snapshot(&store, &job, Some(id))?;
-            let damages = found.as_ref().map(|manifest| store.verify(manifest));
-            let damages = damages.unwrap_or_default();
+            let (found, damages) = archive::verify(&store, &job, id)?;
             Ok((time_of(&found), wire::Verified::of(&job, &found, &damages)))
         })
         .await?;

@@ -107,14 +107,14 @@ impl Place {
         }
     }
 
+    fn named_or_all(&self, job: Option<&str>) -> Result<Vec<String>> {
+        job.map_or_else(|| self.jobs(), |job| Ok(vec![job.to_owned()]))
+    }
+
     /// The snapshots of `job`, or of all jobs.
     pub fn snapshots(&self, job: Option<&str>) -> Result<Vec<Snapshot>> {
-        let jobs = match job {
-            Some(job) => vec![job.to_owned()],
-            None => self.jobs()?,
-        };
         let mut found = Vec::new();
-        for job in &jobs {
+        for job in &self.named_or_all(job)? {
             match self {
                 Place::Store(store) => {
                     archive::check_known(store, job)?;
@@ -155,9 +155,8 @@ impl Place {
     pub fn verify(&self, job: &str, id: u64) -> Result<Verified> {
         match self {
             Place::Store(store) => {
-                let found = archive::snapshot(store, job, Some(id))?;
-                let damages = found.as_ref().map(|manifest| store.verify(manifest));
-                Ok(Verified::of(job, &found, &damages.unwrap_or_default()))
+                let (found, damages) = archive::verify(store, job, id)?;
+                Ok(Verified::of(job, &found, &damages))
             }
             Place::Service(client) => {
                 let path = path_of(job, &format!("/snapshots/{id}/verify"))?;
@@ -202,12 +201,8 @@ impl Place {
 
     /// The runs of `job`, or of all jobs.
     pub fn runs(&self, job: Option<&str>) -> Result<Vec<Run>> {
-        let jobs = match job {
-            Some(job) => vec![job.to_owned()],
-            None => self.jobs()?,
-        };
         let mut found = Vec::new();
-        for job in &jobs {
+        for job in &self.named_or_all(job)? {
             match self {
                 Place::Store(store) => {
                     archive::check_known(store, job)?;

@@ -8,7 +8,7 @@ use clap::Args;
 
 use super::progress::Progress;
 use crate::error::{Error, ErrorKind, Result};
-use crate::job::replay::{From, ReplaySpec, Report, replay};
+use crate::job::replay::{ReplayFrom, ReplaySpec, Report, replay};
 use crate::serve::time_text::{format_time, parse_time};
 use crate::snapshot::Store;
 use crate::time::{CLOSED, EventTime};
@@ -73,15 +73,15 @@ fn time(text: &str) -> Result<EventTime> {
     parse_time(text)
 }
 
-fn place(text: &str) -> Result<From> {
+fn place(text: &str) -> Result<ReplayFrom> {
     match text.split_once(':') {
-        _ if text == "start" => Ok(From::Start),
-        _ if text == "snapshot" => Ok(From::Snapshot(None)),
+        _ if text == "start" => Ok(ReplayFrom::Start),
+        _ if text == "snapshot" => Ok(ReplayFrom::Snapshot(None)),
         Some(("snapshot", id)) => match id.parse() {
-            Ok(id) => Ok(From::Snapshot(Some(id))),
+            Ok(id) => Ok(ReplayFrom::Snapshot(Some(id))),
             Err(_) => Err(Error::config(format!("'{id}' is no number of a snapshot"))),
         },
-        _ => Ok(From::Time(time(text)?)),
+        _ => Ok(ReplayFrom::Time(time(text)?)),
     }
 }
 

@@ -17,7 +17,7 @@ use timely::progress::frontier::MutableAntichain;
 use super::keeper::Keeper;
 use super::logic::{Emitted, StatefulLogic};
 use super::runtime::JobRuntime;
-use super::side::{DeadLetters, Port, SideStreams, late_batch, send_dead, side_port};
+use super::side::{Port, SideStreams, late_batch, send_dead, side_port};
 use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
@@ -378,11 +378,8 @@ impl<L: StatefulLogic> Driver<L> {
             }
         }
         self.runtime.metrics.record_irregular(emitted.irregular);
-        self.runtime.dead(&emitted.dead_letters);
         self.runtime.dead(emitted.dead.letters());
-        let mut dead = DeadLetters::at(emitted.dead_letters, self.applied);
-        dead.append(emitted.dead);
-        send_dead(&mut self.dead, caps.last(), dead);
+        send_dead(&mut self.dead, caps.last(), emitted.dead);
         Ok(())
     }
 }

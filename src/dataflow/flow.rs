@@ -70,8 +70,7 @@ struct Reached {
 impl Alignment {
     /// For the scans of `plan`, in its order.
     pub fn new(plan: &StreamPlan) -> Self {
-        let is_scan = |id: &usize| matches!(plan.nodes[*id].operator, Operator::Scan(_));
-        let scans: Vec<NodeId> = (0..plan.nodes.len()).filter(is_scan).map(NodeId).collect();
+        let scans = plan.scan_ids();
         let mut peers = vec![BTreeSet::new(); scans.len()];
         for output in &plan.outputs {
             let read = upstream(plan, output.node);

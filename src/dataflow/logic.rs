@@ -6,7 +6,7 @@
 
 use super::side::DeadLetters;
 use crate::batch::UpdateBatch;
-use crate::error::{DeadLetter, Error, Result};
+use crate::error::{Error, Result};
 use crate::state::saved::{Recovery, SavedTable};
 use crate::time::{BEGINNING, EventTime};
 
@@ -166,8 +166,6 @@ pub struct Emitted {
     pub updates: Vec<UpdateBatch>,
     /// Rows that came after their window had closed.
     pub late: Vec<LateRows>,
-    /// Rows that failed.
-    pub dead_letters: Vec<DeadLetter>,
     /// Rows that failed, at their times.
     pub dead: DeadLetters,
     /// Changes that did not fit what they change.

@@ -461,7 +461,7 @@ impl Seen {
                 *self.late.entry((text, *end)).or_default() += late.rows.diff(row);
             }
         }
-        self.dead += out.dead_letters.len() + out.dead.letters().len();
+        self.dead += out.dead.letters().len();
     }
 
     /// Sums over all times.

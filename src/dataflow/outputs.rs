@@ -18,6 +18,7 @@ use crate::batch::UpdateBatch;
 use crate::batch::consolidate::order_changes;
 use crate::batch::partition::Route;
 use crate::error::Result;
+use crate::plan::explain::output_name;
 use crate::plan::node::OutputTarget;
 use crate::time::{BEGINNING, CLOSED, EventTime, frontier_of};
 
@@ -33,17 +34,12 @@ pub fn output<'s>(
 ) -> Stream<'s, EventTime, UpdateBatch> {
     let planned = &runtime.plan.outputs[index];
     let node = runtime.plan.node(planned.node);
-    let name = match &planned.target {
-        OutputTarget::View { name, .. } => format!("View({name})"),
-        OutputTarget::Sink(table) => format!("Sink({})", table.name),
-        OutputTarget::Print(_) => "Print".to_string(),
-    };
     let single = match &planned.target {
         OutputTarget::Sink(table) => !crate::connectors::registry::discards(table),
         OutputTarget::Print(_) => true,
         OutputTarget::View { .. } => false,
     };
-    let mut builder = OperatorBuilder::new(name, scope);
+    let mut builder = OperatorBuilder::new(output_name(&runtime.plan, index), scope);
     let route = single.then_some(Route::Single);
     let mut input = Input::new(&mut builder, rows, route, scope.index());
     let (_, progress) = builder.new_output::<UpdateBatch>();

@@ -64,12 +64,6 @@ pub struct DeadLetters {
 }
 
 impl DeadLetters {
-    /// All at one time.
-    pub fn at(letters: Vec<DeadLetter>, time: EventTime) -> Self {
-        let count = letters.len();
-        DeadLetters { letters, times: vec![time; count], diffs: vec![1; count] }
-    }
-
     /// Adds a letter.
     pub fn push(&mut self, letter: DeadLetter, time: EventTime) {
         self.push_change(letter, time, 1);

@@ -88,45 +88,12 @@ pub enum StatePlace {
 pub fn places_of(plan: &StreamPlan, id: NodeId) -> Vec<StatePlace> {
     let node = plan.node(id);
     match &node.operator {
-        Operator::Scan(_)
-        | Operator::Values(_)
-        | Operator::LateRows { .. }
-        | Operator::DeadLetters
-        | Operator::Calc(_)
-        | Operator::Union
-        | Operator::Expand { .. }
-        | Operator::WindowAssign { .. }
-        | Operator::RecursionInput(_)
-        | Operator::RecursionVariable { .. }
-        | Operator::Clock
-        | Operator::Unnest(_)
-        | Operator::Arrange { .. } => Vec::new(),
         Operator::Recursive(_) => {
             (0..node.inputs.len()).map(|input| StatePlace::Edge(id, input)).collect()
         }
-        Operator::SessionAssign { .. }
-        | Operator::GroupAggregate { .. }
-        | Operator::WindowAggregate { .. }
-        | Operator::SessionAggregate { .. }
-        | Operator::WindowRank(_)
-        | Operator::WindowJoin(_)
-        | Operator::OverAggregate(_)
-        | Operator::TemporalFilter(_)
-        | Operator::IntervalJoin(_)
-        | Operator::TemporalJoin(_)
-        | Operator::LookupJoin(_)
-        | Operator::SetOperation { .. }
-        | Operator::Rank(_)
-        | Operator::ChangelogNormalize { .. }
-        | Operator::MatchRecognize(_)
-        | Operator::Join(_) => vec![StatePlace::Node(id)],
+        operator if operator.has_state() => vec![StatePlace::Node(id)],
+        _ => Vec::new(),
     }
-}
-
-/// The scans of `plan`: the source of number `n` is that of the `n`th.
-pub fn scans_of(plan: &StreamPlan) -> Vec<NodeId> {
-    let is_scan = |id: &NodeId| matches!(plan.node(*id).operator, Operator::Scan(_));
-    (0..plan.nodes.len()).map(NodeId).filter(is_scan).collect()
 }
 
 /// What node `id` of `plan` is made of: its inputs, or the nodes whose side outputs it gathers.
@@ -150,7 +117,7 @@ pub fn readers(plan: &StreamPlan) -> Vec<BTreeSet<NodeId>> {
         }
         found
     };
-    scans_of(plan).into_iter().map(of).collect()
+    plan.scan_ids().into_iter().map(of).collect()
 }
 
 /// What a snapshot is going to be.
@@ -257,7 +224,7 @@ impl Snapshots {
         restored: Option<Arc<Restored>>,
         journal: Arc<dyn Journal>,
     ) -> Self {
-        let scans = scans_of(plan);
+        let scans = plan.scan_ids();
         let readers = readers(plan);
         // Sources that go on from the snapshot have released all below it.
         let mut released = vec![BEGINNING; scans.len()];
@@ -305,8 +272,7 @@ impl Snapshots {
     }
 
     /// How far source `index`, which has come to `frontier`, may go: all the way, or no further
-    /// than
-    /// it has been until the next snapshot has been chosen, and taken.
+    /// than it has been until the next snapshot has been chosen, and taken.
     pub fn paced(&self, index: usize, frontier: EventTime) -> EventTime {
         if !self.is_stepwise.load(Ordering::Acquire) || self.is_read_first.get(index) == Some(&true)
         {
@@ -380,11 +346,15 @@ impl Snapshots {
     }
 
     /// What the run has decided about a partition before it was interrupted.
-    pub fn decided(&self, source: usize, partition: &str) -> Option<&Arc<Decisions>> {
+    pub fn decided(
+        &self,
+        source: usize,
+        partition: impl FnOnce() -> String,
+    ) -> Option<&Arc<Decisions>> {
         if self.run.decided.is_empty() {
             return None;
         }
-        self.run.decided.get(&(source, partition.to_string()))
+        self.run.decided.get(&(source, partition()))
     }
 
     /// What the job starts from.

@@ -8,7 +8,9 @@
 //! the other workers when a split that it waits for is through, and by a timer only while time
 //! itself can change something.
 
-use std::sync::atomic::{AtomicI64, Ordering};
+mod keeping;
+
+use std::sync::atomic::Ordering;
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -20,20 +22,19 @@ use timely::dataflow::{Scope, Stream};
 use timely::scheduling::{Activator, SyncActivator};
 
 use super::clock::SourceClock;
-use super::decisions::Decision;
 use super::flow::{Alignment, Budget, MayRead};
 use super::metrics::lock;
 use super::runtime::JobRuntime;
 use super::side::{DeadLetters, SideStreams, send_dead};
-use super::snapshots::{Handed, Snapshots};
 use super::split::{Origin, TimedSplit};
 use crate::batch::UpdateBatch;
-use crate::connectors::{NextSplit, PartitionPosition, Source, Split};
+use crate::connectors::{NextSplit, Source, Split};
 use crate::error::{Error, Result};
 use crate::plan::node::Scan;
 use crate::sql::settings::Settings;
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
+use keeping::{Keeping, Span};
 
 /// How long a source that must wait for others sleeps at first; it doubles while it waits.
 const NAP: Duration = Duration::from_millis(1);
@@ -55,15 +56,6 @@ pub struct SharedSource {
     sleepers: Arc<Mutex<Vec<Sleeper>>>,
     alignment: Arc<Alignment>,
     keeping: OnceLock<Keeping>,
-}
-
-/// The snapshots of a source.
-struct Keeping {
-    snapshots: Arc<Snapshots>,
-    /// The frontier of the last one that it has given its positions for.
-    saved: Mutex<EventTime>,
-    /// Every later one is above this.
-    passed: AtomicI64,
 }
 
 /// The operator of one worker, as others see it.
@@ -104,76 +96,6 @@ impl SharedSource {
             alignment,
             keeping: OnceLock::new(),
         }
-    }
-
-    /// Takes part in snapshots, and goes on from `positions`. To be called once, before
-    /// [`SharedSource::start`].
-    pub fn keep(
-        &self,
-        snapshots: Arc<Snapshots>,
-        positions: Option<&[PartitionPosition]>,
-    ) -> Result<()> {
-        let restored = snapshots.restored().filter(|_| !snapshots.is_ended());
-        let restored = restored.map_or(BEGINNING, |restored| restored.frontier);
-        if let Some(positions) = positions {
-            self.source.resume(positions)?;
-            let names = self.partitions();
-            let of = |name: &String| positions.iter().find(|p| p.name == *name);
-            let known: Vec<_> = names.iter().map_while(of).cloned().collect();
-            match snapshots.is_read_again(self.index) {
-                true => self.clock().begin_again(restored, &known),
-                false => self.clock().resume(restored, &known),
-            }
-        }
-        let resumed = positions.is_some();
-        let keeping =
-            Keeping { snapshots, saved: Mutex::new(restored), passed: AtomicI64::new(restored) };
-        self.keeping
-            .set(keeping)
-            .map_err(|_| Error::internal("a source was told twice of its snapshots"))?;
-        if resumed && self.is_ingestion_time() {
-            self.know_times(&mut self.clock(), 0);
-        }
-        Ok(())
-    }
-
-    /// Tells the snapshots that `frontier` is about to pass, and what they want to know of it.
-    fn release(&self, frontier: EventTime) {
-        let Some(keeping) = self.keeping.get() else { return };
-        keeping.snapshots.release(self.index, frontier);
-        // Of several workers one answers, and the others wait: what has passed is told only then,
-        // because until then the positions may lie as far back as the frontier before.
-        let mut saved = lock(&keeping.saved);
-        if let Some(wanted) = keeping.snapshots.wanted(*saved).filter(|&w| w <= frontier) {
-            *saved = wanted;
-            self.hand_positions(keeping, wanted);
-        }
-        keeping.passed.fetch_max(frontier, Ordering::AcqRel);
-    }
-
-    /// What every later snapshot is above.
-    fn passed(&self) -> EventTime {
-        self.keeping.get().map_or(BEGINNING, |keeping| keeping.passed.load(Ordering::Acquire))
-    }
-
-    /// How far it may go that has come to `frontier`: sources may have to wait for snapshots.
-    fn paced(&self, frontier: EventTime) -> EventTime {
-        self.keeping.get().map_or(frontier, |k| k.snapshots.paced(self.index, frontier))
-    }
-
-    fn hand_positions(&self, keeping: &Keeping, wanted: EventTime) {
-        let names = self.partitions();
-        let clock = self.clock();
-        let partitions = clock.partitions().iter().zip(names);
-        let positions = partitions
-            .map(|(partition, name)| {
-                let (offset, floor, ended) = partition.position(wanted);
-                PartitionPosition { name, offset, floor, ended }
-            })
-            .collect();
-        drop(clock);
-        let index = self.index;
-        keeping.snapshots.hand(Handed::Source { index, frontier: wanted, positions });
     }
 
     /// Starts reading; the workers' operators have been built.
@@ -247,44 +169,6 @@ impl SharedSource {
         frontier
     }
 
-    /// Tells the partitions from number `first` on up to where their times are known already.
-    fn know_times(&self, clock: &mut SourceClock, first: usize) {
-        let Some(keeping) = self.keeping.get() else { return };
-        for index in first..clock.partitions().len() {
-            let decided = keeping.snapshots.decided(self.index, &self.source.partition_name(index));
-            clock.partition(index).know_to(decided.and_then(|decided| decided.ingested_to()));
-        }
-    }
-
-    /// What is to be noted of a split that has got its times, before it goes anywhere.
-    fn note(&self, partition: usize, span: Span, batch: &UpdateBatch) -> Result<()> {
-        let Some(keeping) = self.keeping.get() else { return Ok(()) };
-        let raised = {
-            let mut clock = self.clock();
-            let partition = clock.partition(partition);
-            if let Some(end) = span.end {
-                partition.read_to(end);
-            }
-            partition.take_raised(span.sequence)
-        };
-        let is_ingested = self.is_ingestion_time();
-        if raised.is_none() && !is_ingested {
-            return Ok(());
-        }
-        let name = self.source.partition_name(partition);
-        let note = |decision| keeping.snapshots.note(self.index, &name, decision);
-        if let Some(floor) = raised {
-            note(Decision::Floor { offset: span.offset, floor })?;
-        }
-        let is_known = span.is_replayed;
-        if let (true, false, Some((time, _)), Some(end)) =
-            (is_ingested, is_known, batch.time_range(), span.end)
-        {
-            note(Decision::Ingested { offset: span.offset, end, time })?;
-        }
-        Ok(())
-    }
-
     /// The next split to decode: of the partition furthest behind.
     fn claim(&self, workers: usize, may_read: MayRead) -> Claim {
         let now = wall_ms();
@@ -341,15 +225,6 @@ struct Held {
     /// The offset behind its last record, if known.
     end: Option<i64>,
     split: TimedSplit,
-}
-
-/// Which records a split holds.
-struct Span {
-    sequence: u64,
-    offset: i64,
-    end: Option<i64>,
-    /// Whether their times were known before.
-    is_replayed: bool,
 }
 
 /// The operator of one worker.
@@ -457,11 +332,8 @@ impl Reader {
         metrics.bytes.fetch_add(decoded.bytes as u64, Ordering::Relaxed);
         let end = decoded.end;
         let mut split = TimedSplit::new(decoded, &shared.scan, self.origin(partition), wall_ms())?;
-        if let Some(keeping) = shared.keeping.get() {
-            let name = shared.source.partition_name(partition);
-            if let Some(decided) = keeping.snapshots.decided(shared.index, &name) {
-                split.replay(decided, end);
-            }
+        if let Some(decided) = shared.decided(partition) {
+            split.replay(decided, end);
         }
         metrics.rows.fetch_add(split.row_count() as u64, Ordering::Relaxed);
         if shared.max_future_skew.is_none() {
@@ -495,6 +367,12 @@ impl Reader {
             shared.wake_others(self.slot);
         }
         Ok((batch, dead, publishes))
+    }
+
+    /// Tells that the source has come to `frontier`.
+    fn reached(&self, frontier: EventTime) {
+        let metrics = &self.runtime.metrics.sources[self.shared.index];
+        metrics.frontier.fetch_max(frontier, Ordering::Relaxed);
     }
 
     fn origin(&self, partition: usize) -> Origin<'_> {
@@ -551,9 +429,11 @@ pub fn source<'s>(
                         }
                     }
                     drop(port);
-                    let done = advance(&reader, &mut cap, &mut dead_cap, step.frontier);
+                    let paced = reader.shared.paced(step.frontier);
+                    reader.reached(step.frontier);
+                    let done = advance(&reader, &mut cap, &mut dead_cap, paced);
                     // Nobody says when a snapshot has been chosen that it waits for.
-                    let waits = reader.shared.paced(step.frontier) < step.frontier;
+                    let waits = paced < step.frontier;
                     let again = match step.again {
                         Again::WhenWoken if waits => Again::AfterNap,
                         again => again,
@@ -581,8 +461,6 @@ fn advance(
     frontier: EventTime,
 ) -> bool {
     let shared = &reader.shared;
-    reader.runtime.metrics.sources[shared.index].frontier.fetch_max(frontier, Ordering::Relaxed);
-    let frontier = shared.paced(frontier);
     if frontier == CLOSED && reader.held.is_empty() {
         shared.release(CLOSED);
         *cap = None;

@@ -3,7 +3,7 @@
 //! Called by the service and by the command line, which opens a store that no service uses.
 
 use crate::error::{Error, ErrorKind, Result};
-use crate::snapshot::{JournalEntry, Listed, Store};
+use crate::snapshot::{Damage, JournalEntry, Listed, Store};
 
 /// A run of a job: from a beginning to an end, with all interruptions between.
 #[derive(Clone, Debug, Default, PartialEq, Eq)]
@@ -56,6 +56,13 @@ pub fn snapshot(store: &Store, job: &str, id: Option<u64>) -> Result<Listed> {
         };
         Error::new(ErrorKind::NotFound, message)
     })
+}
+
+/// Snapshot `id` of `job`, once every byte of it was read, and what is wrong with them.
+pub fn verify(store: &Store, job: &str, id: u64) -> Result<(Listed, Vec<Damage>)> {
+    let found = snapshot(store, job, Some(id))?;
+    let damages = found.as_ref().map(|manifest| store.verify(manifest)).unwrap_or_default();
+    Ok((found, damages))
 }
 
 /// The runs of `job`, the oldest first.

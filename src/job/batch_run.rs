@@ -56,7 +56,6 @@ pub fn run(
     mut results: impl FnMut(&RecordBatch) -> Result<()>,
 ) -> Result<(Outcome, Arc<JobMetrics>)> {
     let plan = definition.plan(PlanFor { changelog: print.is_some(), side_views: false })?;
-    let rows_in_flight = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
     let beginning = keep.map(|spec| snapshots::start(spec, &plan)).transpose()?;
     if let Some(beginning) = &beginning {
         watch(Sign::Begins(beginning));
@@ -73,7 +72,7 @@ pub fn run(
         beginning.is_built();
     }
     let cluster = Cluster::start(topology)?;
-    cluster.install(0, &runtime, rows_in_flight.unwrap_or(crate::limits::ROWS_IN_FLIGHT_MAX))?;
+    cluster.install(0, &runtime, plan.rows_in_flight())?;
     let metrics = Arc::clone(&runtime.metrics);
     let mut waited = Duration::ZERO;
     const STEP: Duration = Duration::from_millis(20);

@@ -18,7 +18,7 @@ use super::upgrade::{self, Report, UpgradeSpec};
 use crate::cluster::{Cluster, Topology};
 use crate::dataflow::runtime::JobRuntime;
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{JOBS_MAX, JOBS_SAVED_AT_ONCE_MAX, ROWS_IN_FLIGHT_MAX};
+use crate::limits::{JOBS_MAX, JOBS_SAVED_AT_ONCE_MAX};
 use crate::plan::explain::explain;
 use crate::plan::node::StreamPlan;
 use crate::serve::{ServedView, ViewCatalog};
@@ -148,8 +148,7 @@ impl JobManager {
             view.contents.allow_compaction(BEGINNING);
         }
         let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        let budget = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
-        self.cluster.install(id, &runtime, budget.unwrap_or(ROWS_IN_FLIGHT_MAX))?;
+        self.cluster.install(id, &runtime, plan.rows_in_flight())?;
         Ok(Running { id, plan, runtime, kept, is_stopping: AtomicBool::new(false) })
     }
 

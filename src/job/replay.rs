@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::definition::{Definition, PlanFor};
 use super::snapshots::journal::Notes;
-use super::snapshots::{is_fingerprint, load, output_name};
+use super::snapshots::{is_fingerprint, load};
 use crate::cluster::{Cluster, Topology};
 use crate::dataflow::decisions::Unnoted;
 use crate::dataflow::digest::{Digest, Digests};
@@ -20,7 +20,8 @@ use crate::dataflow::metrics::JobMetrics;
 use crate::dataflow::runtime::JobRuntime;
 use crate::dataflow::snapshots::{Digesting, Handed, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{DIGEST_INTERVAL_MS, ROWS_IN_FLIGHT_MAX, SNAPSHOT_MESSAGES_MAX};
+use crate::limits::{DIGEST_INTERVAL_MS, SNAPSHOT_MESSAGES_MAX};
+use crate::plan::explain::output_name;
 use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
 use crate::serve::time_text::format_time;
@@ -29,7 +30,7 @@ use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// Where a replay begins.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
-pub enum From {
+pub enum ReplayFrom {
     /// At the first record.
     Start,
     /// At a snapshot; `None`: the newest.
@@ -47,7 +48,7 @@ pub struct ReplaySpec {
     /// The run; `None`: the last one.
     pub run: Option<u64>,
     /// Where it begins.
-    pub from: From,
+    pub from: ReplayFrom,
     /// Where it ends; `None`: where the run did.
     pub until: Option<EventTime>,
     /// On how many workers.
@@ -101,13 +102,14 @@ struct Piece {
     digest: Digest,
 }
 
-fn noted(entries: Vec<JournalEntry>) -> Result<Noted> {
+fn noted(entries: &[JournalEntry]) -> Result<Noted> {
     let mut found: Option<Noted> = None;
     for entry in entries {
         match entry {
             JournalEntry::Started { sql, settings, frontier, plan, .. } => {
-                let settings = settings.into_iter().collect();
-                let upgraded = found.as_ref().and_then(|noted| noted.upgraded);
+                let settings = settings.clone().into_iter().collect();
+                let (sql, plan) = (sql.clone(), plan.clone());
+                let upgraded = found.as_ref().and_then(|noted: &Noted| noted.upgraded);
                 let mut pieces = found.map(|noted| noted.pieces).unwrap_or_default();
                 // What lies behind the snapshot that it went on from has been computed again.
                 let reached = frontier.unwrap_or(BEGINNING);
@@ -118,13 +120,14 @@ fn noted(entries: Vec<JournalEntry>) -> Result<Noted> {
             }
             // What was given before followed from another script.
             JournalEntry::Upgraded { snapshot, frontier, plan, sql, settings, .. } => {
-                let (settings, pieces) = (settings.into_iter().collect(), BTreeMap::new());
-                let upgraded = Some((snapshot, frontier));
+                let settings = settings.clone().into_iter().collect();
+                let (sql, plan, pieces) = (sql.clone(), plan.clone(), BTreeMap::new());
+                let upgraded = Some((*snapshot, *frontier));
                 found = Some(Noted { sql, settings, plan, pieces, upgraded });
             }
-            JournalEntry::Digest { output, from, to, since, updates, digest } => {
+            &JournalEntry::Digest { ref output, from, to, since, updates, digest } => {
                 let Some(noted) = &mut found else { continue };
-                let own = noted.pieces.entry(output).or_default();
+                let own = noted.pieces.entry(output.clone()).or_default();
                 // What is computed again from its beginning begins anew.
                 if since == BEGINNING {
                     own.retain(|piece| piece.since == BEGINNING && piece.to == to);
@@ -178,15 +181,15 @@ pub fn planned_as(
 }
 
 fn manifest(spec: &ReplaySpec, run: u64) -> Result<Option<Manifest>> {
-    if spec.from == From::Start {
+    if spec.from == ReplayFrom::Start {
         return Ok(None);
     }
     let listed = spec.store.snapshots(&spec.job)?;
     let mut whole = listed.into_iter().flatten().filter(|m| m.run == run && !m.complete);
     let fits = |m: &Manifest| match spec.from {
-        From::Start => false,
-        From::Snapshot(id) => id.is_none_or(|id| id == m.id),
-        From::Time(time) => m.frontier <= time,
+        ReplayFrom::Start => false,
+        ReplayFrom::Snapshot(id) => id.is_none_or(|id| id == m.id),
+        ReplayFrom::Time(time) => m.frontier <= time,
     };
     let found = whole.rfind(fits);
     found.map(Some).ok_or_else(|| {
@@ -208,7 +211,8 @@ pub fn replay(
         Error::new(ErrorKind::NotFound, message).with_hint("`floodmark runs` lists them")
     })?;
     let journal = spec.store.journal(&spec.job, run)?;
-    let noted = noted(journal.read()?)?;
+    let entries = journal.read()?;
+    let noted = noted(&entries)?;
     let plan = plan_of(&noted, &spec.job)?;
     let manifest = manifest(spec, run)?;
     if let Some((snapshot, frontier)) = noted.upgraded
@@ -239,7 +243,7 @@ pub fn replay(
         ));
     }
     let digesting = Digesting { until, alone: true, ..Digesting::default() };
-    let decided = Notes::new(journal, &plan).decided()?;
+    let decided = Notes::new(journal, &plan).decided(&entries);
     // No sink is opened, which alone must know when the run began.
     let of = RunOf { job: spec.job.clone(), run, decided, digesting, ..RunOf::default() };
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
@@ -249,8 +253,7 @@ pub fn replay(
     let runtime = JobRuntime::with_snapshots(Arc::clone(&plan), topology.place(), None, snapshots)?;
     let runtime = Arc::new(runtime);
     let cluster = Cluster::start(&topology)?;
-    let budget = plan.nodes.iter().map(|n| n.settings.rows_in_flight).min();
-    cluster.install(0, &runtime, budget.unwrap_or(ROWS_IN_FLIGHT_MAX))?;
+    cluster.install(0, &runtime, plan.rows_in_flight())?;
     let gathered = gather(&plan, spec.workers, until, &receiver, &runtime, stop, &mut watch);
     runtime.stop();
     cluster.remove(0)?;

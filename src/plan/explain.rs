@@ -53,6 +53,15 @@ pub fn operator_name(plan: &StreamPlan, id: NodeId) -> String {
     format!("{kind}#{}", id.0)
 }
 
+/// An output as it is called in snapshots, logs and the journal.
+pub fn output_name(plan: &StreamPlan, output: usize) -> String {
+    match plan.outputs.get(output).map(|o| &o.target) {
+        Some(OutputTarget::View { name, .. }) => format!("View({name})"),
+        Some(OutputTarget::Sink(table)) => format!("Sink({})", table.name),
+        Some(OutputTarget::Print(_)) | None => format!("Print#{output}"),
+    }
+}
+
 /// The nearest operator at or below `node` that makes its collection an updating one.
 pub fn updating_operator(plan: &StreamPlan, node: NodeId) -> String {
     let mut at = node;
@@ -144,7 +153,7 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
             format!("tick({} ms)", node.settings.time_resolution.tick_ms())
         }
         (Operator::Join(_), _) => "event time".into(),
-        (_, Some(_)) if has_state(node) => match node.props.window_delay {
+        (_, Some(_)) if node.operator.has_state() => match node.props.window_delay {
             0 => "window_end - 1 ms".into(),
             1 => "window_end".into(),
             delay => format!("window_end + {} ms", delay - 1),
@@ -158,28 +167,6 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
     };
     let _ = write!(text, " parallelism={parallel}");
     text
-}
-
-fn has_state(node: &Node) -> bool {
-    matches!(
-        node.operator,
-        Operator::SessionAssign { .. }
-            | Operator::GroupAggregate { .. }
-            | Operator::WindowAggregate { .. }
-            | Operator::SessionAggregate { .. }
-            | Operator::WindowRank(_)
-            | Operator::WindowJoin(_)
-            | Operator::OverAggregate(_)
-            | Operator::TemporalFilter(_)
-            | Operator::IntervalJoin(_)
-            | Operator::TemporalJoin(_)
-            | Operator::LookupJoin(_)
-            | Operator::Join(_)
-            | Operator::SetOperation { .. }
-            | Operator::Rank(_)
-            | Operator::ChangelogNormalize { .. }
-            | Operator::MatchRecognize(_)
-    )
 }
 
 /// What the state is keyed by and what bounds it.

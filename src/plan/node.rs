@@ -17,6 +17,7 @@ use super::props::Props;
 use super::temporal::{LookupJoin, TemporalJoin};
 use super::temporal_filter::TemporalFilter;
 use crate::error::Location;
+use crate::limits::ROWS_IN_FLIGHT_MAX;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
 use crate::sql::set_operation::SetKind;
@@ -472,12 +473,65 @@ impl StreamPlan {
         tables
     }
 
-    /// Whether every table read comes to an end.
+    /// What is read: sources are numbered in this order.
     pub fn scans(&self) -> impl Iterator<Item = &Scan> {
         self.nodes.iter().filter_map(|n| match &n.operator {
             Operator::Scan(scan) => Some(scan),
             _ => None,
         })
+    }
+
+    /// The nodes of [`StreamPlan::scans`].
+    pub fn scan_ids(&self) -> Vec<NodeId> {
+        let nodes = self.nodes.iter().enumerate();
+        let scans = nodes.filter(|(_, node)| matches!(node.operator, Operator::Scan(_)));
+        scans.map(|(id, _)| NodeId(id)).collect()
+    }
+
+    /// How many rows of a source a worker may have on their way: the least that a statement says.
+    pub fn rows_in_flight(&self) -> usize {
+        let rows = self.nodes.iter().map(|node| node.settings.rows_in_flight);
+        rows.min().unwrap_or(ROWS_IN_FLIGHT_MAX)
+    }
+}
+
+impl Operator {
+    /// Whether it holds rows, or what they add up to, from one time to the next. Rows that wait for
+    /// the frontier are not meant; what [`Operator::Arrange`] holds is counted with the joins that
+    /// read it, and what [`Operator::Recursive`] does with its inputs.
+    pub fn has_state(&self) -> bool {
+        match self {
+            Operator::Scan(_)
+            | Operator::Values(_)
+            | Operator::LateRows { .. }
+            | Operator::DeadLetters
+            | Operator::Calc(_)
+            | Operator::Union
+            | Operator::Expand { .. }
+            | Operator::WindowAssign { .. }
+            | Operator::Clock
+            | Operator::Unnest(_)
+            | Operator::Recursive(_)
+            | Operator::RecursionInput(_)
+            | Operator::RecursionVariable { .. }
+            | Operator::Arrange { .. } => false,
+            Operator::SessionAssign { .. }
+            | Operator::GroupAggregate { .. }
+            | Operator::WindowAggregate { .. }
+            | Operator::SessionAggregate { .. }
+            | Operator::WindowRank(_)
+            | Operator::WindowJoin(_)
+            | Operator::OverAggregate(_)
+            | Operator::TemporalFilter(_)
+            | Operator::IntervalJoin(_)
+            | Operator::TemporalJoin(_)
+            | Operator::LookupJoin(_)
+            | Operator::Join(_)
+            | Operator::SetOperation { .. }
+            | Operator::Rank(_)
+            | Operator::ChangelogNormalize { .. }
+            | Operator::MatchRecognize(_) => true,
+        }
     }
 }
 

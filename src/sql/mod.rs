@@ -30,6 +30,7 @@ pub mod functions;
 mod grouping;
 pub mod hints;
 pub mod interval;
+mod join_subqueries;
 mod json_forms;
 mod keywords;
 pub mod match_recognize;

@@ -115,6 +115,7 @@ pub fn optimize(
     // `> ALL (..)` is a matter of EXISTS, which is prepared in turn.
     let plan = super::subquery::named_comparisons(plan)?;
     let plan = RewriteSetComparison::new().rewrite(plan, &context)?.data;
+    let plan = super::join_subqueries::before_joins(plan)?;
     let plan = super::subquery::prepare(plan)?;
     let mut options = state.config_options().as_ref().clone();
     // A scalar subquery is a collection like any other: it is joined, never evaluated once.

@@ -8,9 +8,9 @@ use std::ops::ControlFlow;
 
 use datafusion::sql::sqlparser::ast::{
     AccessExpr, BinaryOperator, CeilFloorKind, DateTimeField, Expr, Function, FunctionArg,
-    FunctionArgExpr, FunctionArguments, Ident, Interval, LimitClause, ObjectName, ObjectNamePart,
-    Query, Select, SelectItem, TableAlias, TableAliasColumnDef, TableFactor, TableWithJoins, Value,
-    ValueWithSpan, VisitMut, VisitorMut,
+    FunctionArgExpr, FunctionArguments, Ident, Interval, JoinOperator, LimitClause, ObjectName,
+    ObjectNamePart, Query, Select, SelectItem, TableAlias, TableAliasColumnDef, TableFactor,
+    TableWithJoins, Value, ValueWithSpan, VisitMut, VisitorMut,
 };
 
 use super::dialect::{call, cast, string};
@@ -31,6 +31,7 @@ impl VisitorMut for Rewriter {
 
     fn pre_visit_select(&mut self, select: &mut Select) -> ControlFlow<()> {
         super::row_in::conditions(select);
+        left_semi_joins(select);
         ControlFlow::Continue(())
     }
 
@@ -91,6 +92,17 @@ impl VisitorMut for Rewriter {
             };
         }
         ControlFlow::Continue(())
+    }
+}
+
+/// `SEMI JOIN` and `ANTI JOIN` keep rows of the left side, as the longer names say.
+fn left_semi_joins(select: &mut Select) {
+    for join in select.from.iter_mut().flat_map(|table| &mut table.joins) {
+        join.join_operator = match &join.join_operator {
+            JoinOperator::Semi(constraint) => JoinOperator::LeftSemi(constraint.clone()),
+            JoinOperator::Anti(constraint) => JoinOperator::LeftAnti(constraint.clone()),
+            _ => continue,
+        };
     }
 }
 

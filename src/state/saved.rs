@@ -62,6 +62,12 @@ impl Recovery {
             Recovery::Tables => "tables",
         }
     }
+
+    /// The one called `name` in a manifest; `None` where the name alone does not say from when on,
+    /// which the next part tells.
+    pub fn named(name: &str) -> Option<Recovery> {
+        [Recovery::Log, Recovery::Contents, Recovery::Tables].into_iter().find(|r| r.name() == name)
+    }
 }
 
 /// Rows of an operator's state.

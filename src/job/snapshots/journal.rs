@@ -35,25 +35,25 @@ impl Notes {
         self.journal.sync()
     }
 
-    /// All decisions so far.
-    pub fn decided(&self) -> Result<Decided> {
+    /// The decisions among the entries of the journal.
+    pub fn decided(&self, entries: &[JournalEntry]) -> Decided {
         let mut found: BTreeMap<(usize, String), Decisions> = BTreeMap::new();
         let source = |table: &String| self.tables.iter().position(|known| known == table);
-        for entry in self.journal.read()? {
+        for entry in entries {
             let (table, partition, decision) = match entry {
-                JournalEntry::Ingested { table, partition, offset, end, time } => {
+                &JournalEntry::Ingested { ref table, ref partition, offset, end, time } => {
                     (table, partition, Decision::Ingested { offset, end, time })
                 }
-                JournalEntry::Idle { table, partition, offset, floor } => {
+                &JournalEntry::Idle { ref table, ref partition, offset, floor } => {
                     (table, partition, Decision::Floor { offset, floor })
                 }
                 _ => continue,
             };
-            if let Some(source) = source(&table) {
-                found.entry((source, partition)).or_default().add(decision);
+            if let Some(source) = source(table) {
+                found.entry((source, partition.clone())).or_default().add(decision);
             }
         }
-        Ok(found.into_iter().map(|(of, decisions)| (of, Arc::new(decisions))).collect())
+        found.into_iter().map(|(of, decisions)| (of, Arc::new(decisions))).collect()
     }
 }
 

@@ -12,16 +12,9 @@ use crate::snapshot::{Manifest, Store};
 use crate::state::saved::Recovery;
 
 /// The state's tables as the manifest lists them.
-pub fn states_of(manifest: &Manifest, plan: &StreamPlan) -> BTreeMap<StatePlace, PlaceState> {
-    let _ = plan;
+pub fn states_of(manifest: &Manifest) -> BTreeMap<StatePlace, PlaceState> {
     let of = |state: &crate::snapshot::SavedState| {
-        let recovery = match state.recovery.as_str() {
-            "log" => Some(Recovery::Log),
-            "contents" => Some(Recovery::Contents),
-            "tables" => Some(Recovery::Tables),
-            // The next part says from when on.
-            _ => None,
-        };
+        let recovery = Recovery::named(&state.recovery);
         (place_of(state.node), PlaceState { recovery, asked_in: 0, tables: state.tables.clone() })
     };
     manifest.states.iter().map(of).collect()

@@ -16,7 +16,7 @@ mod pending;
 mod states;
 mod writer;
 
-pub use writer::{operator_name, output_name, place_number, place_of, sinks_of, state_fingerprint};
+pub use writer::{operator_name, place_number, place_of, sinks_of, state_fingerprint};
 
 use std::collections::BTreeMap;
 use std::path::Path;
@@ -34,7 +34,7 @@ use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::explain::explain;
 use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
-use crate::snapshot::{Journal, JournalEntry, Manifest, Store, failpoint};
+use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
 use crate::telemetry::clock::wall_ms;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
@@ -219,10 +219,11 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         (None, None, None) => spec.store.first_run(&spec.job)?,
     };
     let journal = spec.store.journal(&spec.job, run)?;
+    let entries = journal.read()?;
     let now = wall_ms();
     let begun_ms = match &manifest {
         Some(manifest) => manifest.begun_ms,
-        None => first_start(&journal)?.unwrap_or(now),
+        None => first_start(&entries).unwrap_or(now),
     };
     journal.append(&[JournalEntry::Started {
         run,
@@ -239,7 +240,7 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let frontier = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
     let store = Arc::clone(&spec.store);
     let run = writer::Run { spec, fingerprint, fingerprints, run, begun_ms };
-    let snapshots = begin(run, plan, manifest.as_ref(), restored)?;
+    let snapshots = begin(run, plan, manifest.as_ref(), restored, &entries)?;
     let upgraded = manifest.filter(|manifest| manifest.outputs.is_some());
     Ok(Beginning {
         snapshots,
@@ -285,7 +286,9 @@ fn again(
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, _) = sync_channel(1);
     let restored = Restored { frontier: CLOSED, ..Restored::default() };
-    let snapshots = inside(spec, plan, (manifest.run, manifest.begun_ms), Some(restored), sender)?;
+    let entries = spec.store.journal(&spec.job, manifest.run)?.read()?;
+    let run = (manifest.run, manifest.begun_ms);
+    let snapshots = inside(spec, plan, run, Some(restored), sender, &entries)?;
     let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
     let shared = Arc::new(Shared {
         state: Mutex::new(Asked { progress, ..Asked::default() }),
@@ -295,26 +298,27 @@ fn again(
     Ok(Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() }))
 }
 
-/// Wall time at which the run of `journal` was started for the first time, if it was.
-fn first_start(journal: &Journal) -> Result<Option<i64>> {
-    let started = |entry: JournalEntry| match entry {
-        JournalEntry::Started { at_ms, .. } => Some(at_ms),
+/// Wall time at which the run of a journal was started for the first time, if it was.
+fn first_start(entries: &[JournalEntry]) -> Option<i64> {
+    entries.iter().find_map(|entry| match entry {
+        JournalEntry::Started { at_ms, .. } => Some(*at_ms),
         _ => None,
-    };
-    Ok(journal.read()?.into_iter().find_map(started))
+    })
 }
 
-/// The snapshots of a run, with its number and its beginning, inside the dataflow.
+/// The snapshots of a run, with its number and its beginning, inside the dataflow. It has decided
+/// what `entries` say.
 fn inside(
     spec: &SnapshotSpec,
     plan: &Arc<StreamPlan>,
     (run, begun_ms): (u64, i64),
     restored: Option<Restored>,
     sender: SyncSender<Handed>,
+    entries: &[JournalEntry],
 ) -> Result<Arc<Snapshots>> {
     let journal = spec.store.journal(&spec.job, run)?;
     let notes = Arc::new(journal::Notes::new(journal, plan));
-    let decided = notes.decided()?;
+    let decided = notes.decided(entries);
     let before_sync = Arc::clone(&notes);
     let steps = Steps::new(move |step| {
         // What a sink makes durable follows from what is noted, which must not be lost alone.
@@ -333,9 +337,11 @@ fn begin(
     plan: &Arc<StreamPlan>,
     manifest: Option<&Manifest>,
     restored: Option<Restored>,
+    entries: &[JournalEntry],
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
-    let snapshots = inside(&run.spec, plan, (run.run, run.begun_ms), restored, sender)?;
+    let of = (run.run, run.begun_ms);
+    let snapshots = inside(&run.spec, plan, of, restored, sender, entries)?;
     let progress =
         SnapshotProgress { last: manifest.map(LastSnapshot::from), ..Default::default() };
     let shared = Arc::new(Shared {

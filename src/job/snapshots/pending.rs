@@ -5,7 +5,7 @@ use std::collections::{BTreeMap, BTreeSet};
 use crate::connectors::PartitionPosition;
 use crate::connectors::registry;
 use crate::dataflow::snapshots::{StatePlace, Wanted, places_of};
-use crate::plan::node::{NodeId, Operator, OutputTarget, StreamPlan};
+use crate::plan::node::{NodeId, OutputTarget, StreamPlan};
 use crate::snapshot::JournalEntry;
 use crate::time::EventTime;
 
@@ -53,8 +53,7 @@ impl Pending {
             }
         }
         let of_worker = |place: StatePlace| (0..workers).map(move |worker| (place, worker));
-        let is_scan = |id: &usize| matches!(plan.nodes[*id].operator, Operator::Scan(_));
-        let scans = (0..plan.nodes.len()).filter(is_scan).map(NodeId).enumerate();
+        let scans = plan.scan_ids().into_iter().enumerate();
         Pending {
             states: places.into_iter().flat_map(of_worker).collect(),
             sources: scans.filter(|(_, id)| live.contains(id)).map(|(i, _)| i).collect(),

@@ -17,8 +17,9 @@ use crate::connectors::PartitionPosition;
 use crate::dataflow::digest::{Digest, Digests};
 use crate::dataflow::snapshots::{Handed, Snapshots, StatePlace};
 use crate::error::{Error, ErrorKind, Result};
+use crate::plan::explain::output_name;
 use crate::plan::fingerprint::Fingerprints;
-use crate::plan::node::{NodeId, OutputTarget, PlanOutput, StreamPlan};
+use crate::plan::node::{NodeId, OutputTarget, PlanOutput, Scan, StreamPlan};
 use crate::plan::props::ChangelogMode;
 use crate::snapshot::{
     FORMAT, JournalEntry, Manifest, SavedPartition, SavedSink, SavedSource, SavedState,
@@ -67,7 +68,6 @@ pub struct Writer {
     /// Requests that the snapshot in progress answers.
     answers: u64,
     broken: Option<Error>,
-    last_frontier: EventTime,
 }
 
 impl Writer {
@@ -81,13 +81,12 @@ impl Writer {
     ) -> Result<Self> {
         let settings = plan.nodes.first().map(|n| Arc::clone(&n.settings)).unwrap_or_default();
         let states = match manifest {
-            Some(manifest) => States::of(states_of(manifest, &plan)),
+            Some(manifest) => States::of(states_of(manifest)),
             None => States::default(),
         };
         Ok(Writer {
             snapshot: run.spec.store.next_id(&run.spec.job)?,
             due: monotonic() + interval(&settings),
-            last_frontier: manifest.map_or(BEGINNING, |m| m.frontier),
             run,
             plan,
             settings,
@@ -219,7 +218,6 @@ impl Writer {
                 let id = self.snapshot;
                 self.snapshot += 1;
                 self.new_bytes = 0;
-                self.last_frontier = pending.frontier;
                 self.answer(self.answers, Ok(id));
                 for handed in std::mem::take(&mut self.next) {
                     self.receive(handed);
@@ -230,7 +228,7 @@ impl Writer {
     }
 
     fn commit(&mut self, pending: &Pending) -> Result<()> {
-        let Run { spec, fingerprint, fingerprints, run, begun_ms } = &self.run;
+        let Run { spec, fingerprints, .. } = &self.run;
         let (store, job, frontier) = (&spec.store, &spec.job, pending.frontier);
         self.new_bytes += self.states.tidy(store, job, self.snapshot, frontier)?;
         let plan = &self.plan;
@@ -250,30 +248,48 @@ impl Writer {
         let sinks = sinks.map(|(_, sink)| SavedSink { committed: frontier, ..sink });
         let now = wall_ms();
         let manifest = Manifest {
+            duration_ms: now.saturating_sub(pending.started_ms).unsigned_abs(),
+            states: states.collect(),
+            sources: sources_of(plan, fingerprints, &pending.positions),
+            sinks: sinks.collect(),
+            new_bytes: self.new_bytes,
+            ..self.manifest(frontier, now)
+        };
+        store.journal(job, self.run.run)?.append(&pending.told)?;
+        self.put(&manifest)
+    }
+
+    /// The next snapshot, of nothing yet.
+    fn manifest(&self, frontier: EventTime, created_ms: i64) -> Manifest {
+        let Run { spec, fingerprint, run, begun_ms, .. } = &self.run;
+        Manifest {
             format: FORMAT,
-            job: job.clone(),
+            job: spec.job.clone(),
             run: *run,
             begun_ms: *begun_ms,
             id: self.snapshot,
             frontier,
             complete: false,
-            created_ms: now,
-            duration_ms: now.saturating_sub(pending.started_ms).unsigned_abs(),
+            created_ms,
+            duration_ms: 0,
             sql: spec.sql.clone(),
             settings: spec.settings.clone(),
             plan: fingerprint.clone(),
             workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
-            states: states.collect(),
-            sources: sources_of(plan, fingerprints, &pending.positions),
-            sinks: sinks.collect(),
+            states: Vec::new(),
+            sources: Vec::new(),
+            sinks: Vec::new(),
             outputs: None,
             counters: BTreeMap::new(),
-            new_bytes: self.new_bytes,
-        };
-        store.journal(job, *run)?.append(&pending.told)?;
-        store.commit(&manifest)?;
-        self.shared.lock().progress.note(&manifest);
-        store.retain(job, self.settings.snapshot_keep)
+            new_bytes: 0,
+        }
+    }
+
+    fn put(&self, manifest: &Manifest) -> Result<()> {
+        let spec = &self.run.spec;
+        spec.store.commit(manifest)?;
+        self.shared.lock().progress.note(manifest);
+        spec.store.retain(&spec.job, self.settings.snapshot_keep)
     }
 
     fn answer(&self, up_to: u64, result: Result<u64>) {
@@ -309,31 +325,7 @@ impl Writer {
         let spec = &self.run.spec;
         let ended = (|| {
             if is_complete && self.broken.is_none() {
-                let now = wall_ms();
-                let manifest = Manifest {
-                    format: FORMAT,
-                    job: spec.job.clone(),
-                    run: self.run.run,
-                    begun_ms: self.run.begun_ms,
-                    id: self.snapshot,
-                    frontier: CLOSED,
-                    complete: true,
-                    created_ms: now,
-                    duration_ms: 0,
-                    sql: spec.sql.clone(),
-                    settings: spec.settings.clone(),
-                    plan: self.run.fingerprint.clone(),
-                    workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
-                    states: Vec::new(),
-                    sources: Vec::new(),
-                    sinks: Vec::new(),
-                    outputs: None,
-                    counters: BTreeMap::new(),
-                    new_bytes: 0,
-                };
-                spec.store.commit(&manifest)?;
-                self.shared.lock().progress.note(&manifest);
-                spec.store.retain(&spec.job, self.settings.snapshot_keep)?;
+                self.put(&Manifest { complete: true, ..self.manifest(CLOSED, wall_ms()) })?;
             }
             let journal = spec.store.journal(&spec.job, self.run.run)?;
             // Of a snapshot that came too late; the next run drops what it computes again.
@@ -376,15 +368,6 @@ fn digest_entries(
     // Even what gave nothing says how far it is.
     let none = digests.is_empty().then(|| entry(since.max(0), Digest::default()));
     digests.iter().map(|(from, digest)| entry(*from, *digest)).chain(none).collect()
-}
-
-/// An output as it is called in the journal.
-pub fn output_name(plan: &StreamPlan, output: usize) -> String {
-    match plan.outputs.get(output).map(|o| &o.target) {
-        Some(OutputTarget::View { name, .. }) => format!("View({name})"),
-        Some(OutputTarget::Sink(table)) => format!("Sink({})", table.name),
-        Some(OutputTarget::Print(_)) | None => format!("Print#{output}"),
-    }
 }
 
 /// The state's owner as users see it in `EXPLAIN`.
@@ -451,8 +434,7 @@ fn sources_of(
     fingerprints: &Fingerprints,
     positions: &BTreeMap<usize, Vec<PartitionPosition>>,
 ) -> Vec<SavedSource> {
-    let tables = plan.scans().map(|scan| scan.table.def.name.clone());
-    let of = |(index, table): (usize, String)| {
+    let of = |(index, scan): (usize, &Scan)| {
         let fingerprint = fingerprints.sources.get(index).cloned().unwrap_or_default();
         let partitions = positions.get(&index)?.iter().map(|p| SavedPartition {
             name: p.name.clone(),
@@ -460,8 +442,8 @@ fn sources_of(
             floor: p.floor,
             ended: p.ended,
         });
-        let partitions = partitions.collect();
+        let (table, partitions) = (scan.table.def.name.clone(), partitions.collect());
         Some(SavedSource { table, fingerprint, again: false, partitions })
     };
-    tables.enumerate().filter_map(of).collect()
+    plan.scans().enumerate().filter_map(of).collect()
 }

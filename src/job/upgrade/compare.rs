@@ -9,11 +9,10 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use super::{Fate, Part};
 use crate::dataflow::snapshots::{StatePlace, places_of, reads};
-use crate::job::snapshots::{
-    operator_name, output_name, place_number, place_of, state_fingerprint,
-};
+use crate::job::snapshots::{operator_name, place_number, place_of, state_fingerprint};
+use crate::plan::explain::output_name;
 use crate::plan::fingerprint::Fingerprints;
-use crate::plan::node::{NodeId, OutputTarget, StreamPlan};
+use crate::plan::node::{NodeId, Operator, OutputTarget, StreamPlan};
 use crate::snapshot::{Manifest, SavedState};
 
 /// What becomes of state.
@@ -152,7 +151,7 @@ fn is_live(old: &Manifest, plan: &StreamPlan, node: NodeId) -> bool {
 }
 
 fn is_dead_letters(plan: &StreamPlan, id: NodeId) -> bool {
-    matches!(plan.node(id).operator, crate::plan::node::Operator::DeadLetters)
+    matches!(plan.node(id).operator, Operator::DeadLetters)
 }
 
 impl Comparison {

@@ -7,7 +7,6 @@ use std::sync::Arc;
 use super::compare::Comparison;
 use super::{Before, Reading, TableReading};
 use crate::connectors::{Source, SourceSpec, registry};
-use crate::dataflow::snapshots::scans_of;
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::{Scan, StreamPlan};
@@ -33,7 +32,7 @@ pub fn readings(
 ) -> Readings {
     let mut readings = Readings { tables: Vec::new(), saved: Vec::new(), refusal: None };
     let changed = changed_tables(before, plan, fingerprints);
-    for (index, (id, scan)) in scans_of(plan).into_iter().zip(plan.scans()).enumerate() {
+    for (index, (id, scan)) in plan.scan_ids().into_iter().zip(plan.scans()).enumerate() {
         let table = &scan.table.def.name;
         let is_needed = found.needed.get(id.0) == Some(&true);
         let old = before.manifest.sources.iter().find(|source| source.table == *table);
