@@ -13,7 +13,7 @@
 //!
 //! * [`cli`]: arguments, one file a command; no logic
 //! * [`api`]: the HTTP edge: routes, limits, wire types
-//! * [`job`]: job definitions and lifecycle
+//! * [`job`]: job definitions and lifecycle, upgrades, historic replay
 //! * [`cluster`]: processes and workers; the only owner of timely workers and their threads
 //! * [`dataflow`]: stream plan to timely operators, one file or folder an operator; differential
 //!   dataflow inside of recursions only

@@ -48,6 +48,7 @@ fn live(dir: &Path, rounds: u64) -> Result<()> {
         let chunk = store.write_chunk("job", &numbered_rows(id as usize, 4000))?;
         store.commit(&manifest("job", id, vec![chunk]))?;
         store.retain("job", 1)?;
+        upgrade(&store, id)?;
         let to = dir.join(format!("export-{id}"));
         if !to.exists() {
             store.export("job", id, &to.as_path().into())?;
@@ -57,12 +58,37 @@ fn live(dir: &Path, rounds: u64) -> Result<()> {
     Ok(())
 }
 
+/// Another job is given another definition, with a snapshot and an entry of its journal.
+fn upgrade(store: &Store, round: u64) -> Result<()> {
+    let id = store.next_id("upgraded")?;
+    let chunk = store.write_chunk("upgraded", &numbered_rows(id as usize, 4000))?;
+    let made = Manifest { run: 1, ..manifest("upgraded", id, vec![chunk]) };
+    store.upgrade(&made, &entry(id as i64), Some(&definition(id)))?;
+    assert_eq!(store.definition("upgraded")?, Some(definition(id)), "round {round}");
+    Ok(())
+}
+
+fn definition(id: u64) -> JobDefinition {
+    JobDefinition {
+        name: "upgraded".to_owned(),
+        sql: format!("SELECT {id}"),
+        settings: Default::default(),
+        created_ms: 5,
+    }
+}
+
 /// What must hold after any end of [`live`]; the newest snapshot's number.
 fn check(dir: &Path) -> Option<u64> {
     let data = dir.join("data");
     let store = Store::open(&data).unwrap();
     assert_eq!(store.found(), []);
     let mut newest = None;
+    // Snapshot, journal and definition are of one upgrade.
+    let upgraded = store.latest("upgraded").unwrap().manifest.map(|manifest| manifest.id);
+    assert_eq!(store.definition("upgraded").unwrap(), upgraded.map(definition));
+    let noted = store.journal("upgraded", 1).unwrap().read().unwrap();
+    assert_eq!(noted.last(), upgraded.map(|id| entry(id as i64)).as_ref());
+    assert_eq!(noted.len() as u64, upgraded.unwrap_or(0));
     for job in ["job", "copy"] {
         let latest = store.latest(job).unwrap();
         assert_eq!(latest.skipped, []);

@@ -307,6 +307,15 @@ fn entries() -> Vec<JournalEntry> {
             digest: u128::MAX - 1,
         },
         JournalEntry::Ended { at_ms: 9, outcome: "finished".to_owned() },
+        JournalEntry::Upgraded {
+            at_ms: 10,
+            snapshot: 8,
+            frontier: 12,
+            before: "00ff".to_owned(),
+            plan: "ff00".to_owned(),
+            sql: "SELECT 2".to_owned(),
+            settings: BTreeMap::new(),
+        },
     ]
 }
 

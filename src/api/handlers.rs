@@ -143,6 +143,25 @@ pub(super) async fn create_job(
     Ok(response)
 }
 
+pub(super) async fn upgrade_job(
+    State(edge): State<Edge>,
+    name: Name,
+    headers: HeaderMap,
+    body: Body,
+) -> ApiResult<Response> {
+    choose(&headers, &accept::OBJECT)?;
+    let name = name_of(name)?;
+    let request: wire::upgrade::UpgradeJob = read_json(&headers, body).await?;
+    let (time, upgrade) = edge
+        .call(move |service| {
+            let wire::upgrade::UpgradeJob { sql, apply, from_now } = request;
+            let report = service.upgrade(&name, &sql, from_now, apply)?;
+            Ok((report.frontier, wire::upgrade::Upgrade::from(report)))
+        })
+        .await?;
+    Ok(answer::object(time, upgrade))
+}
+
 pub(super) async fn get_job(
     State(edge): State<Edge>,
     name: Name,

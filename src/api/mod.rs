@@ -48,6 +48,7 @@ pub const ROUTES: [(&str, &str); 18] = [
     ("POST", "/v1/jobs/{name}/snapshots/{id}/verify"),
     ("POST", "/v1/jobs/{name}/snapshots/{id}/export"),
     ("GET", "/v1/jobs/{name}/runs"),
+    ("POST", "/v1/jobs/{name}/upgrade"),
     ("GET", "/v1/views"),
     ("GET", "/v1/views/{name}"),
     ("POST", "/v1/tables/{name}/rows"),
@@ -77,6 +78,7 @@ pub fn router(service: Arc<dyn JobService>) -> Router {
         .route("/v1/jobs/{name}/snapshots/{id}/verify", post(s::verify))
         .route("/v1/jobs/{name}/snapshots/{id}/export", post(s::export))
         .route("/v1/jobs/{name}/runs", get(s::runs))
+        .route("/v1/jobs/{name}/upgrade", post(h::upgrade_job))
         .route("/v1/views", get(h::list_views))
         .route("/v1/views/{name}", get(h::read_view))
         .route("/v1/tables/{name}/rows", post(tables::post_rows))

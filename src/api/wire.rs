@@ -1,6 +1,7 @@
 //! The JSON of requests and answers. Core types are not serialisable; this is where they become so.
 
 pub mod snapshots;
+pub mod upgrade;
 
 use serde::{Deserialize, Serialize};
 
@@ -215,6 +216,9 @@ pub struct JobSnapshots {
     pub from: Option<u64>,
     /// What was found damaged on the way, and passed over.
     pub damaged: Vec<String>,
+    /// Whether the job had ended, and another version had planned it otherwise: it is computed again
+    /// for its views, and its sinks stay as they are.
+    pub planned_otherwise: bool,
     /// How many were taken since.
     pub taken: u64,
     /// The last one.
@@ -429,10 +433,11 @@ impl From<JobInfo> for Job {
 
 impl From<SnapshotsInfo> for JobSnapshots {
     fn from(info: SnapshotsInfo) -> Self {
-        let SnapshotsInfo { from, damaged, progress } = info;
+        let SnapshotsInfo { from, damaged, was_planned_otherwise, progress } = info;
         JobSnapshots {
             from,
             damaged,
+            planned_otherwise: was_planned_otherwise,
             taken: progress.taken,
             last: progress.last.map(|last| {
                 let frontier = AsOf::from(last.frontier);

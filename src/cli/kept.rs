@@ -88,7 +88,8 @@ fn in_use(error: Error) -> Error {
     }
 }
 
-fn path_of(job: &str, rest: &str) -> Result<String> {
+/// The path of a job's resource.
+pub fn path_of(job: &str, rest: &str) -> Result<String> {
     crate::job::service::validate_job_name(job)?;
     Ok(format!("/v1/jobs/{job}{rest}"))
 }

@@ -12,6 +12,7 @@ mod run;
 mod runs;
 mod serve;
 mod snapshots;
+mod upgrade;
 
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
@@ -49,6 +50,8 @@ enum Command {
     Snapshots(snapshots::SnapshotsArguments),
     /// List the runs of jobs
     Runs(runs::RunsArguments),
+    /// Give a job another script, with the state that it can go on with
+    Upgrade(upgrade::UpgradeArguments),
 }
 
 /// Runs the command that the arguments name.
@@ -86,6 +89,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Snapshots(arguments) => snapshots::run(&arguments),
         Command::Runs(arguments) => runs::run(&arguments),
+        Command::Upgrade(arguments) => upgrade::run(&arguments),
     }
 }
 

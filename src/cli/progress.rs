@@ -28,6 +28,11 @@ fn begins(beginning: &Beginning) {
         let _ = writeln!(err, "damaged and passed over: {damage}");
     }
     let _ = match beginning.from {
+        Some(_) if beginning.was_planned_otherwise => writeln!(
+            err,
+            "the run has ended, and this version plans it otherwise: it is computed again, and its \
+             sinks stay as they are"
+        ),
         Some(_) if beginning.was_complete => {
             writeln!(err, "the run has ended: it is computed again, and its sinks stay as they are")
         }

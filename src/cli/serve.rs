@@ -69,8 +69,15 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
         // Failed ones are in the log, with their reasons.
         let last = job.snapshots.as_ref().and_then(|s| s.from.zip(s.progress.last));
         let from = last.map(|(id, last)| (id, format_time(last.frontier)));
+        let is_otherwise = job.snapshots.as_ref().is_some_and(|s| s.was_planned_otherwise);
         let _ = match (job.state, from) {
             (JobState::Failed { .. }, _) => Ok(()),
+            _ if is_otherwise => writeln!(
+                stderr(),
+                "job {} has ended, and this version plans it otherwise: it is computed again, and \
+                 its sinks stay as they are",
+                job.name
+            ),
             (_, Some((id, time))) => {
                 writeln!(stderr(), "job {} goes on from snapshot {id}, as of {time}", job.name)
             }

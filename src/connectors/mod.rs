@@ -150,6 +150,13 @@ pub trait Source: Send + Sync {
         self.partitions().into_iter().nth(partition).map(|p| p.name).unwrap_or_default()
     }
 
+    /// The bytes of a partition as it lies there now; `None` if that is not known. Does I/O: not to
+    /// be called while the source is read.
+    fn partition_bytes(&self, partition: usize) -> Option<u64> {
+        let _ = partition;
+        None
+    }
+
     /// The partition that `partition` goes on from, if its records are changes: none of them takes
     /// effect before the end of that one, and not within so many ms after it.
     fn follows(&self, partition: usize) -> Option<(usize, i64)> {

@@ -206,6 +206,8 @@ pub struct SourceClock {
     chain: Vec<Option<(usize, i64)>>,
     /// What has been let pass; never moves back.
     frontier: EventTime,
+    /// Partitions that are found begin no earlier.
+    found_from: EventTime,
     /// Wall time of the last split, in ms.
     active_ms: i64,
 }
@@ -217,6 +219,7 @@ impl SourceClock {
             partitions: Vec::new(),
             chain: Vec::new(),
             frontier: BEGINNING,
+            found_from: BEGINNING,
             active_ms: now_ms,
         }
     }
@@ -227,9 +230,16 @@ impl SourceClock {
         self.partitions = positions.iter().map(PartitionClock::resumed).collect();
     }
 
+    /// The source, which had come to `frontier`, is read again from `positions`: its partitions
+    /// then. Others begin at that frontier, as they would have without.
+    pub fn begin_again(&mut self, frontier: EventTime, positions: &[PartitionPosition]) {
+        self.found_from = frontier;
+        self.partitions = positions.iter().map(PartitionClock::resumed).collect();
+    }
+
     /// There are `count` partitions now; new ones begin at the frontier.
     pub fn grow(&mut self, count: usize) {
-        let floor = self.frontier;
+        let floor = self.frontier.max(self.found_from);
         if self.partitions.len() < count {
             self.partitions.resize_with(count, || PartitionClock::found_at(floor));
         }

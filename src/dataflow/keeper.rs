@@ -296,6 +296,8 @@ pub struct OutputKeeper {
     workers: usize,
     schema: SchemaRef,
     retain_history: EventTime,
+    /// The snapshot that it started from has no earlier history.
+    known_since: EventTime,
     log: Vec<UpdateBatch>,
     rows: usize,
     saved: EventTime,
@@ -310,7 +312,7 @@ impl OutputKeeper {
     pub fn new(runtime: &Arc<JobRuntime>, index: usize, worker: usize) -> Option<Self> {
         let snapshots = Arc::clone(runtime.snapshots()?);
         let output = runtime.plan.outputs.get(index)?;
-        let began = snapshots.output_began(&runtime.plan, index);
+        let began = snapshots.output_began(index);
         let digesting = snapshots.digesting();
         Some(OutputKeeper {
             saved: began,
@@ -322,6 +324,7 @@ impl OutputKeeper {
                 OutputTarget::View { retain_history, .. } => retain_history.max(0),
                 OutputTarget::Sink(_) | OutputTarget::Print(_) => 0,
             },
+            known_since: snapshots.known_since(index),
             log: Vec::new(),
             rows: 0,
             workers: runtime.workers,
@@ -352,7 +355,7 @@ impl OutputKeeper {
 
     /// The earliest time that a view as of `frontier` can be read at.
     pub fn history_from(&self, frontier: EventTime) -> EventTime {
-        frontier.saturating_sub(self.retain_history)
+        frontier.saturating_sub(self.retain_history).max(self.known_since)
     }
 
     /// Keeps rows that the output is given.

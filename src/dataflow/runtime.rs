@@ -300,7 +300,7 @@ impl Opening<'_> {
         let resume = match self.snapshots {
             None => Resume::default(),
             Some(snapshots) => {
-                let reached = snapshots.sink_reached(self.plan.outputs[index].node);
+                let reached = snapshots.sink_reached(index);
                 let snapshots = Arc::clone(snapshots);
                 Resume {
                     is_durable: true,

@@ -101,6 +101,30 @@ pub fn places_of(plan: &StreamPlan, id: NodeId) -> Vec<StatePlace> {
     }
 }
 
+/// What node `id` of `plan` is made of: its inputs, or the nodes whose side outputs it gathers.
+pub fn reads(plan: &StreamPlan, id: NodeId) -> &[NodeId] {
+    let node = plan.node(id);
+    match &node.operator {
+        Operator::LateRows { of } => of,
+        _ => &node.inputs,
+    }
+}
+
+/// For each source of `plan`, by number, the nodes that it reaches.
+pub fn readers(plan: &StreamPlan) -> Vec<BTreeSet<NodeId>> {
+    let of = |scan: NodeId| {
+        let mut found = BTreeSet::from([scan]);
+        for id in (0..plan.nodes.len()).map(NodeId) {
+            let is_side = matches!(plan.node(id).operator, Operator::DeadLetters);
+            if is_side || reads(plan, id).iter().any(|input| found.contains(input)) {
+                found.insert(id);
+            }
+        }
+        found
+    };
+    plan.scan_ids().into_iter().map(of).collect()
+}
+
 /// What a snapshot is going to be.
 #[derive(Clone, Debug, PartialEq, Eq)]
 pub struct Wanted {
@@ -197,6 +221,13 @@ pub struct Restored {
     pub sources: BTreeMap<usize, Vec<PartitionPosition>>,
     /// What had been counted, by name.
     pub counters: BTreeMap<String, u64>,
+    /// Sources that are read again from where their partitions begin, for parts of the plan that
+    /// the snapshot has nothing of. The others ignore what lies below the frontier.
+    pub again: BTreeSet<usize>,
+    /// The outputs that go on at the frontier; the others are given everything.
+    pub outputs: BTreeSet<usize>,
+    /// By output, of views: from when on their history is known.
+    pub since: BTreeMap<usize, EventTime>,
     /// How much that is.
     pub amount: Amount,
     /// When it was begun to read it.
@@ -242,6 +273,14 @@ pub struct RunOf {
     pub digesting: Digesting,
     /// The data directory.
     pub dir: Option<PathBuf>,
+}
+
+impl RunOf {
+    /// What its sinks are told.
+    pub fn sink_mode(&self) -> SinkMode {
+        let RunOf { job, run, begun_ms, steps, .. } = self.clone();
+        SinkMode { durable: true, job, run: format!("{run} of {begun_ms}"), steps }
+    }
 }
 
 /// What digests are made of.
@@ -306,26 +345,12 @@ impl Snapshots {
             .flatten()
             .map(|(place, tables)| (place, RestoredState { tables: Arc::new(tables), taken: 0 }));
         let scans = plan.scan_ids();
-        let mut readers = vec![BTreeSet::new(); scans.len()];
-        for (source, &scan) in scans.iter().enumerate() {
-            let found = &mut readers[source];
-            found.insert(scan);
-            for (id, node) in plan.nodes.iter().enumerate() {
-                let sides: &[NodeId] = match &node.operator {
-                    Operator::LateRows { of } => of,
-                    _ => &node.inputs,
-                };
-                let is_side = matches!(node.operator, Operator::DeadLetters);
-                if is_side || sides.iter().any(|input| found.contains(input)) {
-                    found.insert(NodeId(id));
-                }
-            }
-        }
+        let readers = readers(plan);
         // Sources that go on from the snapshot have released all below it.
         let mut released = vec![BEGINNING; scans.len()];
         if let Some(restored) = &restored {
-            for &source in restored.sources.keys() {
-                if let Some(released) = released.get_mut(source) {
+            for source in restored.sources.keys().filter(|s| !restored.again.contains(*s)) {
+                if let Some(released) = released.get_mut(*source) {
                     *released = restored.frontier;
                 }
             }
@@ -354,11 +379,15 @@ impl Snapshots {
     }
 
     /// Chooses the frontier of the next snapshot: the first border of a tick that no source that
-    /// still reads has released. `None` if nothing was read yet, or all has been.
+    /// still reads has released, behind that of the snapshot that the job started from: while
+    /// history is read again there is none in between, and that one stays the one to start from.
+    /// `None` if nothing was read yet, or all has been.
     pub fn request(&self) -> Option<Wanted> {
         let released = lock(&self.released);
         let live = || released.iter().enumerate().filter(|(_, r)| **r != CLOSED);
         let reached = live().map(|(_, r)| *r).max().filter(|r| *r != BEGINNING)?;
+        let restored = self.restored.as_ref().map_or(BEGINNING, |restored| restored.frontier);
+        let reached = reached.max(restored);
         let next = reached.checked_add(self.resolution.tick_ms())?;
         let frontier = self.resolution.tick_start(next);
         let nodes = live().filter_map(|(source, _)| self.readers.get(source)).flatten();
@@ -462,8 +491,7 @@ impl Snapshots {
 
     /// What a sink is told of them.
     pub fn sink_mode(&self) -> SinkMode {
-        let RunOf { job, run, begun_ms, steps, .. } = self.run.clone();
-        SinkMode { durable: true, job, run: format!("{run} of {begun_ms}"), steps }
+        self.run.sink_mode()
     }
 
     /// The data directory, if there is one to write to.
@@ -481,13 +509,9 @@ impl Snapshots {
         self.run.digesting
     }
 
-    /// The frontier below which a sink of `node` is not given anything again. None if all that it
-    /// hangs on had ended: that is no part of a snapshot and is computed again from its start.
-    pub fn sink_reached(&self, node: NodeId) -> EventTime {
-        let Some(restored) = &self.restored else { return BEGINNING };
-        let mut readers = restored.sources.keys().filter_map(|&source| self.readers.get(source));
-        let is_part = readers.any(|nodes| nodes.contains(&node));
-        if self.is_ended() || is_part { restored.frontier } else { BEGINNING }
+    /// The frontier below which sink `index` is not given anything again.
+    pub fn sink_reached(&self, index: usize) -> EventTime {
+        if self.is_ended() { CLOSED } else { self.output_began(index) }
     }
 
     /// Notes what source `source` has decided about `partition`.
@@ -517,14 +541,24 @@ impl Snapshots {
         self.restored.as_ref().is_some_and(|restored| restored.frontier == CLOSED)
     }
 
-    /// The frontier that output `index` of `plan` goes on from: that of the snapshot, unless
-    /// all that it reads is computed again.
-    pub fn output_began(&self, plan: &StreamPlan, index: usize) -> EventTime {
-        let Some(restored) = &self.restored else { return BEGINNING };
-        let node = plan.outputs.get(index).map(|output| output.node);
-        let resumed = restored.sources.keys().filter_map(|&source| self.readers.get(source));
-        let goes_on = node.is_some_and(|node| resumed.into_iter().any(|r| r.contains(&node)));
-        if goes_on { restored.frontier } else { BEGINNING }
+    /// The frontier that output `index` goes on from: that of the snapshot, unless it is given
+    /// everything: it is new, or all that it hangs on had ended, which is no part of a snapshot and
+    /// is computed again from its start.
+    pub fn output_began(&self, index: usize) -> EventTime {
+        let restored = self.restored.as_ref();
+        let restored = restored.filter(|restored| restored.outputs.contains(&index));
+        restored.map_or(BEGINNING, |restored| restored.frontier)
+    }
+
+    /// From when on the history of output `index` is known.
+    pub fn known_since(&self, index: usize) -> EventTime {
+        let since = self.restored.as_ref().and_then(|restored| restored.since.get(&index));
+        since.copied().unwrap_or(BEGINNING)
+    }
+
+    /// Whether source `index` is read again for parts that the snapshot has nothing of.
+    pub fn is_read_again(&self, index: usize) -> bool {
+        self.restored.as_ref().is_some_and(|restored| restored.again.contains(&index))
     }
 
     /// The frontier that a part of the state starts from, if the snapshot holds it.

@@ -68,6 +68,9 @@ pub fn run(
             JobRuntime::with_snapshots(Arc::clone(&plan), place, print, snapshots)?
         }
     });
+    if let Some(beginning) = &beginning {
+        beginning.is_built();
+    }
     let cluster = Cluster::start(topology)?;
     cluster.install(0, &runtime, plan.rows_in_flight())?;
     let metrics = Arc::clone(&runtime.metrics);

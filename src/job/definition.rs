@@ -19,12 +19,17 @@ pub struct Definition {
 }
 
 /// What a plan is made for.
-#[derive(Clone, Copy, Debug, Default)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
 pub struct PlanFor {
     /// Bare queries print changes.
     pub changelog: bool,
     /// Late rows and dead letters are kept as views.
     pub side_views: bool,
+}
+
+impl PlanFor {
+    /// A service, which is asked for views at any time.
+    pub const SERVICE: PlanFor = PlanFor { changelog: true, side_views: true };
 }
 
 impl Definition {
@@ -64,6 +69,19 @@ impl Definition {
     /// Whether a bare query is among the outputs.
     pub fn prints(&self) -> bool {
         self.bound.outputs.iter().any(|o| matches!(o.target, BoundTarget::Print { .. }))
+    }
+
+    /// Refuses what makes no sense in a service.
+    pub fn check_for_service(&self) -> Result<()> {
+        if self.prints() {
+            return Err(Error::sql("a bare SELECT has nowhere to go in a job of the service")
+                .with_hint("write CREATE MATERIALIZED VIEW .. AS SELECT .., or POST /v1/sql"));
+        }
+        if !self.has_outputs() {
+            return Err(Error::sql("the job asks for nothing")
+                .with_hint("add a CREATE MATERIALIZED VIEW or an INSERT INTO"));
+        }
+        Ok(())
     }
 
     /// The stream plan, checked: options, sinks against changelog modes, operators.

@@ -15,6 +15,7 @@ use super::inlets::{self, Inlets, RowsIn, RowsRefused, RowsTaken};
 use super::running::{Job, Kept, Running};
 use super::service::{JobInfo, JobService, JobState, validate_job_name};
 use super::snapshots::{self, SnapshotSpec};
+use super::upgrade::{self, Report, UpgradeSpec};
 use crate::cluster::{Cluster, Topology};
 use crate::connectors::SourceSpec;
 use crate::dataflow::runtime::JobRuntime;
@@ -106,6 +107,7 @@ impl JobManager {
     /// Puts a job on the workers, from its last snapshot if there is one.
     fn run(&self, definition: &JobDefinition, plan: Arc<StreamPlan>) -> Result<Running> {
         let place = self.cluster.place();
+        let mut beginning = None;
         let kept = match &self.with.store {
             None => None,
             Some(store) => {
@@ -117,12 +119,16 @@ impl JobManager {
                     workers: place.workers,
                     anew: false,
                 };
-                let beginning = snapshots::start(spec, &plan)?;
-                for damage in &beginning.skipped {
+                let begun = beginning.insert(snapshots::start(spec, &plan)?);
+                for damage in &begun.skipped {
                     tracing::error!("job {}: {damage}", definition.name);
                 }
-                let snapshots::Beginning { snapshots, from, skipped, .. } = beginning;
-                Some(Kept { snapshots, from, skipped })
+                Some(Kept {
+                    snapshots: Arc::clone(&begun.snapshots),
+                    from: begun.from,
+                    skipped: begun.skipped.clone(),
+                    was_planned_otherwise: begun.was_planned_otherwise,
+                })
             }
         };
         let snapshots = kept.as_ref().map(|kept| Arc::clone(&kept.snapshots.snapshots));
@@ -139,6 +145,9 @@ impl JobManager {
             }
             (opened, _) => Arc::new(opened?),
         };
+        if let Some(beginning) = &beginning {
+            beginning.is_built();
+        }
         for view in runtime.views() {
             view.contents.allow_compaction(BEGINNING);
         }
@@ -287,7 +296,84 @@ impl JobManager {
         RowsTaken::take(name, inlet, rows)
     }
 
+    fn upgrade(
+        self: &Arc<Self>,
+        name: &str,
+        sql: &str,
+        from_now: bool,
+        apply: bool,
+    ) -> Result<Report> {
+        let Some(store) = &self.with.store else {
+            return Err(Error::new(
+                ErrorKind::Conflict,
+                "the service keeps no state to go on with",
+            )
+            .with_hint("start it with --data-dir, or delete the job and create it again"));
+        };
+        let _creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
+        let job = self.find(name)?;
+        let spec = UpgradeSpec {
+            store: Arc::clone(store),
+            job: name.to_string(),
+            texts: vec![(format!("{name}.sql"), sql.to_string())],
+            settings: None,
+            from_now,
+        };
+        // Whatever is wrong is found before the job is stopped.
+        let report = upgrade::plan(&spec)?.report;
+        if !apply {
+            return Ok(report);
+        }
+        if let Some(refusal) = report.refusal {
+            return Err(refusal);
+        }
+        if let Ok(running) = &job.body {
+            running.save();
+            self.end(name, running)?;
+        }
+        let switched = self.switch(&spec, &job.definition);
+        let (job, report) = match switched {
+            Ok((job, report)) => (job, Ok(report)),
+            Err(error) => {
+                let definition = job.definition.clone();
+                let started = Parsed::new(&definition).and_then(|parsed| parsed.plan());
+                let body = started.and_then(|plan| self.run(&definition, plan));
+                (Job { definition, body }, Err(error))
+            }
+        };
+        self.enter(Arc::new(job))?;
+        report
+    }
+
+    /// Starts a stopped job with the script of `spec`; after an error its state is that of `old`.
+    fn switch(&self, spec: &UpgradeSpec, old: &JobDefinition) -> Result<(Job, Report)> {
+        let planned = upgrade::plan(spec)?;
+        let before = planned.starts_from()?;
+        let definition = planned.definition.clone();
+        let definition =
+            definition.ok_or_else(|| Error::internal("a job of a service without a definition"))?;
+        let plan = Parsed::new(&definition)?.plan()?;
+        let take_back = |error: Error| match upgrade::take_back(&spec.store, before.clone(), old) {
+            Ok(()) => error,
+            Err(other) => {
+                tracing::error!("job {}: the upgrade is not taken back: {other}", old.name);
+                error
+            }
+        };
+        let report = match upgrade::apply(planned) {
+            Ok(report) => report,
+            // It may have been committed all the same.
+            Err(error) if upgrade::is_of(&spec.store, &definition) => return Err(take_back(error)),
+            Err(error) => return Err(error),
+        };
+        match self.run(&definition, plan) {
+            Ok(running) => Ok((Job { definition, body: Ok(running) }, report)),
+            Err(error) => Err(take_back(error)),
+        }
+    }
+
     fn delete(&self, name: &str, keep_snapshots: bool) -> Result<()> {
+        let _creating = self.creating.lock().unwrap_or_else(PoisonError::into_inner);
         let job = self.find(name)?;
         if let Ok(running) = &job.body {
             if keep_snapshots {
@@ -315,19 +401,11 @@ impl Parsed {
 
     /// Refuses what makes no sense in a service.
     fn check(&self) -> Result<()> {
-        if self.0.prints() {
-            return Err(Error::sql("a bare SELECT has nowhere to go in a job of the service")
-                .with_hint("write CREATE MATERIALIZED VIEW .. AS SELECT .., or POST /v1/sql"));
-        }
-        if !self.0.has_outputs() {
-            return Err(Error::sql("the job asks for nothing")
-                .with_hint("add a CREATE MATERIALIZED VIEW or an INSERT INTO"));
-        }
-        Ok(())
+        self.0.check_for_service()
     }
 
     fn plan(&self) -> Result<Arc<StreamPlan>> {
-        self.0.plan(PlanFor { changelog: true, side_views: true })
+        self.0.plan(PlanFor::SERVICE)
     }
 }
 
@@ -408,6 +486,10 @@ impl JobService for Service {
 
     fn take_rows(&self, table: &str, rows: RowsIn) -> Result<RowsTaken, RowsRefused> {
         self.0.take_rows(table, rows)
+    }
+
+    fn upgrade(&self, name: &str, sql: &str, from_now: bool, apply: bool) -> Result<Report> {
+        self.0.upgrade(name, sql, from_now, apply)
     }
 
     fn create_snapshot(&self, name: &str) -> Result<u64> {

@@ -8,6 +8,7 @@
 //! * [`archive`]: what is stored of a job, for those who look at it
 //! * [`snapshots`]: the snapshots of a running job, and what it starts from
 //! * [`replay`]: running history again, and comparing
+//! * [`upgrade`]: another script for a job, with the state of the old one that it can go on with
 //! * [`results`]: the final contents of bare queries
 
 pub mod archive;
@@ -22,3 +23,4 @@ pub mod running;
 pub mod snapshots;
 
 pub mod service;
+pub mod upgrade;

@@ -13,7 +13,7 @@ use std::time::Duration;
 use super::definition::{Definition, PlanFor};
 use super::inlets::Inlets;
 use super::snapshots::journal::Notes;
-use super::snapshots::{fingerprint, load};
+use super::snapshots::{is_fingerprint, load};
 use crate::cluster::{Cluster, Topology};
 use crate::connectors::SourceSpec;
 use crate::dataflow::decisions::Unnoted;
@@ -24,7 +24,9 @@ use crate::dataflow::snapshots::{Digesting, Handed, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{DIGEST_INTERVAL_MS, SNAPSHOT_MESSAGES_MAX};
 use crate::plan::explain::output_name;
+use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
+use crate::serve::time_text::format_time;
 use crate::snapshot::{JournalEntry, Manifest, Store};
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
@@ -90,6 +92,8 @@ struct Noted {
     plan: String,
     /// By output the pieces in order: since, to, interval, digest.
     pieces: BTreeMap<String, Vec<Piece>>,
+    /// The last snapshot that was made for another script, and its frontier.
+    upgraded: Option<(u64, EventTime)>,
 }
 
 #[derive(Clone, Copy)]
@@ -107,13 +111,21 @@ fn noted(entries: &[JournalEntry]) -> Result<Noted> {
             JournalEntry::Started { sql, settings, frontier, plan, .. } => {
                 let settings = settings.clone().into_iter().collect();
                 let (sql, plan) = (sql.clone(), plan.clone());
+                let upgraded = found.as_ref().and_then(|noted: &Noted| noted.upgraded);
                 let mut pieces = found.map(|noted| noted.pieces).unwrap_or_default();
                 // What lies behind the snapshot that it went on from has been computed again.
                 let reached = frontier.unwrap_or(BEGINNING);
                 for own in pieces.values_mut() {
                     own.retain(|piece| piece.to <= reached);
                 }
-                found = Some(Noted { sql, settings, plan, pieces });
+                found = Some(Noted { sql, settings, plan, pieces, upgraded });
+            }
+            // What was given before followed from another script.
+            JournalEntry::Upgraded { snapshot, frontier, plan, sql, settings, .. } => {
+                let settings = settings.clone().into_iter().collect();
+                let (sql, plan, pieces) = (sql.clone(), plan.clone(), BTreeMap::new());
+                let upgraded = Some((*snapshot, *frontier));
+                found = Some(Noted { sql, settings, plan, pieces, upgraded });
             }
             &JournalEntry::Digest { ref output, from, to, since, updates, digest } => {
                 let Some(noted) = &mut found else { continue };
@@ -141,19 +153,33 @@ impl Noted {
 
 /// The plan that the run had.
 fn plan_of(noted: &Noted, job: &str) -> Result<Arc<StreamPlan>> {
-    let texts = [(format!("{job}.sql"), noted.sql.clone())];
-    let definition = Definition::new(&texts, &noted.settings)?;
+    let found = planned_as(job, &noted.sql, &noted.settings, &noted.plan)?;
+    found.map(|(_, plan)| plan).ok_or_else(|| {
+        let message = format!("job {job} is planned differently by this version");
+        Error::new(ErrorKind::Conflict, message)
+            .with_hint("replay it with the version that has run it")
+    })
+}
+
+/// The plan of a script whose fingerprint is `word`, and what it was made for; `None` if this
+/// version plans it in another way.
+pub fn planned_as(
+    job: &str,
+    sql: &str,
+    settings: &[(String, String)],
+    word: &str,
+) -> Result<Option<(PlanFor, Arc<StreamPlan>)>> {
+    let definition = Definition::new(&[(format!("{job}.sql"), sql.to_string())], settings)?;
     for side_views in [false, true] {
         for changelog in [false, true] {
-            let plan = definition.plan(PlanFor { changelog, side_views })?;
-            if fingerprint(&plan) == noted.plan {
-                return Ok(plan);
+            let what_for = PlanFor { changelog, side_views };
+            let plan = definition.plan(what_for)?;
+            if is_fingerprint(word, &plan, &Fingerprints::of(&plan)?) {
+                return Ok(Some((what_for, plan)));
             }
         }
     }
-    let message = format!("job {job} is planned differently by this version");
-    Err(Error::new(ErrorKind::Conflict, message)
-        .with_hint("replay it with the version that has run it"))
+    Ok(None)
 }
 
 fn manifest(spec: &ReplaySpec, run: u64) -> Result<Option<Manifest>> {
@@ -191,6 +217,18 @@ pub fn replay(
     let noted = noted(&entries)?;
     let plan = plan_of(&noted, &spec.job)?;
     let manifest = manifest(spec, run)?;
+    if let Some((snapshot, frontier)) = noted.upgraded
+        && manifest.as_ref().is_none_or(|manifest| manifest.id <= snapshot)
+    {
+        let time = format_time(frontier);
+        let message = format!(
+            "run {run} of job {} goes on with another script since snapshot {snapshot}, as of \
+             {time}: what it gave before cannot be computed by this one",
+            spec.job
+        );
+        return Err(Error::new(ErrorKind::Conflict, message)
+            .with_hint("replay from a later one: --from snapshot"));
+    }
     let read = |m: &Manifest| load::read(&spec.store, m, &plan, spec.workers);
     let restored = manifest.as_ref().map(read).transpose()?;
     let since = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);

@@ -46,6 +46,8 @@ pub struct Kept {
     pub from: Option<u64>,
     /// What was found damaged on the way.
     pub skipped: Vec<String>,
+    /// Whether the job had ended, and another version of the program had planned it otherwise.
+    pub was_planned_otherwise: bool,
 }
 
 impl Running {
@@ -99,6 +101,7 @@ impl Running {
         let snapshots = self.kept.as_ref().map(|kept| SnapshotsInfo {
             from: kept.from,
             damaged: kept.skipped.clone(),
+            was_planned_otherwise: kept.was_planned_otherwise,
             progress: kept.snapshots.progress(),
         });
         JobInfo {

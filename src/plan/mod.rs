@@ -8,6 +8,7 @@ pub mod changelog;
 pub mod exchange;
 pub mod explain;
 pub mod expr;
+pub mod fingerprint;
 pub mod interval;
 pub mod joins;
 pub mod lower;

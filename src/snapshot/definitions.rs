@@ -53,6 +53,24 @@ impl Store {
         self.shared.rocks.write_synced(batch, &format!("keeping job '{name}'"))
     }
 
+    /// Puts the definition that takes the place of that of its name into `batch`.
+    pub(super) fn put_definition(
+        &self,
+        batch: &mut WriteBatch,
+        definition: &JobDefinition,
+    ) -> Result<()> {
+        let name = &definition.name;
+        let entry = self.entry(name).map_err(|damage| self.unreadable_entry(&damage))?;
+        put(batch, name, &Entry { definition: Some(definition.clone()), ..entry })
+    }
+
+    /// The definition of a job, if there is one of this name.
+    pub fn definition(&self, name: &str) -> Result<Option<JobDefinition>> {
+        keys::check_job(name)?;
+        let entry = self.entry(name).map_err(|damage| self.unreadable_entry(&damage))?;
+        Ok(entry.definition)
+    }
+
     /// Every job that was defined and not forgotten, by name; or what is wrong with its entry.
     pub fn definitions(&self) -> Result<Vec<Result<JobDefinition, Damage>>> {
         let mut names = Vec::new();

@@ -29,6 +29,7 @@ pub const NAMES: &[&str] = &[
     "export.before_rename",
     "export.after_rename",
     "import.before_commit",
+    "upgrade.before_commit",
     "sink.before_sync",
     "sink.before_commit",
     "sink.before_commit_rename",

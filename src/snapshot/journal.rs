@@ -38,6 +38,23 @@ pub enum JournalEntry {
         #[serde(default)]
         plan: String,
     },
+    /// The run goes on with another script, from a snapshot that was made for it.
+    Upgraded {
+        /// Wall time.
+        at_ms: i64,
+        /// The snapshot.
+        snapshot: u64,
+        /// Its frontier.
+        frontier: i64,
+        /// The plan before, by its fingerprint.
+        before: String,
+        /// The plan from here on.
+        plan: String,
+        /// The script from here on.
+        sql: String,
+        /// Settings from here on.
+        settings: BTreeMap<String, String>,
+    },
     /// Records of a partition without event time got `time`.
     Ingested {
         /// The table.
@@ -230,6 +247,20 @@ impl Journal {
         self.store.shared.rocks.write(batch, &doing)?;
         *next = number;
         Ok(())
+    }
+
+    /// Puts `entry` into `batch`; the number of the entry behind it, to be told to
+    /// [`Journal::put_was_written`]. Nobody else may append meanwhile.
+    pub(super) fn put(&self, batch: &mut WriteBatch, entry: &JournalEntry) -> Result<u64> {
+        let number = *locked(&self.next);
+        let key = entry_key(&self.job, self.run, number);
+        batch.put(&key, keys::seal(&key, &encode(entry)?));
+        Ok(number + 1)
+    }
+
+    /// The batch of [`Journal::put`] is in the store.
+    pub(super) fn put_was_written(&self, next: u64) {
+        *locked(&self.next) = next;
     }
 
     /// Makes everything appended durable.

@@ -62,6 +62,10 @@ pub struct Manifest {
     pub sources: Vec<SavedSource>,
     /// What the sinks have committed.
     pub sinks: Vec<SavedSink>,
+    /// Numbers of the outputs that go on at the frontier, where others are given all that there is;
+    /// `None`: those that hang on a source that goes on.
+    #[serde(default)]
+    pub outputs: Option<BTreeSet<u64>>,
     /// Counters of the job.
     pub counters: BTreeMap<String, u64>,
     /// Bytes of the chunks that the snapshot before did not have.
@@ -81,10 +85,14 @@ pub struct SavedState {
     pub operator: String,
     /// Its number in the plan.
     pub node: u64,
-    /// Fingerprint of the sub-plan whose state it is.
+    /// Fingerprint of the sub-plan whose state it is; of an output, of what it is given. Empty in
+    /// what was written before there were any.
     pub fingerprint: String,
     /// How the state is built again from the tables.
     pub recovery: String,
+    /// Of the history of a view: what is earlier has been summed up.
+    #[serde(default)]
+    pub since: Option<i64>,
     /// Its tables, of all workers.
     pub tables: Vec<SavedTableRef>,
 }
@@ -111,6 +119,13 @@ pub struct SavedTableRef {
 pub struct SavedSource {
     /// The table.
     pub table: String,
+    /// Fingerprint of its records and their times.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// Whether it is read again from where the partitions begin, for new parts of the plan: all
+    /// others ignore what lies before the frontier.
+    #[serde(default)]
+    pub again: bool,
     /// Its partitions.
     pub partitions: Vec<SavedPartition>,
 }
@@ -135,6 +150,15 @@ pub struct SavedSink {
     pub name: String,
     /// All rows before this time are durable there.
     pub committed: i64,
+    /// Fingerprint of what it is given.
+    #[serde(default)]
+    pub fingerprint: String,
+    /// Fingerprint of the declaration of its table.
+    #[serde(default)]
+    pub declared: String,
+    /// Whether rows are taken back in what it is given.
+    #[serde(default)]
+    pub updates: bool,
 }
 
 /// A stored thing that is not what was written.

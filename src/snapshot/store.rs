@@ -8,7 +8,9 @@ use std::sync::{Arc, Mutex, MutexGuard, PoisonError};
 use arrow::array::RecordBatch;
 use rocksdb::WriteBatch;
 
+use super::definitions::JobDefinition;
 use super::directory::{self, Commits, Found};
+use super::journal::JournalEntry;
 use super::keys::{self, CHUNK, CHUNK_INDEX, JOURNAL, LATEST, MANIFEST};
 use super::model::{ChunkRef, Damage, Latest, Listed, Manifest};
 use super::rocks::Rocks;
@@ -240,8 +242,44 @@ impl Store {
     ///
     /// Before it returns nothing of it is visible; a failure leaves the snapshot before.
     pub fn commit(&self, manifest: &Manifest) -> Result<()> {
-        let job = &manifest.job;
         let _changing = locked(&self.shared.changing);
+        self.commit_with(manifest, |_| Ok(()))
+    }
+
+    /// As [`Store::commit`], of a job that does not run: together with an entry in the journal of
+    /// its run and, if given, the definition that takes the place of that of the job. All of it is
+    /// there or nothing.
+    pub fn upgrade(
+        &self,
+        manifest: &Manifest,
+        entry: &JournalEntry,
+        definition: Option<&JobDefinition>,
+    ) -> Result<()> {
+        let _changing = locked(&self.shared.changing);
+        failpoint::reach("upgrade.before_commit")?;
+        let journal = self.journal(&manifest.job, manifest.run)?;
+        let mut next = 0;
+        let committed = self.commit_with(manifest, |batch| {
+            next = journal.put(batch, entry)?;
+            definition.map_or(Ok(()), |definition| self.put_definition(batch, definition))
+        });
+        match &committed {
+            Ok(()) => journal.put_was_written(next),
+            // It may be there or not: its length is looked up again.
+            Err(_) => {
+                locked(&self.shared.journals).remove(&(manifest.job.clone(), manifest.run));
+            }
+        }
+        committed
+    }
+
+    /// Commits `manifest` and what `also` puts into the batch.
+    fn commit_with(
+        &self,
+        manifest: &Manifest,
+        also: impl FnOnce(&mut WriteBatch) -> Result<()>,
+    ) -> Result<()> {
+        let job = &manifest.job;
         let used = self.used(job)?;
         self.check_manifest(manifest, used)?;
         failpoint::reach("manifest.before_flush")?;
@@ -255,6 +293,7 @@ impl Store {
         let mut batch = WriteBatch::default();
         batch.put(&key, keys::seal(&key, &json));
         put_latest(&mut batch, job, manifest.id, manifest.id);
+        also(&mut batch)?;
         let journals = self.journal_lengths(job);
         self.shared.rocks.write_synced(batch, &doing)?;
         failpoint::reach("manifest.after_commit")?;

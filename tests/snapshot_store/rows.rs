@@ -165,6 +165,7 @@ pub fn manifest(job: &str, id: u64, chunks: Vec<ChunkRef>) -> Manifest {
             node: 3,
             fingerprint: "a1".to_owned(),
             recovery: "tables".to_owned(),
+            since: None,
             tables: vec![SavedTableRef {
                 name: "groups".to_owned(),
                 worker: 1,
@@ -176,6 +177,8 @@ pub fn manifest(job: &str, id: u64, chunks: Vec<ChunkRef>) -> Manifest {
         }],
         sources: vec![SavedSource {
             table: "t".to_owned(),
+            fingerprint: String::new(),
+            again: false,
             partitions: vec![SavedPartition {
                 name: "a.csv".to_owned(),
                 offset: 17,
@@ -183,7 +186,14 @@ pub fn manifest(job: &str, id: u64, chunks: Vec<ChunkRef>) -> Manifest {
                 ended: false,
             }],
         }],
-        sinks: vec![SavedSink { name: "out".to_owned(), committed: i64::MAX }],
+        sinks: vec![SavedSink {
+            name: "out".to_owned(),
+            committed: i64::MAX,
+            fingerprint: String::new(),
+            declared: String::new(),
+            updates: false,
+        }],
+        outputs: None,
         counters: BTreeMap::from([("late".to_owned(), u64::MAX)]),
         new_bytes: 5,
         changed_bytes: 5,

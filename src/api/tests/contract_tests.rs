@@ -96,6 +96,8 @@ async fn every_answer_is_as_documented() {
     let wrong = json!({"query": "SELECT nope FROM tips"}).to_string();
     let dir = tempfile::tempdir().unwrap();
     let to = json!({"to": dir.path().join("export")}).to_string();
+    let script = json!({"sql": "SELECT 2", "apply": true}).to_string();
+    let upgrade = "/v1/jobs/{name}/upgrade";
     let snapshots = "/v1/jobs/{name}/snapshots";
     let snapshot = "/v1/jobs/{name}/snapshots/{id}";
     let verify = "/v1/jobs/{name}/snapshots/{id}/verify";
@@ -123,6 +125,9 @@ async fn every_answer_is_as_documented() {
         ("POST", export, "/v1/jobs/trips/snapshots/2/export", to.as_str(), 409),
         ("DELETE", snapshot, "/v1/jobs/trips/snapshots/1", "", 200),
         ("GET", "/v1/jobs/{name}/runs", "/v1/jobs/trips/runs", "", 200),
+        ("POST", upgrade, "/v1/jobs/trips/upgrade", script.as_str(), 200),
+        ("POST", upgrade, "/v1/jobs/x/upgrade", script.as_str(), 404),
+        ("POST", upgrade, "/v1/jobs/trips/upgrade", "{}", 400),
         ("GET", "/v1/views", "/v1/views", "", 200),
         ("GET", "/v1/views/{name}", "/v1/views/tips", "", 200),
         ("GET", "/v1/views/{name}", "/v1/views/x", "", 404),

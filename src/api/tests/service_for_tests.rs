@@ -18,6 +18,7 @@ use crate::error::{Error, ErrorKind, Location, Result};
 use crate::job::inlets::{RowsIn, RowsRefused, RowsTaken};
 use crate::job::service::{JobInfo, JobService, JobState, SnapshotsInfo, SourceInfo};
 use crate::job::snapshots::{LastSnapshot, SnapshotProgress};
+use crate::job::upgrade::{Fate, Part, Reading, Report, SinkChange, SinkFate, TableReading};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
 use crate::snapshot::{
@@ -119,6 +120,39 @@ impl JobService for Fake {
         CopyPlace::parse(text, &ObjectOptions::default())
     }
 
+    fn upgrade(&self, name: &str, _sql: &str, _from_now: bool, apply: bool) -> Result<Report> {
+        self.get(name)?;
+        let part = Part {
+            operator: "View(tips)".to_owned(),
+            place: Some((3, 1)),
+            fate: Fate::Kept,
+            why: String::new(),
+            rows: 3,
+            bytes: 300,
+        };
+        let table = TableReading {
+            table: "rides".to_owned(),
+            reading: Reading::Again,
+            why: String::new(),
+            partitions: 2,
+            bytes: Some(1000),
+        };
+        let sink =
+            SinkChange { name: "out".to_owned(), fate: SinkFate::Continues, why: String::new() };
+        let refusal = (!apply).then(|| Error::config("a file is gone").with_hint("put it back"));
+        Ok(Report {
+            job: name.to_owned(),
+            snapshot: 1,
+            frontier: NOON,
+            parts: vec![part],
+            tables: vec![table],
+            sinks: vec![sink],
+            is_same: false,
+            refusal,
+            applied: apply.then_some(2),
+        })
+    }
+
     fn create_snapshot(&self, name: &str) -> Result<u64> {
         self.get(name)?;
         let id = self.store.next_id(name)?;
@@ -147,6 +181,7 @@ fn manifest(store: &Store, job: &str, id: u64) -> Manifest {
         node: 1,
         fingerprint: String::new(),
         recovery: "history".to_owned(),
+        since: None,
         tables: vec![table],
     };
     let partition =
@@ -165,8 +200,20 @@ fn manifest(store: &Store, job: &str, id: u64) -> Manifest {
         plan: "f".to_owned(),
         workers: 2,
         states: vec![state],
-        sources: vec![SavedSource { table: "rides".to_owned(), partitions: vec![partition] }],
-        sinks: vec![SavedSink { name: "out".to_owned(), committed: NOON }],
+        sources: vec![SavedSource {
+            table: "rides".to_owned(),
+            fingerprint: "f".to_owned(),
+            again: false,
+            partitions: vec![partition],
+        }],
+        sinks: vec![SavedSink {
+            name: "out".to_owned(),
+            committed: NOON,
+            fingerprint: "f".to_owned(),
+            declared: "f".to_owned(),
+            updates: false,
+        }],
+        outputs: None,
         counters: Default::default(),
         new_bytes: 100,
         changed_bytes: 100,
@@ -251,7 +298,8 @@ fn fake() -> Fake {
     let (last, stopped) = (Some(last), Some(failure));
     let progress = SnapshotProgress { taken: 1, last, stopped, ..Default::default() };
     let damaged = vec!["snapshot 3: chunk 5: it is missing".to_owned()];
-    trips.snapshots = Some(SnapshotsInfo { from: Some(1), damaged, progress });
+    trips.snapshots =
+        Some(SnapshotsInfo { from: Some(1), damaged, was_planned_otherwise: false, progress });
     trips.views = vec!["tips".to_owned()];
     trips.sources = vec![SourceInfo {
         table: "rides".to_owned(),

@@ -159,6 +159,11 @@ impl Source for FilesystemSource {
         state.partitions.get(partition).map(|p| p.file.name.clone()).unwrap_or_default()
     }
 
+    fn partition_bytes(&self, partition: usize) -> Option<u64> {
+        let path = self.shared.lock().partitions.get(partition)?.file.path.clone();
+        std::fs::metadata(path).ok().map(|meta| meta.len())
+    }
+
     fn follows(&self, partition: usize) -> Option<(usize, i64)> {
         self.shared.lock().partitions.get(partition)?.follows
     }

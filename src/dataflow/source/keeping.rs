@@ -47,7 +47,10 @@ impl SharedSource {
             let names = self.partitions();
             let of = |name: &String| positions.iter().find(|p| p.name == *name);
             let known: Vec<_> = names.iter().map_while(of).cloned().collect();
-            self.clock().resume(restored, &known);
+            match snapshots.is_read_again(self.index) {
+                true => self.clock().begin_again(restored, &known),
+                false => self.clock().resume(restored, &known),
+            }
         }
         let resumed = positions.is_some();
         let keeping =

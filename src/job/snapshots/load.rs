@@ -1,14 +1,14 @@
 //! From a manifest to what the operators of a plan take back.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
 
 use super::states::{PlaceState, bytes_of};
 use super::writer::place_of;
 use crate::connectors::PartitionPosition;
-use crate::dataflow::snapshots::{Amount, Pieces, Restored, StatePlace, WrittenTable};
+use crate::dataflow::snapshots::{Amount, Pieces, Restored, StatePlace, WrittenTable, readers};
 use crate::error::{Error, ErrorKind, Result};
-use crate::plan::node::StreamPlan;
+use crate::plan::node::{NodeId, StreamPlan};
 use crate::snapshot::{Chunks, Manifest, SavedTableRef, Store};
 use crate::state::saved::Recovery;
 
@@ -83,7 +83,7 @@ pub fn restored(
         states.insert(place_of(state.node), tables);
     }
     let scans: Vec<&str> = plan.scans().map(|scan| scan.table.def.name.as_str()).collect();
-    let mut sources = BTreeMap::new();
+    let (mut sources, mut again) = (BTreeMap::new(), BTreeSet::new());
     for source in &manifest.sources {
         let index = scans.iter().position(|table| *table == source.table).ok_or_else(|| {
             Error::internal(format!("a snapshot of a table {} that is not read", source.table))
@@ -95,6 +95,7 @@ pub fn restored(
             ended: p.ended,
         });
         sources.insert(index, positions.collect());
+        again.extend(source.again.then_some(index));
     }
     let (frontier, workers) = (manifest.frontier, manifest.workers as usize);
     let all = manifest.chunks().map(|(_, _, chunk)| chunk);
@@ -102,5 +103,36 @@ pub fn restored(
     let bytes = chunks.map_or(0, |chunks| chunks.values().map(bytes_of).sum());
     let amount = Amount { rows, stored_bytes: manifest.bytes(), bytes };
     let counters = manifest.counters.clone();
-    Ok(Restored { frontier, workers, states, sources, counters, amount, begun: None })
+    let outputs = match &manifest.outputs {
+        Some(outputs) => outputs.iter().map(|output| *output as usize).collect(),
+        None => {
+            let readers = readers(plan);
+            let reached: BTreeSet<NodeId> = sources
+                .keys()
+                .filter_map(|source| readers.get(*source))
+                .flatten()
+                .copied()
+                .collect();
+            let goes_on = |index: &usize| reached.contains(&plan.outputs[*index].node);
+            (0..plan.outputs.len()).filter(goes_on).collect()
+        }
+    };
+    let since = manifest.states.iter().filter_map(|state| match place_of(state.node) {
+        StatePlace::Output(output) => state.since.map(|since| (output, since)),
+        StatePlace::Node(_) | StatePlace::Edge(..) => None,
+    });
+    let since = since.collect();
+    let begun = None;
+    Ok(Restored {
+        frontier,
+        workers,
+        states,
+        sources,
+        again,
+        outputs,
+        since,
+        counters,
+        amount,
+        begun,
+    })
 }

@@ -18,6 +18,8 @@ pub mod rows;
 mod states;
 mod writer;
 
+pub use writer::{operator_name, place_number, place_of, sinks_of, state_fingerprint};
+
 use std::collections::BTreeMap;
 use std::path::Path;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -30,7 +32,10 @@ use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
 use crate::dataflow::snapshots::{Amount, Handed, Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};
+use crate::job::upgrade::end_dropped;
+use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::explain::explain;
+use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
 use crate::telemetry::clock::{monotonic, wall_ms};
@@ -151,14 +156,32 @@ pub struct Beginning {
     pub skipped: Vec<String>,
     /// Whether the run before had come to its end.
     pub was_complete: bool,
+    /// Whether another version of the program had planned that in another way.
+    pub was_planned_otherwise: bool,
+    /// The snapshot that it starts from, if that was made for another script than those before.
+    upgraded: Option<(Arc<Store>, Manifest)>,
 }
 
-/// A word for what a plan computes; two plans with the same one have the same state.
-pub fn fingerprint(plan: &StreamPlan) -> String {
+/// A word for what a plan computes, and of what; two plans with the same one have the same state.
+pub fn fingerprint(plan: &StreamPlan, parts: &Fingerprints) -> String {
+    format!("{} {}", shape(plan), parts.whole())
+}
+
+/// What a plan is without the options of its tables: the word before there were fingerprints of
+/// parts.
+fn shape(plan: &StreamPlan) -> String {
     let text = explain(plan);
     let hash = crate::batch::hash::hash_bytes(text.as_bytes());
     let second = crate::batch::hash::mix(hash, text.len() as u64);
     format!("{hash:016x}{second:016x}")
+}
+
+/// Whether `word`, which this or an earlier version has written, is the fingerprint of `plan`.
+pub fn is_fingerprint(word: &str, plan: &StreamPlan, parts: &Fingerprints) -> bool {
+    match word.contains(' ') {
+        true => word == fingerprint(plan, parts),
+        false => word == shape(plan),
+    }
 }
 
 /// Opens the store under `dir`.
@@ -168,9 +191,9 @@ pub fn open_store(dir: &Path) -> Result<Arc<Store>> {
 
 /// Starts the snapshots of `plan`'s job, from its last complete one if there is one.
 ///
-/// A job whose last run came to its end is computed again, without writing to its sinks. One whose
-/// plan has changed since is refused:
-/// its state would mean something else.
+/// A job whose last run came to its end is computed again, without writing to its sinks, however it
+/// is planned now. One that is to go on and whose plan has changed is refused: its state would mean
+/// something else.
 pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let begun = monotonic();
     let fingerprint = fingerprint(plan);
@@ -189,23 +212,32 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let (latest, chunks) = spec.store.latest_with(&spec.job, read)?;
     let chunks = chunks.flatten();
     let skipped = latest.skipped.iter().map(ToString::to_string).collect();
+    let latest = spec.store.latest(&spec.job)?;
+    let skipped = latest.skipped.iter().map(ToString::to_string).collect();
+    let fingerprints = Fingerprints::of(plan)?;
+    let fingerprint = fingerprint(plan, &fingerprints);
+    let is_same = |manifest: &Manifest| is_fingerprint(&manifest.plan, plan, &fingerprints);
+    let is_same_script = |m: &Manifest| m.sql == spec.sql && m.settings == spec.settings;
     let ended = latest.manifest.as_ref().filter(|manifest| manifest.complete);
-    if let Some(manifest) = ended.filter(|m| m.plan == fingerprint && !spec.anew) {
+    if let Some(manifest) = ended.filter(|m| !spec.anew && (is_same(m) || is_same_script(m))) {
         let (from, frontier) = (Some(manifest.id), manifest.frontier);
+        let was_planned_otherwise = !is_same(manifest);
         let snapshots = again(&spec, plan, manifest)?;
-        return Ok(Beginning { snapshots, from, frontier, skipped, was_complete: true });
+        let was_complete = true;
+        return Ok(Beginning {
+            snapshots,
+            from,
+            frontier,
+            skipped,
+            was_complete,
+            was_planned_otherwise,
+            upgraded: None,
+        });
     }
     let ended = ended.map(|manifest| manifest.run);
     let manifest = latest.manifest.filter(|manifest| !manifest.complete);
-    if let Some(manifest) = &manifest
-        && manifest.plan != fingerprint
-    {
-        let job = &spec.job;
-        let message = format!("job {job} has changed since its snapshot {}", manifest.id);
-        return Err(Error::new(ErrorKind::Conflict, message).with_hint(format!(
-            "run it as it was, give it another name with --name, or forget its snapshots: \
-             floodmark snapshots delete {job} --all"
-        )));
+    if let Some(manifest) = manifest.as_ref().filter(|manifest| !is_same(manifest)) {
+        return Err(has_changed(&spec, manifest, is_same_script(manifest)));
     }
     let restored = manifest.as_ref().map(|m| load::restored(&spec.store, chunks.as_ref(), m, plan));
     let restored = restored.transpose()?;
@@ -240,9 +272,43 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     journal.sync()?;
     let from = manifest.as_ref().map(|m| m.id);
     let frontier = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
-    let run = writer::Run { spec, fingerprint, run, begun_ms };
+    let store = Arc::clone(&spec.store);
+    let run = writer::Run { spec, fingerprint, fingerprints, run, begun_ms };
     let snapshots = begin(run, plan, manifest.as_ref(), restored, &entries)?;
-    Ok(Beginning { snapshots, from, frontier, skipped, was_complete: ended.is_some() })
+    let upgraded = manifest.filter(|manifest| manifest.outputs.is_some());
+    Ok(Beginning {
+        snapshots,
+        from,
+        frontier,
+        skipped,
+        was_complete: ended.is_some(),
+        was_planned_otherwise: false,
+        upgraded: upgraded.map(|manifest| (store, manifest)),
+    })
+}
+
+impl Beginning {
+    /// The job has been built. If it is the first time with this script, the sinks that only the
+    /// one before had are closed.
+    pub fn is_built(&self) {
+        if let Some((store, manifest)) = &self.upgraded {
+            end_dropped(store, &manifest.job, manifest);
+        }
+    }
+}
+
+/// The refusal of a plan that is not that of `manifest`.
+fn has_changed(spec: &SnapshotSpec, manifest: &Manifest, is_same_script: bool) -> Error {
+    let (job, id) = (&spec.job, manifest.id);
+    let message = match is_same_script {
+        true => format!("job {job} is planned otherwise by this version than in its snapshot {id}"),
+        false => format!("job {job} has changed since its snapshot {id}"),
+    };
+    Error::new(ErrorKind::Conflict, message).with_hint(format!(
+        "see what becomes of its state with `floodmark upgrade {job} FILE`, run it as it was, give \
+         it another name with --name, or forget its snapshots: floodmark snapshots delete {job} \
+         --all"
+    ))
 }
 
 /// A run that has come to its end and is computed again: it takes no snapshots, the last one says

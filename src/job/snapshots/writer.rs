@@ -18,14 +18,16 @@ use crate::dataflow::digest::{Digest, Digests};
 use crate::dataflow::snapshots::{Handed, Snapshots, StatePlace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::explain::output_name;
-use crate::plan::node::{NodeId, OutputTarget, Scan, StreamPlan};
+use crate::plan::fingerprint::Fingerprints;
+use crate::plan::node::{NodeId, OutputTarget, PlanOutput, Scan, StreamPlan};
+use crate::plan::props::ChangelogMode;
 use crate::snapshot::{
     FORMAT, JournalEntry, Manifest, SavedPartition, SavedSink, SavedSource, SavedState,
 };
 use crate::sql::settings::{OnSnapshotFailure, Settings};
-use crate::state::saved::Part;
+use crate::state::saved::{Part, Recovery};
 use crate::telemetry::clock::{monotonic, wall_ms};
-use crate::time::{CLOSED, EventTime};
+use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// How often the thread looks at what it is asked for.
 const LOOK: Duration = Duration::from_millis(50);
@@ -39,6 +41,8 @@ pub struct Run {
     pub spec: SnapshotSpec,
     /// Of the plan.
     pub fingerprint: String,
+    /// Of its parts.
+    pub fingerprints: Fingerprints,
     /// The number of the run.
     pub run: u64,
     /// Wall time at which it began.
@@ -257,7 +261,7 @@ impl Writer {
     }
 
     fn commit(&mut self, pending: &Pending) -> Result<()> {
-        let Run { spec, .. } = &self.run;
+        let Run { spec, fingerprints, .. } = &self.run;
         let (store, job, frontier) = (&spec.store, &spec.job, pending.frontier);
         self.new_bytes += self.states.tidy(store, job, self.snapshot, frontier)?;
         let plan = &self.plan;
@@ -265,21 +269,21 @@ impl Writer {
         let states = states.iter().map(|(place, state)| SavedState {
             operator: operator_name(plan, *place),
             node: place_number(*place),
-            fingerprint: String::new(),
+            fingerprint: state_fingerprint(fingerprints, *place),
             recovery: state.recovery.map_or("", |r| r.name()).to_string(),
+            since: match state.recovery {
+                Some(Recovery::History(since)) => Some(since),
+                _ => None,
+            },
             tables: state.tables.clone(),
         });
-        let sinks = plan.outputs.iter().filter_map(|output| match &output.target {
-            OutputTarget::Sink(table) => {
-                Some(SavedSink { name: table.name.clone(), committed: frontier })
-            }
-            _ => None,
-        });
+        let sinks = sinks_of(plan, fingerprints).into_iter();
+        let sinks = sinks.map(|(_, sink)| SavedSink { committed: frontier, ..sink });
         let now = wall_ms();
         let manifest = Manifest {
             duration_ms: now.saturating_sub(pending.started_ms).unsigned_abs(),
             states: states.collect(),
-            sources: sources_of(plan, &pending.positions),
+            sources: sources_of(plan, fingerprints, &pending.positions),
             sinks: sinks.collect(),
             new_bytes: self.new_bytes,
             changed_bytes: self.tallies.values().map(Tally::changed_bytes).sum(),
@@ -292,7 +296,7 @@ impl Writer {
 
     /// The next snapshot, of nothing yet.
     fn manifest(&self, frontier: EventTime, created_ms: i64) -> Manifest {
-        let Run { spec, fingerprint, run, begun_ms } = &self.run;
+        let Run { spec, fingerprint, run, begun_ms, .. } = &self.run;
         Manifest {
             format: FORMAT,
             job: spec.job.clone(),
@@ -310,6 +314,7 @@ impl Writer {
             states: Vec::new(),
             sources: Vec::new(),
             sinks: Vec::new(),
+            outputs: None,
             counters: self.snapshots.counters(frontier),
             new_bytes: 0,
             changed_bytes: 0,
@@ -403,7 +408,7 @@ fn digest_entries(
 }
 
 /// The state's owner as users see it in `EXPLAIN`.
-fn operator_name(plan: &StreamPlan, place: StatePlace) -> String {
+pub fn operator_name(plan: &StreamPlan, place: StatePlace) -> String {
     match place {
         StatePlace::Node(id) => crate::plan::explain::operator_name(plan, id),
         StatePlace::Edge(id, input) => format!("Recursive#{}.Enter{input}", id.0),
@@ -435,19 +440,47 @@ pub fn place_of(number: u64) -> StatePlace {
 const OUTPUTS: u64 = 1 << 32;
 const EDGES: u64 = 1 << 40;
 
+/// The fingerprint of a part of the state.
+pub fn state_fingerprint(fingerprints: &Fingerprints, place: StatePlace) -> String {
+    let known = |all: &[String], index: usize| all.get(index).cloned().unwrap_or_default();
+    match place {
+        StatePlace::Node(id) => known(&fingerprints.nodes, id.0),
+        StatePlace::Edge(id, input) => format!("{}.{input}", known(&fingerprints.nodes, id.0)),
+        StatePlace::Output(index) => known(&fingerprints.outputs, index),
+    }
+}
+
+/// The sinks of a plan with the numbers of their outputs, none of which has committed anything.
+pub fn sinks_of(plan: &StreamPlan, fingerprints: &Fingerprints) -> Vec<(usize, SavedSink)> {
+    let of = |(index, output): (usize, &PlanOutput)| {
+        let OutputTarget::Sink(table) = &output.target else { return None };
+        let sink = SavedSink {
+            name: table.name.clone(),
+            committed: BEGINNING,
+            fingerprint: fingerprints.outputs.get(index).cloned().unwrap_or_default(),
+            declared: fingerprints.sinks.get(index).cloned().flatten().unwrap_or_default(),
+            updates: plan.node(output.node).props.mode != ChangelogMode::Append,
+        };
+        Some((index, sink))
+    };
+    plan.outputs.iter().enumerate().filter_map(of).collect()
+}
+
 fn sources_of(
     plan: &StreamPlan,
+    fingerprints: &Fingerprints,
     positions: &BTreeMap<usize, Vec<PartitionPosition>>,
 ) -> Vec<SavedSource> {
     let of = |(index, scan): (usize, &Scan)| {
+        let fingerprint = fingerprints.sources.get(index).cloned().unwrap_or_default();
         let partitions = positions.get(&index)?.iter().map(|p| SavedPartition {
             name: p.name.clone(),
             offset: p.offset,
             floor: p.floor,
             ended: p.ended,
         });
-        let table = scan.table.def.name.clone();
-        Some(SavedSource { table, partitions: partitions.collect() })
+        let (table, partitions) = (scan.table.def.name.clone(), partitions.collect());
+        Some(SavedSource { table, fingerprint, again: false, partitions })
     };
     plan.scans().enumerate().filter_map(of).collect()
 }
