@@ -264,8 +264,12 @@ fn a_service_exports_to_a_bucket_by_the_options_of_its_environment() {
     service.stop();
 }
 
-/// A server that answers every request with `answer`.
-fn answering(answer: &'static str) -> String {
+/// A server that refuses every request with `body`.
+fn refusing(body: &'static str) -> String {
+    let length = body.len();
+    let answer = format!(
+        "HTTP/1.1 403 Forbidden\r\nContent-Length: {length}\r\nConnection: close\r\n\r\n{body}"
+    );
     let listener = TcpListener::bind("127.0.0.1:0").expect("a port");
     let address = listener.local_addr().expect("an address").to_string();
     thread::spawn(move || {
@@ -297,10 +301,9 @@ fn failures_say_what_is_wrong_and_where() {
     to("", "s3://bucket/p").refused_with(&["the endpoint 'http://'", "http://host:port"]);
     let from = ["restore", "--from", "s3://nowhere/p", "--data-dir", "x"];
     snapshots_at(dir, &s3.address, &from).refused_with(&["no bucket 'nowhere'"]);
-    let denied = answering(
-        "HTTP/1.1 403 Forbidden\r\nContent-Length: 97\r\nConnection: close\r\n\r\n\
-         <?xml version=\"1.0\"?><Error><Code>AccessDenied</Code><Message>it is not yours</Message>\
-         </Error>\n",
+    let denied = refusing(
+        "<?xml version=\"1.0\"?><Error><Code>AccessDenied</Code>\
+         <Message>it is not yours</Message></Error>\n",
     );
     to(&denied, "s3://bucket/p").refused_with(&[
         "s3://bucket/p",

@@ -244,7 +244,11 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
     let (out, stream) = builder.new_output::<UpdateBatch>();
     let (late, late_stream) = side_port(&mut builder, wants.late);
     let (dead, dead_stream) = side_port(&mut builder, wants.dead);
-    let activator = scope.activator_for(builder.operator_info().address);
+    let address = builder.operator_info().address;
+    if let (Some(_), Some(snapshots)) = (place, runtime.snapshots()) {
+        snapshots.wakes(scope.worker().sync_activator_for(address.to_vec()));
+    }
+    let activator = scope.activator_for(address);
     let memory = runtime.memory().cloned();
     let gathering = Gathering { activator: activator.clone(), memory, seen: None };
     builder.build(move |caps| {

@@ -53,7 +53,7 @@ impl Marks {
 
     /// The records of split `sequence` are at `latest` at most, and `f_p` behind them is `floor`.
     ///
-    /// Splits wholly below `passed`, which every later snapshot is above, are forgotten, up to one
+    /// Splits wholly below `passed`, which no later snapshot is below, are forgotten, up to one
     /// of which it is known where in time it begins: a position may be there.
     pub fn settled(
         &mut self,

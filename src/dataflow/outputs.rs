@@ -43,7 +43,11 @@ pub fn output<'s>(
     let route = single.then_some(Route::Single);
     let mut input = Input::new(&mut builder, rows, route, scope.index());
     let (_, progress) = builder.new_output::<UpdateBatch>();
-    let activator = scope.activator_for(builder.operator_info().address);
+    let address = builder.operator_info().address;
+    if let Some(snapshots) = runtime.snapshots() {
+        snapshots.wakes(scope.worker().sync_activator_for(address.to_vec()));
+    }
+    let activator = scope.activator_for(address);
     let mut end = End {
         runtime: Arc::clone(runtime),
         index,

@@ -21,6 +21,7 @@ use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
 use arrow::array::RecordBatch;
+use timely::scheduling::activate::SyncActivator;
 
 use super::decisions::{Decision, Decisions, Journal};
 use super::digest::Digests;
@@ -132,6 +133,17 @@ pub struct Wanted {
     pub frontier: EventTime,
     /// The nodes that hang on a source that still reads.
     pub live: BTreeSet<NodeId>,
+}
+
+/// What has become of a request for a snapshot.
+#[derive(Clone, Debug)]
+pub enum Requested {
+    /// It is being taken.
+    Wanted(Wanted),
+    /// Nothing has been read yet, or all has been.
+    NothingRead,
+    /// Time has not moved since the last one.
+    NothingNew,
 }
 
 /// Reads a piece of a table by its number.
@@ -306,7 +318,11 @@ pub struct Snapshots {
     run: RunOf,
     /// The frontier of the snapshot that is being taken, or [`BEGINNING`].
     wanted: AtomicI64,
+    /// The frontier of the last snapshot that was chosen, or [`BEGINNING`].
+    last: AtomicI64,
     released: Mutex<Vec<EventTime>>,
+    /// The operators that take part.
+    sleepers: Mutex<Vec<SyncActivator>>,
     resolution: Resolution,
     /// Whether sources wait for each snapshot.
     is_stepwise: AtomicBool,
@@ -361,6 +377,8 @@ impl Snapshots {
         Snapshots {
             run,
             wanted: AtomicI64::new(BEGINNING),
+            last: AtomicI64::new(BEGINNING),
+            sleepers: Mutex::default(),
             released: Mutex::new(released),
             resolution: ticks.max_by_key(|r| r.tick_ms()).unwrap_or_default(),
             is_stepwise: AtomicBool::new(interval == Some(0)),
@@ -379,21 +397,42 @@ impl Snapshots {
     }
 
     /// Chooses the frontier of the next snapshot: the first border of a tick that no source that
-    /// still reads has released, behind that of the snapshot that the job started from: while
-    /// history is read again there is none in between, and that one stays the one to start from.
-    /// `None` if nothing was read yet, or all has been.
-    pub fn request(&self) -> Option<Wanted> {
+    /// still reads has gone beyond, behind those of the snapshots before. While history is read
+    /// again, after an upgrade, there is none up to where that ends. Where sources wait for each
+    /// snapshot it is a border that none has come to, so that they go on.
+    pub fn request(&self) -> Requested {
         let released = lock(&self.released);
         let live = || released.iter().enumerate().filter(|(_, r)| **r != CLOSED);
-        let reached = live().map(|(_, r)| *r).max().filter(|r| *r != BEGINNING)?;
+        let reached = live().map(|(_, r)| *r).max().filter(|r| *r != BEGINNING);
+        let Some(reached) = reached else { return Requested::NothingRead };
         let restored = self.restored.as_ref().map_or(BEGINNING, |restored| restored.frontier);
-        let reached = reached.max(restored);
-        let next = reached.checked_add(self.resolution.tick_ms())?;
-        let frontier = self.resolution.tick_start(next);
+        let last = self.last.load(Ordering::Acquire).max(restored);
+        let frontier = match self.is_stepwise.load(Ordering::Acquire) {
+            true => self.resolution.tick_start(self.next_tick(reached.max(restored))),
+            false if reached <= last => return Requested::NothingNew,
+            false if self.resolution.tick_start(reached) == reached => reached,
+            false => self.resolution.tick_start(self.next_tick(reached)),
+        };
         let nodes = live().filter_map(|(source, _)| self.readers.get(source)).flatten();
         let live = nodes.copied().collect();
+        self.last.store(frontier, Ordering::Release);
         self.wanted.store(frontier, Ordering::Release);
-        Some(Wanted { frontier, live })
+        drop(released);
+        // Who is there already may have nothing else to do.
+        for sleeper in lock(&self.sleepers).iter() {
+            // A worker that is gone takes no snapshots.
+            let _ = sleeper.activate();
+        }
+        Requested::Wanted(Wanted { frontier, live })
+    }
+
+    fn next_tick(&self, time: EventTime) -> EventTime {
+        time.saturating_add(self.resolution.tick_ms())
+    }
+
+    /// An operator takes part that is to be run when a snapshot has been chosen.
+    pub fn wakes(&self, operator: SyncActivator) {
+        lock(&self.sleepers).push(operator);
     }
 
     /// How far source `index`, which has come to `frontier`, may go: all the way, or no further

@@ -402,6 +402,9 @@ pub fn source<'s>(
     let info = builder.operator_info();
     let sync = scope.worker().sync_activator_for(info.address.to_vec());
     let activator = scope.activator_for(info.address);
+    if let Some(snapshots) = runtime.snapshots() {
+        snapshots.wakes(sync.clone());
+    }
     let slot = {
         let mut sleepers = lock(&shared.sleepers);
         sleepers.push(Sleeper { activator: sync, is_dozing: false });
@@ -477,7 +480,8 @@ fn advance(
         return false;
     }
     let tick = shared.resolution.tick_start(frontier);
-    if cap.as_ref().is_some_and(|own| tick > *own.time()) {
+    let moves = |own: &Capability<EventTime>| tick > *own.time() || shared.is_asked(tick);
+    if cap.as_ref().is_some_and(moves) {
         shared.release(tick);
     }
     for own in [cap, dead_cap].into_iter().flatten() {

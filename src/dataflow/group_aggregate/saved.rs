@@ -56,13 +56,15 @@ impl GroupAggregate {
     ) -> Result<(bool, Vec<SavedTable>)> {
         let was_on = self.changed.is_on();
         let all = self.keys.len();
-        let whole =
-            self.increments.must_be_whole(whole || !was_on, self.touched_rows(), all);
+        let whole = self.increments.must_be_whole(whole || !was_on, self.touched_rows(), all);
         Ok((whole, self.begin_save(whole, placement)?))
     }
 
     /// All that has changed since the last save, which is all given.
-    pub(super) fn changed_tables(&mut self, placement: Option<&[usize]>) -> Result<Vec<SavedTable>> {
+    pub(super) fn changed_tables(
+        &mut self,
+        placement: Option<&[usize]>,
+    ) -> Result<Vec<SavedTable>> {
         let mut tables = self.begin_save(false, placement)?;
         while let Some(table) = self.save_piece(SNAPSHOT_PIECE_ROWS)? {
             tables.push(table);

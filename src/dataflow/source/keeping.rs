@@ -19,7 +19,7 @@ pub(super) struct Keeping {
     pub(super) snapshots: Arc<Snapshots>,
     /// The frontier of the last one that it has given its positions for.
     saved: Mutex<EventTime>,
-    /// Every later one is above this.
+    /// No later one is below this.
     passed: AtomicI64,
 }
 
@@ -78,7 +78,15 @@ impl SharedSource {
         keeping.passed.fetch_max(frontier, Ordering::AcqRel);
     }
 
-    /// What every later snapshot is above.
+    /// Whether a snapshot at `frontier`, where it stands, still wants to know of it.
+    pub(super) fn is_asked(&self, frontier: EventTime) -> bool {
+        self.keeping.get().is_some_and(|keeping| {
+            keeping.snapshots.wanted(BEGINNING) == Some(frontier)
+                && *lock(&keeping.saved) < frontier
+        })
+    }
+
+    /// What no later snapshot is below.
     pub(super) fn passed(&self) -> EventTime {
         self.keeping.get().map_or(BEGINNING, |keeping| keeping.passed.load(Ordering::Acquire))
     }

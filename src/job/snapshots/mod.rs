@@ -31,9 +31,9 @@ use std::time::Duration;
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
 use crate::dataflow::snapshots::{Amount, Handed, Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
-use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};
 use crate::job::upgrade::end_dropped;
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
+use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};
 use crate::plan::explain::explain;
 use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
@@ -200,15 +200,14 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     // What is loaded is verified as it is read; of others nothing but their damage matters.
     // So it is where not all fits into memory: that is read later.
     let is_large = load::is_large(plan);
-    let read = |manifest: &Manifest| {
-        match is_large || manifest.complete || manifest.plan != fingerprint {
+    let read =
+        |manifest: &Manifest| match is_large || manifest.complete || manifest.plan != fingerprint {
             false => spec.store.load(manifest, spec.workers).map(Some),
             true => match spec.store.verify(manifest) {
                 damages if damages.is_empty() => Ok(None),
                 damages => Err(damages),
             },
-        }
-    };
+        };
     let (latest, chunks) = spec.store.latest_with(&spec.job, read)?;
     let chunks = chunks.flatten();
     let skipped = latest.skipped.iter().map(ToString::to_string).collect();

@@ -15,7 +15,7 @@ use super::states::{States, bytes_of};
 use super::{Shared, SnapshotSpec};
 use crate::connectors::PartitionPosition;
 use crate::dataflow::digest::{Digest, Digests};
-use crate::dataflow::snapshots::{Handed, Snapshots, StatePlace};
+use crate::dataflow::snapshots::{Handed, Requested, Snapshots, StatePlace};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::explain::output_name;
 use crate::plan::fingerprint::Fingerprints;
@@ -170,13 +170,16 @@ impl Writer {
             return;
         }
         self.due = monotonic() + interval(&self.settings);
-        let Some(wanted) = self.snapshots.request() else {
-            if is_asked {
+        let last = self.shared.lock().progress.last.map(|last| last.id);
+        let wanted = match (self.snapshots.request(), last) {
+            (Requested::Wanted(wanted), _) => wanted,
+            (Requested::NothingNew, Some(last)) if is_asked => return self.answer(asked, Ok(last)),
+            (Requested::NothingNew | Requested::NothingRead, _) if is_asked => {
                 let error = Error::new(ErrorKind::Conflict, "there is nothing to snapshot now")
                     .with_hint("the job has read nothing yet, or all of its input");
-                self.answer(asked, Err(error));
+                return self.answer(asked, Err(error));
             }
-            return;
+            (Requested::NothingNew | Requested::NothingRead, _) => return,
         };
         self.answers = asked;
         self.handed.clear();
