@@ -56,6 +56,7 @@ fn manifest(chunks: Vec<ChunkRef>) -> Manifest {
         node: 1,
         fingerprint: String::new(),
         recovery: "tables".to_owned(),
+        since: None,
         tables: vec![table],
     };
     Manifest {
@@ -75,7 +76,10 @@ fn manifest(chunks: Vec<ChunkRef>) -> Manifest {
         sources: Vec::new(),
         sinks: Vec::new(),
         counters: Default::default(),
+        outputs: None,
         new_bytes: 0,
+        changed_bytes: 0,
+        pause_us: 0,
         begun_ms: 0,
     }
 }

@@ -34,7 +34,7 @@ pub mod wire;
 pub use server::serve;
 
 /// Every route: method and path.
-pub const ROUTES: [(&str, &str); 18] = [
+pub const ROUTES: [(&str, &str); 19] = [
     ("GET", "/healthz"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs"),

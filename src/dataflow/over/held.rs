@@ -49,11 +49,6 @@ impl HeldRows {
         }
     }
 
-    /// The columns of the rows.
-    pub fn schema(&self) -> SchemaRef {
-        Arc::clone(&self.schema)
-    }
-
     /// Number of rows.
     pub fn len(&self) -> usize {
         self.places.len() - self.free.len()

@@ -32,12 +32,11 @@ use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
 use crate::dataflow::snapshots::{Amount, Handed, Restored, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::upgrade::end_dropped;
-use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};
 use crate::plan::explain::explain;
 use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
-use crate::snapshot::{JournalEntry, Manifest, Store, failpoint};
+use crate::snapshot::{Chunks, JournalEntry, Latest, Manifest, Store, failpoint};
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
@@ -196,26 +195,11 @@ pub fn open_store(dir: &Path) -> Result<Arc<Store>> {
 /// something else.
 pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let begun = monotonic();
-    let fingerprint = fingerprint(plan);
-    // What is loaded is verified as it is read; of others nothing but their damage matters.
-    // So it is where not all fits into memory: that is read later.
-    let is_large = load::is_large(plan);
-    let read =
-        |manifest: &Manifest| match is_large || manifest.complete || manifest.plan != fingerprint {
-            false => spec.store.load(manifest, spec.workers).map(Some),
-            true => match spec.store.verify(manifest) {
-                damages if damages.is_empty() => Ok(None),
-                damages => Err(damages),
-            },
-        };
-    let (latest, chunks) = spec.store.latest_with(&spec.job, read)?;
-    let chunks = chunks.flatten();
-    let skipped = latest.skipped.iter().map(ToString::to_string).collect();
-    let latest = spec.store.latest(&spec.job)?;
-    let skipped = latest.skipped.iter().map(ToString::to_string).collect();
     let fingerprints = Fingerprints::of(plan)?;
     let fingerprint = fingerprint(plan, &fingerprints);
     let is_same = |manifest: &Manifest| is_fingerprint(&manifest.plan, plan, &fingerprints);
+    let (latest, chunks) = latest(&spec, plan, &is_same)?;
+    let skipped = latest.skipped.iter().map(ToString::to_string).collect();
     let is_same_script = |m: &Manifest| m.sql == spec.sql && m.settings == spec.settings;
     let ended = latest.manifest.as_ref().filter(|manifest| manifest.complete);
     if let Some(manifest) = ended.filter(|m| !spec.anew && (is_same(m) || is_same_script(m))) {
@@ -284,6 +268,28 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         was_planned_otherwise: false,
         upgraded: upgraded.map(|manifest| (store, manifest)),
     })
+}
+
+/// The last snapshot that is not damaged, and its rows where it goes on by them.
+///
+/// What is loaded is verified as it is read; of others nothing but their damage matters. So it is
+/// where not all may fit into memory: that is read later.
+fn latest(
+    spec: &SnapshotSpec,
+    plan: &StreamPlan,
+    goes_on: &impl Fn(&Manifest) -> bool,
+) -> Result<(Latest, Option<Chunks>)> {
+    let read = |manifest: &Manifest| {
+        if goes_on(manifest) && !manifest.complete && !load::is_large(plan) {
+            return spec.store.load(manifest, spec.workers).map(Some);
+        }
+        match spec.store.verify(manifest) {
+            damages if damages.is_empty() => Ok(None),
+            damages => Err(damages),
+        }
+    };
+    let (latest, chunks) = spec.store.latest_with(&spec.job, read)?;
+    Ok((latest, chunks.flatten()))
 }
 
 impl Beginning {

@@ -147,7 +147,7 @@ impl Appending {
                 TAIL | HEADS => self.load_rows(table, &mut loaded)?,
                 PENDING => {
                     let rows = log_updates(&table.rows, &self.input)?;
-                    for left in rows.split_at(to)?.1 {
+                    if let Some(left) = rows.split_at(to)?.1 {
                         loaded.greatest = loaded.greatest.max(Some(self.clock.greatest(&left)?));
                         let first = left.time_range().map_or(CLOSED, |(first, _)| first);
                         loaded.since = loaded.since.min(first);
