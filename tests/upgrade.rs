@@ -203,7 +203,8 @@ fn what_is_kept_goes_on_and_what_is_new_is_whole_over_kills() {
     let then = new_rows.iter().filter(|line| !is_before(line));
     let expected: Vec<String> = first.chain(then).cloned().collect();
     assert!(lines(dir, "dear") == expected, "dear differs");
-    assert!(expected.len() > old_rows.len() && expected.len() < new_rows.len());
+    let (old, new, both) = (old_rows.len(), new_rows.len(), expected.len());
+    assert!(both > old && both < new, "{both} rows, {old} of the old filter, {new} of the new one");
     // What ended is what it had been given, and is whole.
     let (ended, all) = (lines(dir, "cheap"), lines(before.dir.path(), "cheap"));
     assert!(!ended.is_empty() && ended.len() < all.len(), "{} of {}", ended.len(), all.len());

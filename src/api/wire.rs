@@ -216,7 +216,8 @@ pub struct JobSnapshots {
     pub from: Option<u64>,
     /// What was found damaged on the way, and passed over.
     pub damaged: Vec<String>,
-    /// Whether the job had ended, and another version had planned it otherwise: it is computed again
+    /// Whether the job had ended, and another version had planned it otherwise: it is computed
+    /// again
     /// for its views, and its sinks stay as they are.
     pub planned_otherwise: bool,
     /// How many were taken since.

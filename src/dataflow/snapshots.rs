@@ -371,6 +371,8 @@ impl Snapshots {
                 }
             }
         }
+        // Of a run that has ended and is computed again there are none to wait for.
+        let is_over = restored.as_ref().is_some_and(|restored| restored.frontier == CLOSED);
         let first = super::flow::read_whole(plan);
         let interval = plan.nodes.iter().map(|node| node.settings.snapshot_interval).min();
         let ticks = plan.nodes.iter().map(|node| node.settings.time_resolution);
@@ -381,7 +383,7 @@ impl Snapshots {
             sleepers: Mutex::default(),
             released: Mutex::new(released),
             resolution: ticks.max_by_key(|r| r.tick_ms()).unwrap_or_default(),
-            is_stepwise: AtomicBool::new(interval == Some(0)),
+            is_stepwise: AtomicBool::new(interval == Some(0) && !is_over),
             is_read_first: scans.iter().map(|scan| first.contains(scan)).collect(),
             readers,
             sender,

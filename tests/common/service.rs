@@ -37,14 +37,16 @@ impl Answer {
 }
 
 impl Service {
-    /// Starts the service in `dir` and waits until it says where it listens.
+    /// Starts the service in `dir`, on 2 workers unless `more` says otherwise, and waits until it
+    /// says where it listens.
     pub fn start(dir: &Path, more: &[&str]) -> Service {
         Service::start_with(dir, more, |_| {})
     }
 
     /// The same, with what `change` does to the command.
     pub fn start_with(dir: &Path, more: &[&str], change: impl FnOnce(&mut Command)) -> Service {
-        let args = [&["serve", "--listen", "127.0.0.1:0", "--workers", "2"], more].concat();
+        let workers: &[&str] = if more.contains(&"--workers") { &[] } else { &["--workers", "2"] };
+        let args = [&["serve", "--listen", "127.0.0.1:0"], workers, more].concat();
         let mut run = command(dir, &args);
         change(&mut run);
         let mut child = run.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");

@@ -4,7 +4,8 @@
 //! * `source`: a reader of the table as a source of a dataflow
 //! * `text`: the body of a request as records
 //!
-//! Knows nothing of HTTP, nor of where rows are logged: the service brings both. The rows of a table
+//! Knows nothing of HTTP, nor of where rows are logged: the service brings both. The rows of a
+//! table
 //! are one partition, in the order in which they came; offsets are row numbers.
 //!
 //! * `format`: `json` (the default) or `csv`: what a request without `Content-Type` holds; options

@@ -9,7 +9,7 @@ pub(super) fn json_lines(body: &[u8]) -> Result<Vec<u8>> {
     let body = body.strip_prefix(b"\xEF\xBB\xBF").unwrap_or(body);
     let start = spaces(body, 0);
     let Some(inner) = body.get(start..).and_then(|text| text.strip_prefix(b"[")) else {
-        return line(body, 0).map(|mut found| {
+        return line(body.trim_ascii(), 0).map(|mut found| {
             found.push(b'\n');
             found
         });
@@ -26,7 +26,7 @@ pub(super) fn json_lines(body: &[u8]) -> Result<Vec<u8>> {
         if text.trim_ascii().is_empty() {
             return Err(broken(&format!("row {row} of the array is empty")));
         }
-        lines.extend(line(text, row)?);
+        lines.extend(line(text.trim_ascii(), row)?);
         lines.push(b'\n');
         row += 1;
         at += length;
@@ -112,7 +112,7 @@ mod tests {
             (" [ ] ", ""),
             ("{\"a\":\n1}", "{\"a\": 1}\n"),
             ("[{\"a\":1},\n {\"a\":[1,2]}]", "{\"a\":1}\n{\"a\":[1,2]}\n"),
-            (r#"[{"a":"],\"{"} , 7]"#, "{\"a\":\"],\\\"{\"} \n7\n"),
+            (r#"[{"a":"],\"{"} , 7]"#, "{\"a\":\"],\\\"{\"}\n7\n"),
         ] {
             let found = json_lines(body.as_bytes()).unwrap();
             assert_eq!(String::from_utf8(found).unwrap(), lines, "{body}");

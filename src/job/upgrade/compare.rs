@@ -1,8 +1,10 @@
 //! Which state of the old plan goes to which part of the new one, and what needs history.
 //!
 //! A part *needs history* if it is given everything from the beginning: a view or sink that is new,
-//! an operator without state, and whatever these read, directly or not. An operator that others need
-//! the history of is computed anew even if there is state of it: the state says where it stands, not
+//! an operator without state, and whatever these read, directly or not. An operator that others
+//! need
+//! the history of is computed anew even if there is state of it: the state says where it stands,
+//! not
 //! how it came there. That changes nothing for those which go on: they ignore what they have.
 
 use std::collections::{BTreeMap, BTreeSet};
@@ -133,7 +135,8 @@ pub fn compare(old: &Manifest, plan: &StreamPlan, fingerprints: &Fingerprints) -
     comparison
 }
 
-/// Whether the snapshot has a position of some table that reaches `node`: what hangs on others alone
+/// Whether the snapshot has a position of some table that reaches `node`: what hangs on others
+/// alone
 /// is no part of it.
 fn is_live(old: &Manifest, plan: &StreamPlan, node: NodeId) -> bool {
     let mut open = vec![node];

@@ -7,7 +7,8 @@
 //! * `sources`: what is read again, and whether it is still there
 //! * `sinks`: what becomes of the sinks
 //!
-//! State belongs to a sub-plan, by its fingerprint ([`crate::plan::fingerprint`]). What the new plan
+//! State belongs to a sub-plan, by its fingerprint ([`crate::plan::fingerprint`]). What the new
+//! plan
 //! has no state for is computed from the history of its tables, which are read again from where
 //! their partitions begin; everything else begins as of the frontier of the snapshot and ignores
 //! what lies before. So the new snapshot is the old one with the state that is kept, under the

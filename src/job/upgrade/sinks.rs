@@ -170,7 +170,8 @@ pub fn saved(
     sinks.map(of).collect()
 }
 
-/// Closes the sinks that the script before `manifest` had and that of `manifest` has not: their open
+/// Closes the sinks that the script before `manifest` had and that of `manifest` has not: their
+/// open
 /// parts become visible. Done again at each start from `manifest`, as nothing else remembers them;
 /// that changes nothing.
 pub fn end_dropped(store: &Store, job: &str, manifest: &Manifest) {
