@@ -135,7 +135,7 @@ fn what_is_kept_goes_on_and_what_is_new_is_whole_over_kills() {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();
     generate(dir);
-    killed(run(dir, &old(), "1", &["--set", "debug.failpoint=manifest.before_commit=kill@6"]));
+    killed(run(dir, &old(), "1", &["--set", "debug.failpoint=manifest.before_commit=kill@25"]));
     // The plan touches nothing, and is the same each time.
     let planned = upgrade(dir, &new(), &["--format", "json"]).success();
     assert_eq!(planned, upgrade(dir, &new(), &["--plan", "--format", "json"]).success());
