@@ -19,10 +19,9 @@
 //!   dataflow inside of recursions only
 //! * [`connectors`], [`formats`]: sources and sinks; encodings of rows and of changes
 //! * [`serve`]: reading collections at a time
-//! * [`snapshot`]: the durable store of snapshots and journals; alone in knowing RocksDB
-//! * [`spill`]: state that does not fit into the memory budget, on disk while it is not needed
 //! * [`snapshot`]: the durable store of snapshots and journals, and copies of snapshots; alone in
 //!   knowing RocksDB and object stores
+//! * [`spill`]: state that does not fit into the memory budget, on disk while it is not needed
 //! * [`state`]: keyed columnar state: groups, aggregates, rows by slot, shared arrangements
 //! * [`plan`]: logical plan to stream plan; changelog modes, unique keys, row-times and what they
 //!   prove of state, exchanges, explain

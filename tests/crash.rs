@@ -11,7 +11,7 @@ use std::path::{Path, PathBuf};
 use std::process::Stdio;
 use std::time::Duration;
 
-use common::{command, finish, floodmark, root_dir};
+use common::{command, difference, finish, floodmark, root_dir};
 use floodmark::telemetry::clock::monotonic;
 
 /// A job that ends, and its data.
@@ -159,7 +159,11 @@ fn compare(what: &str, expected: &Given, found: &Given) {
     let names = |given: &Given| given.1.keys().cloned().collect::<Vec<_>>();
     assert_eq!(names(found), names(expected), "{what}: other files");
     for (path, bytes) in &expected.1 {
-        assert!(found.1[path] == *bytes, "{what}: {} differs", path.display());
+        let texts = [bytes, &found.1[path]].map(|bytes| String::from_utf8_lossy(bytes));
+        let [expected, found] = &texts;
+        let path = path.display();
+        let differs = difference(expected, found);
+        assert!(differs.is_none(), "{what}: {path} differs: {differs:?}");
     }
 }
 

@@ -233,7 +233,7 @@ fn a_rebuild_that_dies_is_finished_or_begun_again() {
         let left: Vec<u64> =
             store.snapshots("job").unwrap().into_iter().flatten().map(|m| m.id).collect();
         assert_eq!(left, [2], "{name}");
-        assert_eq!(store.definitions().unwrap(), [Ok(defined)], "{name}");
+        assert_eq!(store.definitions().unwrap(), [Ok(defined), Ok(definition(2))], "{name}");
         assert_eq!(store.journal("job", 1).unwrap().read().unwrap(), [entry(1), entry(0)]);
         drop(store);
         live(dir.path(), 1).unwrap();

@@ -5,7 +5,7 @@ use std::sync::atomic::Ordering;
 use std::time::Instant;
 
 use crate::dataflow::metrics::JobMetrics;
-use crate::dataflow::snapshots::Amount;
+use crate::dataflow::restored::Amount;
 use crate::job::batch_run::Sign;
 use crate::job::snapshots::{Beginning, SnapshotProgress};
 use crate::serve::time_text::format_time;

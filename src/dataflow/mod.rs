@@ -5,7 +5,8 @@
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`spilling`]: state larger than memory
 //! * [`snapshots`]: which frontier, who hands over what; [`keeper`]: an operator's part of it,
-//!   [`marks`]: a partition's; [`decisions`]: what is no function of the records
+//!   [`marks`]: a partition's; [`restored`]: what a job starts from; [`decisions`]: what is no
+//!   function of the records
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
 //! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
@@ -48,6 +49,7 @@ pub mod over;
 pub mod rank;
 pub mod recursive;
 pub mod render;
+pub mod restored;
 pub mod runtime;
 pub mod session_aggregate;
 pub mod session_assign;

@@ -29,7 +29,8 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
-use crate::dataflow::snapshots::{Amount, Handed, Restored, RunOf, Snapshots};
+use crate::dataflow::restored::{Amount, Restored};
+use crate::dataflow::snapshots::{Handed, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::upgrade::end_dropped;
 use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};

@@ -82,7 +82,8 @@ pub fn text(operator: &Operator) -> Result<String> {
             )
         }
         Operator::TemporalJoin(join) => format!(
-            "temporal join {:?} {:?} = {:?}, nulls {}, at {:?} behind {}, versions {:?}, where {:?}",
+            "temporal join {:?} {:?} = {:?}, nulls {}, at {:?} behind {}, versions {:?}, \
+             where {:?}",
             join.kind,
             join.left_keys,
             join.right_keys,
