@@ -72,10 +72,12 @@ impl Pending {
         self.states.remove(&(place, worker));
     }
 
-    /// A source has said from where to read.
+    /// A source has said from where to read. One that had ended on one of its workers before the
+    /// frontier was chosen is no part of the snapshot, and no longer knows.
     pub fn source(&mut self, index: usize, positions: Vec<PartitionPosition>) {
-        self.sources.remove(&index);
-        self.positions.insert(index, positions);
+        if self.sources.remove(&index) {
+            self.positions.insert(index, positions);
+        }
     }
 
     /// A sink holds everything. A bare query whose changes are printed as they come has one too,
