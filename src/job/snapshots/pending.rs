@@ -109,3 +109,26 @@ impl Pending {
         }
     }
 }
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::dataflow::snapshots::readers;
+    use crate::job::definition::{Definition, PlanFor};
+
+    #[test]
+    fn a_source_that_had_ended_before_it_was_chosen_is_no_part() {
+        let text = "
+            CREATE TABLE a (x BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '1');
+            CREATE TABLE b (x BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '1');
+            SELECT a.x FROM a JOIN b ON a.x = b.x;";
+        let texts = [("job.sql".to_owned(), text.to_owned())];
+        let plan = Definition::new(&texts, &[]).unwrap().plan(PlanFor::default()).unwrap();
+        let wanted = Wanted { frontier: 5, live: readers(&plan)[1].clone() };
+        let mut pending = Pending::new(wanted, &plan, 1, 0);
+        pending.source(0, Vec::new());
+        assert!(pending.positions.is_empty(), "it has forgotten where it was");
+        pending.source(1, Vec::new());
+        assert_eq!(pending.positions.into_keys().collect::<Vec<_>>(), [1]);
+    }
+}

@@ -298,8 +298,9 @@ fn upgrade(
         sources: readings.saved,
         sinks: sinks::saved(old, plan, &fingerprints, &found),
         outputs: Some(found.goes_on.iter().map(|index| *index as u64).collect()),
-        counters: BTreeMap::new(),
         new_bytes: 0,
+        changed_bytes: 0,
+        pause_us: 0,
         ..old.clone()
     };
     let report = Report {
