@@ -246,9 +246,11 @@ fn counters_and_side_tables_go_on_after_a_kill() {
             let path = format!("/v1/views/{view}?min_time=2024-01-01%2000:00:29");
             service.get_as(&path, "text/csv").ok().body
         };
+        let (windows, late, dead) =
+            (of("windows"), of("windows$late"), of("floodmark.dead_letters"));
         let job = service.get("/v1/jobs/clicks").ok().json();
         let counted = [&job["late_rows"], &job["dead_letters"]].map(|n| n.as_u64());
-        (of("windows"), of("windows$late"), of("floodmark.dead_letters"), counted)
+        (windows, late, dead, counted)
     };
     let undisturbed = {
         let dir = tempfile::tempdir().expect("a folder");
