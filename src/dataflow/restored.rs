@@ -5,6 +5,8 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::sync::Arc;
+use std::sync::atomic::AtomicU64;
 use std::time::Instant;
 
 use arrow::array::RecordBatch;
@@ -109,8 +111,10 @@ pub struct Restored {
     pub outputs: BTreeSet<usize>,
     /// By output, of views: from when on their history is known.
     pub since: BTreeMap<usize, EventTime>,
-    /// How much that is.
+    /// How much that is, as far as it has been read.
     pub amount: Amount,
+    /// Bytes in memory of the rows read since.
+    pub unpacked: Arc<AtomicU64>,
     /// When it was begun to read it.
     pub begun: Option<Instant>,
 }

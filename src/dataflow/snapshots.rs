@@ -520,7 +520,10 @@ impl Snapshots {
 
     /// How much has been taken back, and how long it took, once all workers have their state.
     pub fn restoration(&self) -> Option<(Amount, Duration)> {
-        let amount = self.restored.as_ref().map(|restored| restored.amount);
+        let amount = self.restored.as_ref().map(|restored| {
+            let unpacked = restored.unpacked.load(Ordering::Relaxed);
+            Amount { bytes: restored.amount.bytes + unpacked, ..restored.amount }
+        });
         amount.zip(self.restored_in.get().copied())
     }
 }

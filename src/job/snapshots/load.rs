@@ -2,6 +2,9 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
+
+use arrow::array::RecordBatch;
 
 use super::states::{PlaceState, bytes_of};
 use super::writer::place_of;
@@ -10,8 +13,8 @@ use crate::dataflow::restored::{Amount, Pieces, Restored, WrittenTable};
 use crate::dataflow::snapshots::{StatePlace, readers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::node::{NodeId, StreamPlan};
-use crate::snapshot::{Chunks, Manifest, SavedTableRef, Store};
-use crate::state::saved::Recovery;
+use crate::snapshot::{Chunks, Damage, Manifest, SavedTableRef, Store};
+use crate::state::saved::{Recovery, log_input};
 
 /// The state's tables as the manifest lists them.
 pub fn states_of(manifest: &Manifest) -> BTreeMap<StatePlace, PlaceState> {
@@ -22,20 +25,28 @@ pub fn states_of(manifest: &Manifest) -> BTreeMap<StatePlace, PlaceState> {
     manifest.states.iter().map(of).collect()
 }
 
-/// A table of the `chunks` of its snapshot, or that is read chunk by chunk when it is needed.
-fn written(store: &Arc<Store>, table: &SavedTableRef, chunks: Option<&Chunks>) -> WrittenTable {
+/// A table whose rows are among `chunks`, or are read chunk by chunk when they are needed; then
+/// `unpacked` counts their bytes.
+fn written(
+    store: &Arc<Store>,
+    table: &SavedTableRef,
+    chunks: &Chunks,
+    unpacked: &Arc<AtomicU64>,
+) -> WrittenTable {
     let shard = table.shard.as_ref().map(|s| s.iter().map(|&c| c as usize).collect());
     let (owner, name) = (table.worker as usize, table.name.clone());
-    let pieces = match chunks {
-        Some(chunks) => {
-            let own = table.chunks.iter().filter_map(|chunk| chunks.get(&chunk.id).cloned());
-            Pieces::Read(own.collect())
-        }
+    let known = table.chunks.iter().map(|chunk| chunks.get(&chunk.id).cloned());
+    let pieces = match known.collect() {
+        Some(rows) => Pieces::Read(rows),
         None => {
             let (store, chunks) = (Arc::clone(store), table.chunks.clone());
-            let read = move |piece: usize| match chunks.get(piece) {
-                Some(chunk) => store.read_chunk(chunk),
-                None => Err(Error::internal("a piece that a table does not have")),
+            let unpacked = Arc::clone(unpacked);
+            let read = move |piece: usize| -> Result<RecordBatch> {
+                let chunk = chunks.get(piece);
+                let chunk = chunk.ok_or_else(|| Error::internal("a table has no such piece"))?;
+                let rows = store.read_chunk(chunk)?;
+                unpacked.fetch_add(bytes_of(&rows), Ordering::Relaxed);
+                Ok(rows)
             };
             Pieces::Stored(table.chunks.len(), Box::new(read))
         }
@@ -43,10 +54,33 @@ fn written(store: &Arc<Store>, table: &SavedTableRef, chunks: Option<&Chunks>) -
     WrittenTable::new(owner, name, shard, pieces)
 }
 
-/// Whether the state of `plan` may be larger than memory: then what a snapshot names is read by
-/// those who take it back.
-pub fn is_large(plan: &StreamPlan) -> bool {
-    plan.has_budget()
+/// Reads and verifies on `workers` threads what of `manifest` the operators do not read themselves,
+/// and verifies the rest.
+///
+/// Each worker reads what it takes back alone: so it does where there are as many workers as wrote,
+/// each its own. What may not fit into memory is never here as a whole.
+pub fn verified(
+    store: &Store,
+    manifest: &Manifest,
+    plan: &StreamPlan,
+    workers: usize,
+) -> Result<Chunks, Vec<Damage>> {
+    let is_large = plan.has_budget();
+    let is_placed = manifest.workers as usize == workers;
+    let of = |is_read: bool| {
+        let mut part = manifest.clone();
+        for state in &mut part.states {
+            let is_of_tables = Recovery::named(&state.recovery) == Some(Recovery::Tables);
+            state.tables.retain(|table| {
+                let is_own = is_placed && is_of_tables && table.shard.is_some();
+                let is_later = is_large || is_own && log_input(&table.name).is_none();
+                is_later != is_read
+            });
+        }
+        part
+    };
+    let damages = store.verify(&of(false));
+    if damages.is_empty() { store.load(&of(true), workers) } else { Err(damages) }
 }
 
 /// Reads on `threads` threads what the operators of `plan` take back of `manifest`.
@@ -56,30 +90,27 @@ pub fn read(
     plan: &StreamPlan,
     threads: usize,
 ) -> Result<Restored> {
-    if is_large(plan) {
-        return restored(store, None, manifest, plan);
-    }
-    let chunks = store.load(manifest, threads).map_err(|damages| {
+    let chunks = verified(store, manifest, plan, threads).map_err(|damages| {
         let what: Vec<String> = damages.iter().take(5).map(ToString::to_string).collect();
         Error::new(ErrorKind::Io, format!("the snapshot is damaged: {}", what.join("; ")))
             .with_hint("`floodmark snapshots verify` names all that is damaged")
     })?;
-    restored(store, Some(&chunks), manifest, plan)
+    restored(store, &chunks, manifest, plan)
 }
 
-/// What the operators of `plan` take back of `manifest`, whose rows are `chunks` if they have been
-/// read.
+/// What the operators of `plan` take back of `manifest`, of which `chunks` have been read.
 pub fn restored(
     store: &Arc<Store>,
-    chunks: Option<&Chunks>,
+    chunks: &Chunks,
     manifest: &Manifest,
     plan: &StreamPlan,
 ) -> Result<Restored> {
+    let unpacked = Arc::new(AtomicU64::new(0));
     let mut states = BTreeMap::new();
     for state in &manifest.states {
         let mut tables = Vec::new();
         for table in &state.tables {
-            tables.push(written(store, table, chunks));
+            tables.push(written(store, table, chunks, &unpacked));
         }
         states.insert(place_of(state.node), tables);
     }
@@ -101,7 +132,7 @@ pub fn restored(
     let (frontier, workers) = (manifest.frontier, manifest.workers as usize);
     let all = manifest.chunks().map(|(_, _, chunk)| chunk);
     let rows = all.map(|chunk| chunk.rows).sum();
-    let bytes = chunks.map_or(0, |chunks| chunks.values().map(bytes_of).sum());
+    let bytes = chunks.values().map(bytes_of).sum();
     let amount = Amount { rows, stored_bytes: manifest.bytes(), bytes };
     let counters = manifest.counters.clone();
     let outputs = match &manifest.outputs {
@@ -134,6 +165,7 @@ pub fn restored(
         since,
         counters,
         amount,
+        unpacked,
         begun,
     })
 }

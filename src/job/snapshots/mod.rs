@@ -223,7 +223,7 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     if let Some(manifest) = manifest.as_ref().filter(|manifest| !is_same(manifest)) {
         return Err(has_changed(&spec, manifest, is_same_script(manifest)));
     }
-    let restored = manifest.as_ref().map(|m| load::restored(&spec.store, chunks.as_ref(), m, plan));
+    let restored = manifest.as_ref().map(|m| load::restored(&spec.store, &chunks, m, plan));
     let restored = restored.transpose()?;
     let restored = restored.map(|restored| Restored { begun: Some(begun), ..restored });
     drop(chunks);
@@ -271,26 +271,25 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     })
 }
 
-/// The last snapshot that is not damaged, and its rows where it goes on by them.
+/// The last snapshot that is not damaged, and of its rows those that are to be read at once.
 ///
-/// What is loaded is verified as it is read; of others nothing but their damage matters. So it is
-/// where not all may fit into memory: that is read later.
+/// What is loaded is verified as it is read; of others nothing but their damage matters.
 fn latest(
     spec: &SnapshotSpec,
     plan: &StreamPlan,
     goes_on: &impl Fn(&Manifest) -> bool,
-) -> Result<(Latest, Option<Chunks>)> {
+) -> Result<(Latest, Chunks)> {
     let read = |manifest: &Manifest| {
-        if goes_on(manifest) && !manifest.complete && !load::is_large(plan) {
-            return spec.store.load(manifest, spec.workers).map(Some);
+        if goes_on(manifest) && !manifest.complete {
+            return load::verified(&spec.store, manifest, plan, spec.workers);
         }
         match spec.store.verify(manifest) {
-            damages if damages.is_empty() => Ok(None),
+            damages if damages.is_empty() => Ok(Chunks::new()),
             damages => Err(damages),
         }
     };
     let (latest, chunks) = spec.store.latest_with(&spec.job, read)?;
-    Ok((latest, chunks.flatten()))
+    Ok((latest, chunks.unwrap_or_default()))
 }
 
 impl Beginning {
