@@ -1,5 +1,5 @@
 //! A small job with sessions, timers, patterns, frames and changelogs has a snapshot taken at every
-//! tick. Each of them is restored by itself and gone on from, on each number of workers that it was
+//! tick, or as often as its workers read. Each of them is restored by itself and gone on from, on each number of workers that it was
 //! taken and may go on with: the answer is always that of a run without snapshots.
 
 mod common;
@@ -22,7 +22,7 @@ use floodmark::snapshot::{CopyPlace, ObjectOptions, Store};
 const WORKERS: [usize; 5] = [1, 2, 3, 4, 8];
 
 /// Rows, one a second but for pauses; late ones and keys that come back after long are among them.
-const ROWS: usize = 36;
+const ROWS: usize = 44;
 
 const SQL: &str = "
 CREATE TABLE events (k BIGINT, v BIGINT, ts TIMESTAMP(3),
@@ -151,5 +151,6 @@ fn each_snapshot_of_a_job_leads_to_the_same_answer_on_any_number_of_workers() {
         Ok(())
     });
     let taken = taken.into_inner().expect("no holder panics");
-    assert!(taken.iter().all(|n| *n >= 20), "snapshots were taken too rarely: {taken:?}");
+    // Many workers read several ticks at once.
+    assert!(taken.iter().sum::<usize>() >= 2 * ROWS, "snapshots were taken too rarely: {taken:?}");
 }
