@@ -1,6 +1,7 @@
-//! A small job with sessions, timers, patterns, frames and changelogs has a snapshot taken at every
-//! tick, or as often as its workers read. Each of them is restored by itself and gone on from, on each number of workers that it was
-//! taken and may go on with: the answer is always that of a run without snapshots.
+//! A small job with sessions, timers, patterns, frames and changelogs has a snapshot taken at
+//! every tick, or as often as its workers read. Each of them is restored by itself and gone on
+//! from, on each number of workers that it was taken and may go on with: the answer is always that
+//! of a run without snapshots.
 
 mod common;
 
