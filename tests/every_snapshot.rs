@@ -123,11 +123,14 @@ fn check(sql: &str, expected: &str, taken: usize) -> Result<(BTreeSet<usize>, us
     let going: Vec<u64> =
         listed.into_iter().flatten().filter(|m| !m.complete).map(|m| m.id).collect();
     let mut with = BTreeSet::new();
-    for (number, id) in going.iter().enumerate() {
+    // Each at least once, and with each number of workers.
+    let rounds = going.len().max(WORKERS.len());
+    for (number, id) in going.iter().cycle().take(rounds).enumerate() {
         let workers = WORKERS[number % WORKERS.len()];
-        let copy = place(&dir.path().join(format!("copy-{id}")))?;
+        let copy = place(&dir.path().join(format!("copy-{number}")))?;
         store.export("job", *id, &copy).map_err(|e| e.to_string())?;
-        let own = open_store(&dir.path().join(format!("own-{id}"))).map_err(|e| e.to_string())?;
+        let own =
+            open_store(&dir.path().join(format!("own-{number}"))).map_err(|e| e.to_string())?;
         own.import(&copy, None).map_err(|e| e.to_string())?;
         let what = format!("from snapshot {id} of {taken} workers on {workers}");
         same(&what, &rows(sql, workers, Some(own)).map_err(|e| format!("{what}: {e}"))?)?;
