@@ -217,8 +217,7 @@ pub struct JobSnapshots {
     /// What was found damaged on the way, and passed over.
     pub damaged: Vec<String>,
     /// Whether the job had ended, and another version had planned it otherwise: it is computed
-    /// again
-    /// for its views, and its sinks stay as they are.
+    /// again for its views, and its sinks stay as they are.
     pub planned_otherwise: bool,
     /// How many were taken since.
     pub taken: u64,

@@ -246,7 +246,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
     let (dead, dead_stream) = side_port(&mut builder, wants.dead);
     let address = builder.operator_info().address;
     if let (Some(_), Some(snapshots)) = (place, runtime.snapshots()) {
-        snapshots.wakes(scope.worker().sync_activator_for(address.to_vec()));
+        snapshots.wakes(scope, &address);
     }
     let activator = scope.activator_for(address);
     let memory = runtime.memory().cloned();

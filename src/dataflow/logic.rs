@@ -175,7 +175,7 @@ pub trait StatefulLogic {
         to: EventTime,
     ) -> Result<()> {
         let mut pieces = Vec::new();
-        while let Some(piece) = next()? {
+        while let Some((_, piece)) = next()? {
             pieces.push(piece);
         }
         restore_from(self, pieces, inputs, to)
@@ -200,11 +200,19 @@ pub fn save_all<L: StatefulLogic + ?Sized>(
     whole: bool,
     placement: Option<&[usize]>,
 ) -> Result<(bool, Vec<SavedTable>)> {
-    let (whole, mut tables) = logic.save(whole, placement)?;
+    let (whole, tables) = logic.save(whole, placement)?;
+    Ok((whole, with_the_rest(logic, tables)?))
+}
+
+/// `tables`, and what is still to be given of the save that they began.
+pub fn with_the_rest<L: StatefulLogic + ?Sized>(
+    logic: &mut L,
+    mut tables: Vec<SavedTable>,
+) -> Result<Vec<SavedTable>> {
     while let Some(table) = logic.save_more(SNAPSHOT_PIECE_ROWS)? {
         tables.push(table);
     }
-    Ok((whole, tables))
+    Ok(tables)
 }
 
 /// Takes tables one after the other.
@@ -216,12 +224,12 @@ pub type NextPiece<'a> = dyn FnMut() -> Result<Option<(usize, SavedTable)>> + 'a
 /// Brings `logic` to `to` from all the `pieces` of tables that [`StatefulLogic::restore`] is given.
 pub fn restore_from<L: StatefulLogic + ?Sized>(
     logic: &mut L,
-    pieces: Vec<(usize, SavedTable)>,
+    pieces: Vec<SavedTable>,
     inputs: &[SchemaRef],
     to: EventTime,
 ) -> Result<()> {
     let (mut tables, mut logs) = (Vec::new(), vec![Vec::new(); inputs.len()]);
-    for (_, piece) in pieces.into_iter().filter(|(_, piece)| piece.rows.num_rows() > 0) {
+    for piece in pieces.into_iter().filter(|piece| piece.rows.num_rows() > 0) {
         let Some(input) = log_input(&piece.name) else {
             tables.push(piece);
             continue;

@@ -45,7 +45,7 @@ pub fn output<'s>(
     let (_, progress) = builder.new_output::<UpdateBatch>();
     let address = builder.operator_info().address;
     if let Some(snapshots) = runtime.snapshots() {
-        snapshots.wakes(scope.worker().sync_activator_for(address.to_vec()));
+        snapshots.wakes(scope, &address);
     }
     let activator = scope.activator_for(address);
     let mut end = End {

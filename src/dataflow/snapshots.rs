@@ -18,6 +18,7 @@ use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
+use timely::dataflow::Scope;
 use timely::scheduling::activate::SyncActivator;
 
 use super::decisions::{Decision, Decisions, Journal};
@@ -319,9 +320,9 @@ impl Snapshots {
         time.saturating_add(self.resolution.tick_ms())
     }
 
-    /// An operator takes part that is to be run when a snapshot has been chosen.
-    pub fn wakes(&self, operator: SyncActivator) {
-        lock(&self.sleepers).push(operator);
+    /// The operator at `address` of `scope` takes part: it is run when a snapshot has been chosen.
+    pub fn wakes(&self, scope: Scope<'_, EventTime>, address: &[usize]) {
+        lock(&self.sleepers).push(scope.worker().sync_activator_for(address.to_vec()));
     }
 
     /// How far source `index`, which has come to `frontier`, may go: all the way, or no further

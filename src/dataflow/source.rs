@@ -401,10 +401,10 @@ pub fn source<'s>(
     let (mut dead, sides) = super::side::dead_port(&mut builder, wants_dead);
     let info = builder.operator_info();
     let sync = scope.worker().sync_activator_for(info.address.to_vec());
-    let activator = scope.activator_for(info.address);
     if let Some(snapshots) = runtime.snapshots() {
-        snapshots.wakes(sync.clone());
+        snapshots.wakes(scope, &info.address);
     }
+    let activator = scope.activator_for(info.address);
     let slot = {
         let mut sleepers = lock(&shared.sleepers);
         sleepers.push(Sleeper { activator: sync, is_dozing: false });

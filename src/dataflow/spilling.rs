@@ -526,6 +526,7 @@ impl StatefulLogic for Spilling<'_> {
         }
         self.row_bytes = all_bytes / all_rows.max(1) + ROW_OVERHEAD_BYTES as u64;
         if staged.is_empty() {
+            let held = held.into_iter().map(|(_, table)| table).collect();
             restore_from(self.logic.as_mut(), held, inputs, to)?;
             return self.relieve();
         }

@@ -51,9 +51,8 @@ pub trait JobService: Send + Sync {
     /// The place of a copy of a snapshot that `text` names.
     fn copy_place(&self, text: &str) -> Result<CopyPlace>;
 
-    /// What becomes of a job with another script; with `apply` it is made so: the job is stopped
-    /// at a
-    /// snapshot and goes on with the new script. One that cannot be upgraded goes on as it was.
+    /// What becomes of a job with another script; with `apply` it is made so: the job is stopped at
+    /// a snapshot and goes on with the new script. One that cannot be upgraded goes on as it was.
     fn upgrade(&self, name: &str, sql: &str, from_now: bool, apply: bool) -> Result<Report>;
 
     /// Takes a snapshot of a job now and waits until it is complete; its number.
@@ -117,8 +116,7 @@ pub struct SnapshotsInfo {
     /// What was found damaged on the way, and passed over.
     pub damaged: Vec<String>,
     /// Whether the job had ended, and another version of the program had planned it otherwise: it
-    /// is
-    /// computed again for its views, and its sinks stay as they are.
+    /// is computed again for its views, and its sinks stay as they are.
     pub was_planned_otherwise: bool,
     /// What has become of them since.
     pub progress: SnapshotProgress,

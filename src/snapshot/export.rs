@@ -67,17 +67,15 @@ impl Store {
         let mut writer = Writer::begin(to, (MANIFEST_FILE, &json), CHECKSUMS_FILE)?;
         lines.push_str(&line(&json, MANIFEST_FILE));
         done(json.len() as u64);
-        for (state, table, chunk) in manifest.chunks() {
+        for named in manifest.chunks() {
             failpoint::reach("export.before_chunk")?;
+            let (_, _, chunk) = named;
             let name = chunk_file(chunk.id);
             let written = self.with_chunk(chunk, |bytes| {
                 lines.push_str(&line(bytes, &name));
                 writer.write(&name, bytes, &mut done)
             });
-            written.map_err(|what| {
-                let what = format!("{what} ({}, table {})", state.operator, table.name);
-                damaged(manifest.damage(Some(chunk.id), what))
-            })??;
+            written.map_err(|what| damaged(manifest.damage_in(named, &what)))??;
         }
         lines.push_str(&line(lines.as_bytes(), CHECKSUMS_FILE));
         failpoint::reach("export.before_complete")?;

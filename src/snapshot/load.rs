@@ -23,15 +23,12 @@ impl Store {
         let threads = threads.clamp(1, named.len().max(1));
         let read = |first: usize| {
             let (mut chunks, mut damages) = (Chunks::new(), Vec::new());
-            for (state, table, chunk) in named.iter().skip(first).step_by(threads) {
-                match self.chunk_rows(chunk) {
+            for &own in named.iter().skip(first).step_by(threads) {
+                match self.chunk_rows(own.2) {
                     Ok(rows) => {
-                        chunks.insert(chunk.id, rows);
+                        chunks.insert(own.2.id, rows);
                     }
-                    Err(what) => {
-                        let what = format!("{what} ({}, table {})", state.operator, table.name);
-                        damages.push(manifest.damage(Some(chunk.id), what));
-                    }
+                    Err(what) => damages.push(manifest.damage_in(own, &what)),
                 }
             }
             (chunks, damages)

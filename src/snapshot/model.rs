@@ -231,4 +231,14 @@ impl Manifest {
     pub(super) fn damage(&self, chunk: Option<u64>, what: impl Into<String>) -> Damage {
         Damage { job: self.job.clone(), snapshot: Some(self.id), chunk, what: what.into() }
     }
+
+    /// The damage `what` of a chunk, with the place that names it.
+    pub(super) fn damage_in(
+        &self,
+        (state, table, chunk): (&SavedState, &SavedTableRef, &ChunkRef),
+        what: &str,
+    ) -> Damage {
+        let what = format!("{what} ({}, table {})", state.operator, table.name);
+        self.damage(Some(chunk.id), what)
+    }
 }

@@ -489,10 +489,9 @@ impl Store {
     /// What is wrong with the chunks that `manifest` names.
     pub fn verify(&self, manifest: &Manifest) -> Vec<Damage> {
         let mut damages = Vec::new();
-        for (state, table, chunk) in manifest.chunks() {
-            if let Err(what) = self.with_chunk(chunk, |_| ()) {
-                let what = format!("{what} ({}, table {})", state.operator, table.name);
-                damages.push(manifest.damage(Some(chunk.id), what));
+        for named in manifest.chunks() {
+            if let Err(what) = self.with_chunk(named.2, |_| ()) {
+                damages.push(manifest.damage_in(named, &what));
             }
         }
         damages

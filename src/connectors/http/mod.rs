@@ -5,8 +5,7 @@
 //! * `text`: the body of a request as records
 //!
 //! Knows nothing of HTTP, nor of where rows are logged: the service brings both. The rows of a
-//! table
-//! are one partition, in the order in which they came; offsets are row numbers.
+//! table are one partition, in the order in which they came; offsets are row numbers.
 //!
 //! * `format`: `json` (the default) or `csv`: what a request without `Content-Type` holds; options
 //!   of both formats but for those that let faults pass

@@ -12,9 +12,9 @@ use arrow::array::{ArrayRef, RecordBatch};
 use arrow::compute::concat_batches;
 
 use super::GroupAggregate;
-use crate::dataflow::logic::TakeTables;
+use crate::dataflow::logic::{TakeTables, with_the_rest};
 use crate::error::{Error, Result};
-use crate::limits::{SNAPSHOT_PIECE_ROWS, SPILL_PIECE_ROWS};
+use crate::limits::SPILL_PIECE_ROWS;
 use crate::state::column::Column;
 use crate::state::keys::GroupKeys;
 use crate::state::saved::{LoadedColumns, SavedColumns, SavedTable, by_hash, shard_of};
@@ -65,11 +65,8 @@ impl GroupAggregate {
         &mut self,
         placement: Option<&[usize]>,
     ) -> Result<Vec<SavedTable>> {
-        let mut tables = self.begin_save(false, placement)?;
-        while let Some(table) = self.save_piece(SNAPSHOT_PIECE_ROWS)? {
-            tables.push(table);
-        }
-        Ok(tables)
+        let tables = self.begin_save(false, placement)?;
+        with_the_rest(self, tables)
     }
 
     fn begin_save(&mut self, whole: bool, placement: Option<&[usize]>) -> Result<Vec<SavedTable>> {

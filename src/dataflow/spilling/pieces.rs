@@ -46,14 +46,13 @@ pub fn stage(staged: &mut ColdRows, tables: Vec<(usize, SavedTable)>) -> Result<
 }
 
 /// Tables that [`stage`] has put aside, in their order.
-pub fn unstaged(mut tables: Vec<SavedTable>) -> Vec<(usize, SavedTable)> {
+pub fn unstaged(mut tables: Vec<SavedTable>) -> Vec<SavedTable> {
     tables.sort_by(|a, b| a.name.cmp(&b.name));
-    let numbered = tables.into_iter().filter_map(|table| {
-        let (number, name) = table.name.split_once(' ')?;
-        let (number, name) = (number.parse::<usize>().ok()?, name.to_owned());
-        Some((number, SavedTable { name, ..table }))
+    let named = tables.into_iter().filter_map(|table| {
+        let (_, name) = table.name.split_once(' ')?;
+        Some(SavedTable { name: name.to_owned(), ..table })
     });
-    numbered.collect()
+    named.collect()
 }
 
 /// Rows that are looked at to learn how wide they are.

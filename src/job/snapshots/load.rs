@@ -135,20 +135,7 @@ pub fn restored(
     let bytes = chunks.values().map(bytes_of).sum();
     let amount = Amount { rows, stored_bytes: manifest.bytes(), bytes };
     let counters = manifest.counters.clone();
-    let outputs = match &manifest.outputs {
-        Some(outputs) => outputs.iter().map(|output| *output as usize).collect(),
-        None => {
-            let readers = readers(plan);
-            let reached: BTreeSet<NodeId> = sources
-                .keys()
-                .filter_map(|source| readers.get(*source))
-                .flatten()
-                .copied()
-                .collect();
-            let goes_on = |index: &usize| reached.contains(&plan.outputs[*index].node);
-            (0..plan.outputs.len()).filter(goes_on).collect()
-        }
-    };
+    let outputs = outputs_of(manifest, plan, sources.keys());
     let since = manifest.states.iter().filter_map(|state| match place_of(state.node) {
         StatePlace::Output(output) => state.since.map(|since| (output, since)),
         StatePlace::Node(_) | StatePlace::Edge(..) => None,
@@ -168,4 +155,21 @@ pub fn restored(
         unpacked,
         begun,
     })
+}
+
+/// The outputs that go on at the frontier: those that `manifest` says, or hang on one of its
+/// `sources`.
+fn outputs_of<'a>(
+    manifest: &Manifest,
+    plan: &StreamPlan,
+    sources: impl Iterator<Item = &'a usize>,
+) -> BTreeSet<usize> {
+    if let Some(outputs) = &manifest.outputs {
+        return outputs.iter().map(|output| *output as usize).collect();
+    }
+    let readers = readers(plan);
+    let reached: BTreeSet<NodeId> =
+        sources.filter_map(|source| readers.get(*source)).flatten().copied().collect();
+    let goes_on = |index: &usize| reached.contains(&plan.outputs[*index].node);
+    (0..plan.outputs.len()).filter(goes_on).collect()
 }

@@ -2,10 +2,9 @@
 //!
 //! A part *needs history* if it is given everything from the beginning: a view or sink that is new,
 //! an operator without state, and whatever these read, directly or not. An operator that others
-//! need
-//! the history of is computed anew even if there is state of it: the state says where it stands,
-//! not
-//! how it came there. That changes nothing for those which go on: they ignore what they have.
+//! need the history of is computed anew even if there is state of it: the state says where it
+//! stands, not how it came there. That changes nothing for those which go on: they ignore what they
+//! have.
 
 use std::collections::{BTreeMap, BTreeSet};
 
@@ -136,8 +135,7 @@ pub fn compare(old: &Manifest, plan: &StreamPlan, fingerprints: &Fingerprints) -
 }
 
 /// Whether the snapshot has a position of some table that reaches `node`: what hangs on others
-/// alone
-/// is no part of it.
+/// alone is no part of it.
 fn is_live(old: &Manifest, plan: &StreamPlan, node: NodeId) -> bool {
     let mut open = vec![node];
     let mut seen = BTreeSet::new();

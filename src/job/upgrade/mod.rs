@@ -8,12 +8,11 @@
 //! * `sinks`: what becomes of the sinks
 //!
 //! State belongs to a sub-plan, by its fingerprint ([`crate::plan::fingerprint`]). What the new
-//! plan
-//! has no state for is computed from the history of its tables, which are read again from where
-//! their partitions begin; everything else begins as of the frontier of the snapshot and ignores
-//! what lies before. So the new snapshot is the old one with the state that is kept, under the
-//! numbers of the new plan, and with positions that say what is read again: the files of the state
-//! are not touched, and a commit makes it the one to start from.
+//! plan has no state for is computed from the history of its tables, which are read again from
+//! where their partitions begin; everything else begins as of the frontier of the snapshot and
+//! ignores what lies before. So the new snapshot is the old one with the state that is kept, under
+//! the numbers of the new plan, and with positions that say what is read again: the files of the
+//! state are not touched, and a commit makes it the one to start from.
 
 mod compare;
 mod sinks;
@@ -181,7 +180,7 @@ impl Before {
             manifest.settings.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
         // A script that this version does not understand any more is as good as another one.
         let plan = planned_as(job, &manifest.sql, &settings, &manifest.plan).unwrap_or(None);
-        let written = sinks::written(&store.journal(job, manifest.run)?.read()?, job);
+        let written = sinks::written(&store.journal(job, manifest.run)?.read_decisions()?, job);
         let mut before = Before { manifest, plan, written };
         before.fill_in()?;
         Ok(before)

@@ -171,9 +171,8 @@ pub fn saved(
 }
 
 /// Closes the sinks that the script before `manifest` had and that of `manifest` has not: their
-/// open
-/// parts become visible. Done again at each start from `manifest`, as nothing else remembers them;
-/// that changes nothing.
+/// open parts become visible. Done again at each start from `manifest`, as nothing else remembers
+/// them; that changes nothing.
 pub fn end_dropped(store: &Store, job: &str, manifest: &Manifest) {
     if let Err(error) = close_dropped(store, job, manifest) {
         tracing::warn!("job {job}: a sink that ended with the old script is not closed: {error}");
@@ -184,7 +183,7 @@ fn close_dropped(store: &Store, job: &str, manifest: &Manifest) -> Result<()> {
     let journal = store.journal(job, manifest.run)?;
     let mut script = None;
     let mut old = None;
-    for entry in journal.read()? {
+    for entry in journal.read_decisions()? {
         match entry {
             JournalEntry::Started { sql, settings, .. } => script = Some((sql, settings)),
             JournalEntry::Upgraded { snapshot, before, sql, settings, .. } => {

@@ -3,8 +3,7 @@
 //! Two operators with one fingerprint have the same state after the same input. So a fingerprint is
 //! made of what an operator does, of what its inputs are, and of the declarations of the tables;
 //! never of numbers of nodes, of aliases, of the names of views, of the rest of the script or of
-//! how
-//! it is written. The texts that are hashed are versioned ([`VERSION`]): they are stored in
+//! how it is written. The texts that are hashed are versioned ([`VERSION`]): they are stored in
 //! snapshots, and what they say must not change while the version stays. Called by the job layer.
 //!
 //! A *relation* is a collection up to the choice and order of its columns: projections have no name
