@@ -125,6 +125,14 @@ pub const SQL_STACK_BYTES: usize = 64 << 20;
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 /// Seconds that a connection to a process may take to say who it is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
+/// Bytes of one message between two processes of a cluster that work together.
+pub const CLUSTER_FRAME_BYTES_MAX: usize = 1 << 30;
+/// Calls to the leader of a cluster that are answered at a time.
+pub const CLUSTER_CALLS_MAX: usize = 256;
+/// Connections for calls that a process keeps open while it needs none.
+pub const CLUSTER_CALLS_IDLE_MAX: usize = 16;
+/// Seconds that the processes of a cluster may take to connect their workers once all are there.
+pub const CLUSTER_MEETING_SECONDS_MAX: u64 = 10;
 /// Variables of one MATCH_RECOGNIZE pattern.
 pub const MATCH_VARIABLES_MAX: usize = 63;
 /// States of the automaton of one MATCH_RECOGNIZE pattern, its repetitions written out.
