@@ -3,6 +3,7 @@
 //! A [`Cluster`] runs the workers of this process. Jobs are installed and removed by commands that
 //! every worker carries out in the same order, so that all build the same dataflows.
 
+pub mod hostfile;
 pub mod peer;
 mod sockets;
 mod worker;
