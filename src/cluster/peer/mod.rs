@@ -119,3 +119,6 @@ pub struct Peer {
     /// Where it connects from.
     pub remote: SocketAddr,
 }
+
+#[cfg(test)]
+mod tests;

@@ -209,7 +209,8 @@ impl Verdict {
         let mut fields = Fields(&body);
         let mut decode = || {
             let claims = Claims::decode(&mut fields)?;
-            Some(Verdict { code, claims, reason: fields.text()? })
+            let reason = fields.text()?;
+            fields.0.is_empty().then_some(Verdict { code, claims, reason })
         };
         let verdict = decode().ok_or(Unread::Foreign)?;
         Ok(Some((verdict, frame(&byte, &body))))
