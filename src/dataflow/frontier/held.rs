@@ -224,17 +224,20 @@ impl FrontierReport {
             ),
             SourceState::NoPartition(Some(path)) => format!("no file matches '{path}' yet"),
             SourceState::NoPartition(None) => "it has no partition yet".to_owned(),
-            SourceState::Drift { of, ahead_ms, max_ms } => format!(
-                "waits for table {of}: it is {ahead_ms} ms ahead of that, and max_drift is \
-                 {max_ms} ms"
+            SourceState::Drift { of, ahead_ms: Some(ahead), max_ms } => format!(
+                "waits for table {of}: it is {ahead} ms ahead of that, and max_drift is {max_ms} ms"
             ),
+            SourceState::Drift { of, .. } => {
+                format!("waits for table {of}, of which no time is known yet")
+            }
             SourceState::BackPressure => match self.slowest(known, source) {
                 Some(label) => format!("back pressure: {label} is behind with its rows"),
                 None => "back pressure: as many of its rows as may be are on their way".to_owned(),
             },
             SourceState::Follows(name) => format!("waits for the end of '{name}'"),
             SourceState::Snapshot => {
-                "waits for a snapshot: snapshot.interval is 0, so each time waits for one".to_owned()
+                "waits for a snapshot: snapshot.interval is 0, so each time waits for one"
+                    .to_owned()
             }
             SourceState::Passing => "its rows are on their way".to_owned(),
             SourceState::Ended => "it has ended".to_owned(),

@@ -44,8 +44,8 @@ pub enum SourceState {
     Drift {
         /// That table.
         of: String,
-        /// By how much, in ms.
-        ahead_ms: i64,
+        /// By how much, in ms; `None` if nothing of that has been read.
+        ahead_ms: Option<i64>,
         /// How far it may be, in ms.
         max_ms: i64,
     },

@@ -4,7 +4,7 @@ use super::super::clock::{PartitionClock, SourceClock};
 use super::super::frontier::report::{Least, PartitionPoint, SourcePoint, SourceState};
 use super::super::metrics::lock;
 use super::SharedSource;
-use crate::time::{CLOSED, EventTime};
+use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// Why the operator of a worker does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -31,7 +31,10 @@ enum Why {
     /// It goes on from this one.
     Follows(usize),
     /// It is so far ahead of that source.
-    Drift { peer: usize, ahead_ms: i64 },
+    Drift {
+        peer: usize,
+        ahead_ms: Option<i64>,
+    },
 }
 
 impl SharedSource {
@@ -154,7 +157,8 @@ impl SharedSource {
         if let Some((peer, reached)) = self.alignment.last_of_peers(self.index) {
             let is_ahead = own.frontier() > reached.saturating_add(self.max_drift);
             if is_ahead && !self.is_ingestion_time() {
-                let ahead_ms = own.frontier().saturating_sub(reached);
+                let known = Some(reached).filter(|reached| *reached != BEGINNING);
+                let ahead_ms = known.map(|reached| own.frontier().saturating_sub(reached));
                 return because(Why::Drift { peer, ahead_ms });
             }
         }
