@@ -11,6 +11,8 @@
 pub mod graph;
 pub mod held;
 pub mod report;
+#[cfg(test)]
+mod tests;
 
 use std::collections::BTreeMap;
 use std::sync::Arc;
