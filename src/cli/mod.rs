@@ -7,6 +7,7 @@ mod frontier;
 pub mod generate;
 mod interrupt;
 mod kept;
+mod member;
 mod progress;
 mod replay;
 mod run;
