@@ -307,3 +307,43 @@ fn what_has_not_begun_has_ended_or_has_failed_says_so() {
     assert_eq!(service.get("/v1/jobs/nobody/frontier").status, 404);
     service.stop();
 }
+
+#[test]
+fn an_operator_at_work_is_named() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let service = Service::start(dir.path(), &[]);
+    let rows: String = (0..6000).map(|id| format!("{{\"id\":{id},\"k\":1}}\n")).collect();
+    put(dir.path(), "a.jsonl", &rows);
+    let table = |name: &str| {
+        format!(
+            "CREATE TABLE {name} (id BIGINT, k BIGINT, ts AS TO_TIMESTAMP_LTZ(0, 3),
+                                  WATERMARK FOR ts AS ts)
+             WITH ('connector' = 'filesystem', 'path' = 'a.jsonl', 'format' = 'json');\n"
+        )
+    };
+    // Every pair is looked at, and none is kept.
+    let view = "CREATE MATERIALIZED VIEW pairs AS
+        SELECT COUNT(*) AS n FROM a JOIN b ON a.k = b.k AND a.id + b.id < 0;";
+    created(&service, "pairs", &[table("a"), table("b"), view.to_owned()].concat());
+    let own = said(&service, "pairs", "pairs", |own| own["held_by"]["reason"] == "applying");
+    let holder = own["held_by"]["holder"].as_str().expect("a name");
+    assert!(holder.starts_with("Join#") && own["held_by"]["worker"].is_u64(), "{own}");
+    assert_eq!(own["held_by"]["source"], Value::Null, "{own}");
+}
+
+#[test]
+fn sources_that_wait_for_a_snapshot_say_so() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let slow = ["--data-dir", "data", "--set", "debug.failpoint=manifest.before_commit=delay:3000"];
+    let service = Service::start(dir.path(), &slow);
+    put(dir.path(), "orders/1.jsonl", &lines(&["09:00:00", "09:10:00"]));
+    let sql = format!(
+        "SET 'snapshot.interval' = '0 ms'; {}
+         CREATE MATERIALIZED VIEW v AS SELECT COUNT(*) AS n FROM orders;",
+        watched("orders")
+    );
+    created(&service, "steps", &sql);
+    put(dir.path(), "orders/2.jsonl", &lines(&["09:20:00"]));
+    let own = said(&service, "steps", "v", |own| is_held(own, "orders", "snapshot"));
+    assert!(own["state"].as_str().is_some_and(|s| s.contains("waits for a snapshot")), "{own}");
+}
