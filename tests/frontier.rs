@@ -274,6 +274,7 @@ fn a_silent_table_says_when_it_will_be_idle_and_that_it_is() {
     created(&service, "hasty", &sql("50 ms"));
     let own = said(&service, "hasty", "v", |own| own["frontier"] == "2024-03-01 09:00:00.000");
     assert_eq!(own["held_by"]["source"], "other", "the silent table holds nothing: {own}");
+    said(&service, "hasty", "v", |own| is_held(own, "other", "idle"));
     service.stop();
 }
 

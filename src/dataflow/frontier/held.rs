@@ -214,7 +214,7 @@ impl FrontierReport {
             SourceState::IdleIn(ms) => {
                 format!("waits for data; in {ms} ms it is idle and holds others no more")
             }
-            SourceState::Idle => "idle; it goes as far as others do".to_owned(),
+            SourceState::Idle => "idle: nothing has come for long".to_owned(),
             SourceState::AllRead => format!(
                 "{} read to the end; waits for new ones",
                 match point.partitions {

@@ -182,9 +182,14 @@ impl Least {
 }
 
 impl SourcePoint {
-    /// Whether it lets pass what others reach: of two that are as far, the other one holds.
+    /// Whether it lets pass what others reach, beyond what has been read of it: of two that are as
+    /// far, the other one holds.
     pub fn gives_way(&self) -> bool {
-        matches!(self.state, SourceState::Idle | SourceState::Ended)
+        match self.state {
+            SourceState::Ended => true,
+            SourceState::Idle => self.furthest < self.least.frontier,
+            _ => false,
+        }
     }
 
     /// In a process without partitions of its own it has ended, or waits for one.

@@ -79,6 +79,7 @@ fn the_holder_is_where_the_least_frontier_begins() {
         (joined(90, 90, 50, 50), ["Join#2", "Source(a)"]),
         (joined(90, 90, 80, 50), ["Sink(joined)", "Source(a)"]),
         (joined(BEGINNING, 90, BEGINNING, BEGINNING), ["Source(a)", "Source(a)"]),
+        (joined(CLOSED, 90, 90, 90), ["Source(b)", ""]),
         // Of a restored view, which is ahead of what is read again for it.
         (joined(90, 30, 40, 60), ["Source(b)", "Source(a)"]),
         (joined(CLOSED, CLOSED, 40, 40), ["Join#2", ""]),
@@ -94,9 +95,11 @@ fn the_holder_is_where_the_least_frontier_begins() {
 fn of_two_as_far_the_one_that_gives_way_does_not_hold() {
     let mut report = joined(50, 50, 50, 50);
     report.sources[0].state = SourceState::Idle;
+    assert_eq!(holders(&report)[0], labels(&["Source(a)"])[0], "all of it that has been read");
+    report.sources[0].furthest = 40;
     assert_eq!(holders(&report)[0], labels(&["Source(b)"])[0]);
     report.sources[1].state = SourceState::Idle;
-    assert_eq!(holders(&report)[0], labels(&["Source(a)"])[0]);
+    assert_eq!(holders(&report)[0], labels(&["Source(b)"])[0], "nothing more has come of that");
 }
 
 #[test]

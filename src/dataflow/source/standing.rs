@@ -128,6 +128,9 @@ impl SharedSource {
             // What is not published yet lies ahead of what was.
             Some((index, _)) if reached > passed => known(Some(index), SourceState::Passing),
             Some((index, own)) => self.held_by(clock, (index, own), waits, now_ms),
+            None if self.idle_timeout.is_some_and(|timeout| clock.is_silent(timeout, now_ms)) => {
+                known(last(&|_| true), SourceState::Idle)
+            }
             None if partitions.iter().all(PartitionClock::is_done) => match complete {
                 true => known(None, SourceState::Passing),
                 false => known(last(&|_| true), SourceState::AllRead),

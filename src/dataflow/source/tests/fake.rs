@@ -129,7 +129,8 @@ impl Source for Fake {
     fn decode(&self, split: Split) -> Result<Decoded> {
         let partition = split.partition;
         let (records, offset) = *split.payload.downcast::<(Vec<Record>, i64)>().unwrap();
-        let mut decoded = Decoded { offset, ..Decoded::default() };
+        let end = Some(offset + records.len() as i64);
+        let mut decoded = Decoded { offset, end, ..Decoded::default() };
         let (mut rows, mut behind) = (Vec::new(), Vec::new());
         for (i, record) in records.into_iter().enumerate() {
             match record {
