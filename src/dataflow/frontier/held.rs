@@ -1,7 +1,8 @@
 //! Who holds an output back: from it against the data, along the least frontier.
 //!
 //! Law: what holds an output stands at the least frontier of all that it hangs on, and nothing that
-//! it hangs on itself is as far back. Only a table that is read whole may be further: until it has
+//! it hangs on itself is as far back. Where that waits for its worker, what has the worker is named.
+//! Only a table that is read whole may be further: until it has
 //! ended, how far it is says nothing.
 
 use serde::{Deserialize, Serialize};
@@ -169,16 +170,15 @@ impl FrontierReport {
             Found::Operator(operator, side) => {
                 let point = self.operators.get(operator)?;
                 let least = if side { &point.sides } else { &point.rows };
-                Some(holder(&point.label, least, working(least)))
+                Some(at_work(&point.label, least))
             }
             Found::Itself => {
-                let doing = match (output.kind, output.least.is_busy) {
-                    (OutputKind::Sink | OutputKind::Print, true) => {
-                        ("writing", "its writer is busy with what it was given before".to_owned())
-                    }
-                    _ => working(&output.least),
-                };
-                Some(holder(&output.label, &output.least, doing))
+                let writes = matches!(output.kind, OutputKind::Sink | OutputKind::Print);
+                if !(writes && output.least.is_busy) {
+                    return Some(at_work(&output.label, &output.least));
+                }
+                let busy = "its writer is busy with what it was given before".to_owned();
+                Some(holder(&output.label, &output.least, ("writing", busy)))
             }
         }
     }
@@ -292,12 +292,16 @@ fn holder(label: &str, least: &Least, (code, state): (&str, String)) -> Holder {
     }
 }
 
-/// What an operator is doing that has not let pass what it hangs on.
-fn working(least: &Least) -> (&'static str, String) {
+/// What has not let pass what it hangs on: it is at work, or another operator has its worker.
+fn at_work(label: &str, least: &Least) -> Holder {
+    let applies = "applies what it was given";
     match (&least.waits_for, least.is_busy) {
-        (_, true) => ("applying", "applies what it was given".to_owned()),
-        (Some(other), _) => ("queued", format!("its worker is busy with {other}")),
-        (None, _) => ("queued", "rows are on their way to it".to_owned()),
+        (_, true) => holder(label, least, ("applying", applies.to_owned())),
+        (Some(other), _) => {
+            let state = format!("{applies}; {label} waits for the same worker");
+            holder(other, least, ("applying", state))
+        }
+        (None, _) => holder(label, least, ("queued", "rows are on their way to it".to_owned())),
     }
 }
 

@@ -114,6 +114,21 @@ fn a_table_that_is_read_whole_holds_until_its_end() {
 }
 
 #[test]
+fn what_has_the_worker_is_named() {
+    let mut report = joined(90, 90, 50, 50);
+    assert_eq!(report.held().remove(0).holder.unwrap().code, "queued");
+    report.operators[0].rows.waits_for = Some("Rank#7".to_owned());
+    let held = report.held().remove(0).holder.unwrap();
+    assert_eq!((held.label.as_str(), held.code.as_str()), ("Rank#7", "applying"));
+    assert_eq!(held.state, "applies what it was given; Join#2 waits for the same worker");
+    report.operators[0].rows.is_busy = true;
+    assert_eq!(report.held().remove(0).holder.unwrap().label, "Join#2");
+    let mut report = joined(90, 90, 90, 50);
+    report.outputs[0].least.is_busy = true;
+    assert_eq!(report.held().remove(0).holder.unwrap().code, "writing");
+}
+
+#[test]
 fn late_rows_have_a_frontier_of_their_own() {
     let mut report = joined(90, 90, 90, 90);
     report.operators[0].sides = least(20, 0);
