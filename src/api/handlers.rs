@@ -28,6 +28,7 @@ use crate::limits::{
 use crate::serve::query::{QueryRequest, common_time, run_query, views_of};
 use crate::serve::time_text::parse_time;
 use crate::serve::{ServedView, ViewCatalog};
+use crate::sql::frontier::frontier_of;
 use crate::sql::types::type_name;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
@@ -274,6 +275,12 @@ pub(super) async fn run_sql(
 ) -> ApiResult<Response> {
     let form = choose(&headers, &accept::ROWS)?;
     let request: wire::RunSql = read_json(&headers, body).await?;
+    if let Some(asked) = frontier_of("query", &request.query) {
+        let (asked, limit) = (asked?, row_limit(request.limit)?);
+        super::frontier::check(&request)?;
+        let rows = edge.call(move |service| super::frontier::explain(service, &asked, limit));
+        return Ok(answer::rows(rows.await?, form)?);
+    }
     let min_time = request.min_time.map(|time| time.time()).transpose();
     if let Some(wanted) = Wanted::of(min_time, request.wait_ms)? {
         let query = request.query.clone();

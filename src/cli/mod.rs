@@ -3,6 +3,7 @@
 mod allocator;
 mod copies;
 mod explain;
+mod frontier;
 pub mod generate;
 mod interrupt;
 mod kept;
@@ -42,6 +43,8 @@ enum Command {
     Run(run::RunArguments),
     /// Print the stream plan of a SQL script
     Explain(explain::ExplainArguments),
+    /// Say how far the outputs of running jobs are, and what holds them back
+    Frontier(frontier::FrontierArguments),
     /// Generate test data: Nexmark, taxi rides, taxi fares
     Generate(generate::GenerateArgs),
     /// Run a historic run again and compare what it gives, interval by interval
@@ -88,6 +91,7 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Frontier(arguments) => frontier::run(&arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),

@@ -15,6 +15,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
+use super::frontier::{Gauge, Owner, Part};
 use super::keeper::Keeper;
 use super::logic::{Emitted, StatefulLogic};
 use super::runtime::JobRuntime;
@@ -24,6 +25,7 @@ use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
 use crate::error::Result;
 use crate::limits::{SNAPSHOT_NAP_US, SPILL_GATHER_DIVISOR};
+use crate::plan::node::NodeId;
 use crate::spill::Memory;
 use crate::telemetry::clock::monotonic;
 use crate::time::{BEGINNING, CLOSED, EventTime, frontier_of};
@@ -178,6 +180,7 @@ struct Driver<L> {
     /// Everything below is in the state.
     applied: EventTime,
     gathering: Gathering,
+    gauge: Option<Gauge>,
     out: Port,
     late: Option<Port>,
     dead: Option<Port>,
@@ -223,6 +226,8 @@ pub struct Identity {
     pub name: String,
     /// Whose state it has; `None`: nothing that a snapshot must hold.
     pub place: Option<StatePlace>,
+    /// Of which node it notes how far which part is; `None`: of none.
+    pub noted: Option<(NodeId, Part)>,
 }
 
 /// Builds the operator of `logic` over `inputs`.
@@ -234,7 +239,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
     wants: SideWants,
     runtime: Arc<JobRuntime>,
 ) -> (Stream<'s, EventTime, UpdateBatch>, SideStreams<'s>) {
-    let Identity { name, place } = identity;
+    let Identity { name, place, noted } = identity;
     let mut builder = OperatorBuilder::new(name.clone(), scope);
     let worker = scope.index();
     let mut handles: Vec<Input> = inputs
@@ -249,6 +254,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
         snapshots.wakes(scope, &address);
     }
     let activator = scope.activator_for(address);
+    let gauge = noted.map(|(id, part)| Gauge::new(&runtime, Owner::Node(id), part, worker));
     let memory = runtime.memory().cloned();
     let gathering = Gathering { activator: activator.clone(), memory, seen: None };
     builder.build(move |caps| {
@@ -260,6 +266,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
             runtime,
             applied: BEGINNING,
             gathering,
+            gauge,
             out: OutputBuilder::from(out),
             late,
             dead,
@@ -274,6 +281,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
             driver.unless_failed(taken);
             let advanced = driver.advance(frontiers);
             driver.unless_failed(advanced);
+            driver.note();
             driver.come_again();
         }
     });
@@ -371,6 +379,20 @@ impl<L: StatefulLogic> Driver<L> {
         Ok(())
     }
 
+    /// Notes how far it is.
+    fn note(&mut self) {
+        let Some(gauge) = &mut self.gauge else { return };
+        let mut caps = self.caps.iter().flatten().map(|cap| *cap.time());
+        let rows = caps.next().unwrap_or(CLOSED);
+        gauge.passes(rows, caps.min().unwrap_or(rows));
+    }
+
+    fn is_busy(&self, busy: bool) {
+        if let Some(gauge) = &self.gauge {
+            gauge.is_busy(busy);
+        }
+    }
+
     /// Asks to be run again where a snapshot waits for more of the state.
     fn come_again(&self) {
         if self.caps.is_some() && self.keeper.as_ref().is_some_and(Keeper::is_giving) {
@@ -395,7 +417,10 @@ impl<L: StatefulLogic> Driver<L> {
             let mut emitted = Emitted::default();
             // Below the frontier that was let pass without applying, nothing may be emitted.
             let from = caps.first().map_or(self.applied, |cap| *cap.time());
-            self.logic.advance(from, frontier, closed, &mut emitted)?;
+            self.is_busy(true);
+            let advanced = self.logic.advance(from, frontier, closed, &mut emitted);
+            self.is_busy(false);
+            advanced?;
             if let Some(keeper) = &mut self.keeper {
                 keeper.log_output(&self.logic, &emitted.updates)?;
                 keeper.hand_changes(&mut self.logic)?;

@@ -11,6 +11,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::scheduling::Activator;
 
 use super::driver::{Input, Stash};
+use super::frontier::{Gauge, Owner, Part};
 use super::keeper::OutputKeeper;
 use super::runtime::{JobRuntime, OutputRuntime};
 use super::sink::SinkMessage;
@@ -61,6 +62,7 @@ pub fn output<'s>(
         reached: BEGINNING,
         activator,
         keeper: OutputKeeper::new(runtime, index, scope.index()),
+        gauge: Gauge::new(runtime, Owner::Output(index), Part::All, scope.index()),
     };
     if let Err(error) = end.restore() {
         runtime.metrics.fail(error);
@@ -79,6 +81,9 @@ pub fn output<'s>(
                 end.runtime.metrics.fail(error);
                 cap = None;
             }
+            let passed = cap.as_ref().map_or(CLOSED, |cap| *cap.time());
+            end.gauge.passes(passed, passed);
+            end.gauge.is_busy(!end.backlog.is_empty());
         }
     });
     progress
@@ -97,6 +102,7 @@ struct End {
     reached: EventTime,
     activator: Activator,
     keeper: Option<OutputKeeper>,
+    gauge: Gauge,
 }
 
 impl End {

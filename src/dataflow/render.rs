@@ -20,6 +20,7 @@ use timely::dataflow::{Scope, Stream};
 use super::calc::CalcLogic;
 use super::driver::{Identity, SideWants, stateful};
 use super::flow::{Budget, upstream};
+use super::frontier::Part;
 use super::join::Shelf;
 use super::logic::{Rest, StatefulLogic};
 use super::outputs::output;
@@ -122,7 +123,7 @@ impl<'s> Renderer<'s, '_> {
                 let probes = reached.map(|(probe, _)| probe.clone()).collect();
                 super::source::source(
                     self.scope,
-                    Arc::clone(shared),
+                    (id, Arc::clone(shared)),
                     Arc::clone(self.runtime),
                     Budget::new(probes, self.rows_in_flight)
                         .with_memory(self.runtime.memory().cloned()),
@@ -410,7 +411,11 @@ impl<'s> Renderer<'s, '_> {
 }
 
 fn identity(id: NodeId, kind: &str) -> Identity {
-    Identity { name: format!("{kind}#{}", id.0), place: Some(StatePlace::Node(id)) }
+    Identity {
+        name: format!("{kind}#{}", id.0),
+        place: Some(StatePlace::Node(id)),
+        noted: Some((id, Part::All)),
+    }
 }
 
 /// The logic of a stateful operator and its name.

@@ -9,6 +9,7 @@ use arrow::datatypes::SchemaRef;
 
 use super::collect::Collected;
 use super::flow::Alignment;
+use super::frontier::Frontiers;
 use super::metrics::{JobMetrics, lock};
 use super::sink::{Resume, SinkHandle};
 use super::snapshots::{Handed, Snapshots};
@@ -72,6 +73,7 @@ pub struct JobRuntime {
     place: Place,
     snapshots: Option<Arc<Snapshots>>,
     memory: Option<Arc<Memory>>,
+    frontiers: Arc<Frontiers>,
 }
 
 impl JobRuntime {
@@ -164,7 +166,9 @@ impl JobRuntime {
                 Opening { plan: &plan, place, metrics: &metrics, snapshots: snapshots.as_ref() };
             outputs.push(to.open(output, index, print)?);
         }
+        let frontiers = Arc::new(Frontiers::new(&plan, place));
         Ok(JobRuntime {
+            frontiers,
             plan,
             metrics,
             workers: place.workers * place.processes,
@@ -191,6 +195,11 @@ impl JobRuntime {
     /// The job's memory budget, if it has one.
     pub fn memory(&self) -> Option<&Arc<Memory>> {
         self.memory.as_ref()
+    }
+
+    /// How far its operators are.
+    pub fn frontiers(&self) -> &Arc<Frontiers> {
+        &self.frontiers
     }
 
     /// The sources in the order of the plan.

@@ -8,6 +8,7 @@
 //! the other workers when a split that it waits for is through, and by a timer only while time
 //! itself can change something.
 
+mod elsewhere;
 mod keeping;
 mod standing;
 
@@ -24,6 +25,7 @@ use timely::scheduling::{Activator, SyncActivator};
 
 use super::clock::SourceClock;
 use super::flow::{Alignment, Budget, MayRead};
+use super::frontier::{Gauge, Owner, Part};
 use super::metrics::lock;
 use super::runtime::JobRuntime;
 use super::side::{DeadLetters, SideStreams, send_dead};
@@ -31,12 +33,13 @@ use super::split::{Origin, TimedSplit};
 use crate::batch::UpdateBatch;
 use crate::connectors::{NextSplit, Source, Split};
 use crate::error::{Error, Result};
-use crate::plan::node::Scan;
+use crate::plan::node::{NodeId, Scan};
 use crate::sql::settings::Settings;
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
+pub use elsewhere::Here;
 use keeping::{Keeping, Span};
-pub use standing::Standing;
+use standing::Wait;
 
 /// How long a source that must wait for others sleeps at first; it doubles while it waits.
 const NAP: Duration = Duration::from_millis(1);
@@ -67,6 +70,8 @@ struct Sleeper {
     activator: SyncActivator,
     /// Whether it may have missed what happened since it last looked.
     is_dozing: bool,
+    /// Why it does not read.
+    wait: Wait,
 }
 
 impl SharedSource {
@@ -254,6 +259,8 @@ struct Reader {
     naps: u32,
     /// When it will be called next if nothing else calls it.
     alarm: Option<Instant>,
+    /// Why it does not read, as told last.
+    wait: Wait,
 }
 
 /// What a step of a [`Reader`] produced.
@@ -276,7 +283,11 @@ impl Reader {
             return Err(error);
         }
         self.shared.doze(self.slot);
-        let mut again = self.read(held_back)?;
+        let (mut again, wait) = self.read(held_back)?;
+        if wait != self.wait {
+            self.wait = wait;
+            self.shared.waits(self.slot, wait);
+        }
         let keeps = self.shared.keeping.get().is_some();
         let (starts, frontier) = {
             let mut clock = self.shared.clock();
@@ -310,26 +321,27 @@ impl Reader {
         Ok(Step { ready, frontier, again })
     }
 
-    fn read(&mut self, held_back: EventTime) -> Result<Again> {
+    fn read(&mut self, held_back: EventTime) -> Result<(Again, Wait)> {
         if self.held.len() >= HELD_MAX {
-            return Ok(Again::WhenWoken);
+            return Ok((Again::WhenWoken, Wait::Reads));
         }
         if self.shared.paced(CLOSED) != CLOSED {
-            return Ok(Again::AfterNap);
+            return Ok((Again::AfterNap, Wait::Snapshot));
         }
         let may_read = self.budget.may_read(held_back);
         if may_read == MayRead::Nothing {
-            return Ok(Again::AfterNap);
+            return Ok((Again::AfterNap, Wait::BackPressure));
         }
-        match self.shared.claim(self.workers, may_read) {
+        let again = match self.shared.claim(self.workers, may_read) {
             Claim::Split(split) => {
                 self.decode(split)?;
-                Ok(Again::Now)
+                Again::Now
             }
-            Claim::Ahead => Ok(Again::AfterNap),
-            Claim::Nothing if may_read == MayRead::Holding => Ok(Again::AfterNap),
-            Claim::Nothing => Ok(Again::WhenWoken),
-        }
+            Claim::Ahead => Again::AfterNap,
+            Claim::Nothing if may_read == MayRead::Holding => Again::AfterNap,
+            Claim::Nothing => Again::WhenWoken,
+        };
+        Ok((again, Wait::Reads))
     }
 
     /// Decodes a split; publishes its watermark where that needs no `f_p`.
@@ -350,7 +362,7 @@ impl Reader {
         }
         metrics.rows.fetch_add(split.row_count() as u64, Ordering::Relaxed);
         if shared.max_future_skew.is_none() {
-            shared.clock().partition(partition).publish(sequence, split.bound());
+            shared.publish(partition, sequence, split.bound(), end);
             shared.wake_others(self.slot);
         }
         self.held.push(Held { partition, sequence, end, split });
@@ -379,7 +391,7 @@ impl Reader {
         }
         let publishes = shared.max_future_skew.is_some();
         if publishes {
-            shared.clock().partition(partition).publish(sequence, frontier);
+            shared.publish(partition, sequence, frontier, end);
             shared.wake_others(self.slot);
         }
         Ok((batch, dead, publishes))
@@ -399,7 +411,7 @@ impl Reader {
 /// Builds the source operator of one worker.
 pub fn source<'s>(
     scope: Scope<'s, EventTime>,
-    shared: Arc<SharedSource>,
+    (id, shared): (NodeId, Arc<SharedSource>),
     runtime: Arc<JobRuntime>,
     budget: Budget,
     wants_dead: bool,
@@ -417,18 +429,19 @@ pub fn source<'s>(
     let activator = scope.activator_for(info.address);
     let slot = {
         let mut sleepers = lock(&shared.sleepers);
-        sleepers.push(Sleeper { activator: sync, is_dozing: false });
+        sleepers.push(Sleeper { activator: sync, is_dozing: false, wait: Wait::NotStarted });
         sleepers.len() - 1
     };
     let workers = runtime.workers;
+    let mut gauge = Gauge::new(&runtime, Owner::Node(id), Part::All, scope.index());
     builder.build(move |mut capabilities| {
         // Once failed or ended, no capability is left and nothing happens any more.
         let mut dead_cap = wants_dead.then(|| capabilities.pop()).flatten();
         let mut cap = capabilities.pop();
         let held = Vec::new();
-        let (naps, alarm) = (0, None);
+        let (naps, alarm, wait) = (0, None, Wait::NotStarted);
         let mut reader =
-            Reader { shared, runtime, budget, held, workers, table, slot, naps, alarm };
+            Reader { shared, runtime, budget, held, workers, table, slot, naps, alarm, wait };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
             // A stopped source does not end: what is open stays open, and is dropped with the
@@ -451,6 +464,8 @@ pub fn source<'s>(
                     let paced = reader.shared.paced(step.frontier);
                     reader.reached(step.frontier);
                     let done = advance(&reader, &mut cap, &mut dead_cap, paced);
+                    let passed = cap.as_ref().map_or(CLOSED, |cap| *cap.time());
+                    gauge.passes(passed, passed);
                     // Nobody says when a snapshot has been chosen that it waits for.
                     let waits = paced < step.frontier;
                     let again = match step.again {

@@ -16,7 +16,7 @@ use super::found_views;
 use super::inlets::{self, Inlets, RowsIn, RowsRefused, RowsTaken};
 use super::processes::{Followers, Led, Prepared};
 use super::running::{Failures, Job, Kept, Running};
-use super::service::{JobInfo, JobService, JobState, validate_job_name};
+use super::service::{JobFrontier, JobInfo, JobService, JobState, validate_job_name};
 use super::snapshots::{self, Beginning, SnapshotSpec};
 use super::upgrade::{self, Report, UpgradeSpec};
 use crate::cluster::{Cluster, Topology};
@@ -541,6 +541,10 @@ impl JobService for Service {
 
     fn plan(&self, name: &str) -> Result<String> {
         Ok(explain(&self.0.find(name)?.running()?.plan))
+    }
+
+    fn frontier(&self, name: &str) -> Result<JobFrontier> {
+        Ok(self.0.find(name)?.frontier())
     }
 
     fn view(&self, name: &str) -> Result<ServedView> {

@@ -16,6 +16,8 @@ pub mod archive;
 pub mod batch_run;
 pub mod definition;
 pub mod found_views;
+#[cfg(test)]
+mod frontier_tests;
 pub mod inlets;
 pub mod manager;
 pub mod processes;

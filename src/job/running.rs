@@ -6,8 +6,9 @@ use std::time::Instant;
 
 use super::inlets::Inlets;
 use super::processes::{Counts, Followers, SourceCounts};
-use super::service::{JobInfo, JobState, SnapshotsInfo, SourceInfo};
+use super::service::{JobFrontier, JobInfo, JobState, SnapshotsInfo, SourceInfo};
 use super::snapshots::JobSnapshots;
+use crate::dataflow::frontier::report::FrontierReport;
 use crate::dataflow::metrics::SourceMetrics;
 use crate::dataflow::runtime::JobRuntime;
 use crate::dataflow::source::SharedSource;
@@ -192,6 +193,21 @@ impl Job {
     /// What runs; an error if nothing does.
     pub fn running(&self) -> Result<&Running> {
         self.body.as_ref().map_err(Error::clone)
+    }
+
+    /// How far its outputs are.
+    pub fn frontier(&self) -> JobFrontier {
+        let job = self.definition.name.clone();
+        match &self.body {
+            Ok(running) => {
+                let state = running.state();
+                JobFrontier { job, state, report: running.runtime.frontier_report() }
+            }
+            Err(error) => {
+                let state = JobState::Failed { error: error.clone() };
+                JobFrontier { job, state, report: FrontierReport::default() }
+            }
+        }
     }
 
     /// What users see.

@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::inlets::{RowsIn, RowsRefused, RowsTaken};
 use super::snapshots::SnapshotProgress;
 use super::upgrade::Report;
+use crate::dataflow::frontier::report::FrontierReport;
 use crate::error::{Error, Result};
 use crate::serve::ServedView;
 use crate::snapshot::{CopyPlace, Store};
@@ -33,6 +34,9 @@ pub trait JobService: Send + Sync {
 
     /// The stream plan of a job as text.
     fn plan(&self, name: &str) -> Result<String>;
+
+    /// How far the outputs of a job are, and what holds each back.
+    fn frontier(&self, name: &str) -> Result<JobFrontier>;
 
     /// The view of a name as users write it: `v`, `v$late`, `floodmark.dead_letters`, `job.v`.
     ///
@@ -97,6 +101,17 @@ impl JobState {
             JobState::Stopping => "stopping",
         }
     }
+}
+
+/// How far the outputs of a job are.
+#[derive(Clone, Debug)]
+pub struct JobFrontier {
+    /// The job.
+    pub job: String,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// The frontiers; nothing of a job that could not be started.
+    pub report: FrontierReport,
 }
 
 /// A source of a job as users see it.

@@ -15,6 +15,7 @@
 //! * [`context`]: the surroundings under which everything is planned
 //! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce`, `conditions`, `subquery`,
 //!   `grouping` and [`optimize`] are its parts
+//! * [`frontier`]: `EXPLAIN FRONTIER`, which a running service answers
 //! * [`diagnostics`]: every error with its place and a hint
 
 pub mod bind;
@@ -26,6 +27,7 @@ mod create_table;
 pub mod diagnostics;
 pub mod dialect;
 mod frames;
+pub mod frontier;
 pub mod functions;
 mod grouping;
 pub mod hints;

@@ -329,6 +329,13 @@ impl ScriptParser<'_> {
 
     fn explain(&mut self) -> Parsed<StatementKind> {
         let parser = &mut self.parser;
+        if word(parser, "FRONTIER") {
+            let at = parser.get_current_token().span.start;
+            let hint = "ask the service that runs it: floodmark frontier JOB, or POST /v1/sql \
+                        with EXPLAIN FRONTIER FOR job";
+            let message = "EXPLAIN FRONTIER is a question to a running job, no part of a script";
+            return Err(parser_error(message, Some(hint), at));
+        }
         if !words(parser, &["PLAN", "FOR"]) {
             const DETAILS: [&str; 4] =
                 ["ESTIMATED_COST", "CHANGELOG_MODE", "JSON_EXECUTION_PLAN", "PLAN_ADVICE"];
