@@ -236,6 +236,9 @@ struct Reader {
     runtime: Arc<JobRuntime>,
     budget: Budget,
     held: Vec<Held>,
+    /// Whether it is one of the workers that read.
+    reads: bool,
+    /// How many those are.
     workers: usize,
     table: String,
     /// Its place among the sleepers.
@@ -301,7 +304,7 @@ impl Reader {
     }
 
     fn read(&mut self, held_back: EventTime) -> Result<Again> {
-        if self.held.len() >= HELD_MAX {
+        if !self.reads || self.held.len() >= HELD_MAX {
             return Ok(Again::WhenWoken);
         }
         if self.shared.paced(CLOSED) != CLOSED {
@@ -410,7 +413,8 @@ pub fn source<'s>(
         sleepers.push(Sleeper { activator: sync, is_dozing: false });
         sleepers.len() - 1
     };
-    let workers = runtime.workers;
+    let workers = shared.scan.parallelism().of(runtime.workers);
+    let reads = scope.index() < workers;
     builder.build(move |mut capabilities| {
         // Once failed or ended, no capability is left and nothing happens any more.
         let mut dead_cap = wants_dead.then(|| capabilities.pop()).flatten();
@@ -418,7 +422,7 @@ pub fn source<'s>(
         let held = Vec::new();
         let (naps, alarm) = (0, None);
         let mut reader =
-            Reader { shared, runtime, budget, held, workers, table, slot, naps, alarm };
+            Reader { shared, runtime, budget, held, reads, workers, table, slot, naps, alarm };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
             // A stopped source does not end: what is open stays open, and is dropped with the

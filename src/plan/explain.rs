@@ -4,7 +4,7 @@ use std::collections::BTreeSet;
 use std::fmt::Write;
 
 use super::aggregate::{AggregateCall, AggregateFunction, QuantileKind};
-use super::exchange::routes;
+use super::exchange::{routes, works_on};
 use super::node::{
     Node, NodeId, Operator, OutputTarget, Rank, RankKind, SortColumn, StreamPlan, WindowInput,
 };
@@ -115,9 +115,11 @@ fn write_node(
 
 fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
     match route {
-        Route::Hash(keys) => format!("hash[{}]", names(plan.node(input), keys)),
-        Route::Single => "single".into(),
-        Route::Rebalance => "rebalance".into(),
+        Route::Hash(keys, among) => {
+            let among = among.limit().map(|n| format!(", parallelism={n}")).unwrap_or_default();
+            format!("{}[{}]{among}", route.kind(), names(plan.node(input), keys))
+        }
+        Route::Single | Route::Broadcast | Route::Rebalance => route.kind().to_string(),
     }
 }
 
@@ -161,11 +163,18 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         _ => "event time".into(),
     };
     let _ = write!(text, " time={time}");
-    let parallel = match node.props.distribution {
-        Distribution::Single => "1",
-        _ => "workers",
-    };
-    let _ = write!(text, " parallelism={parallel}");
+    match (&node.props.distribution, works_on(plan, id).limit()) {
+        (Distribution::Single, _) => text.push_str(" parallelism=1"),
+        (_, None) => text.push_str(" parallelism=workers"),
+        (_, Some(first)) => {
+            let _ = write!(text, " parallelism={first}");
+        }
+    }
+    let routes = routes(plan, node);
+    let kinds: Vec<&str> = routes.iter().map(|route| Route::kind_of(route.as_ref())).collect();
+    if !kinds.is_empty() {
+        let _ = write!(text, " exchange={}", kinds.join(","));
+    }
     text
 }
 

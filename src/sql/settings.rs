@@ -1,7 +1,9 @@
 //! Job settings: `SET 'key' = 'value'`, `--set key=value`.
 
+use super::blocks::BlockHints;
 use super::diagnostics::nearest;
 use super::interval::parse_duration;
+use super::parallelism;
 use super::rewrites::Rewrites;
 use crate::error::{Error, Result};
 use crate::time::Resolution;
@@ -40,6 +42,10 @@ pub struct Settings {
     pub snapshot_keep: usize,
     /// `snapshot.on_failure`: what becomes of a job whose snapshots cannot be written.
     pub on_snapshot_failure: OnSnapshotFailure,
+    /// `parallelism`: operators work on the first so many workers; `None`: on all.
+    pub parallelism: Option<usize>,
+    /// The hints of the query block.
+    pub block: BlockHints,
 }
 
 /// What becomes of a job whose snapshots cannot be written.
@@ -69,6 +75,8 @@ impl Default for Settings {
             snapshot_interval: 10_000,
             snapshot_keep: 3,
             on_snapshot_failure: OnSnapshotFailure::default(),
+            parallelism: None,
+            block: BlockHints::default(),
         }
     }
 }
@@ -92,6 +100,7 @@ enum Target {
     SnapshotInterval,
     SnapshotKeep,
     OnSnapshotFailure,
+    Parallelism,
     /// Must be UTC.
     TimeZone,
     /// Accepted for scripts written for Flink; has no meaning here.
@@ -99,7 +108,7 @@ enum Target {
 }
 
 /// The keys, Flink's names beside ours.
-const KEYS: [(&str, Target); 34] = [
+const KEYS: [(&str, Target); 35] = [
     ("time_resolution", Target::TimeResolution),
     ("allowed_lateness", Target::AllowedLateness),
     ("idle_timeout", Target::IdleTimeout),
@@ -115,6 +124,7 @@ const KEYS: [(&str, Target); 34] = [
     ("snapshot.interval", Target::SnapshotInterval),
     ("snapshot.keep", Target::SnapshotKeep),
     ("snapshot.on_failure", Target::OnSnapshotFailure),
+    ("parallelism", Target::Parallelism),
     ("table.exec.source.idle-timeout", Target::IdleTimeout),
     ("table.exec.state.ttl", Target::Ignored),
     ("table.exec.emit.allow-lateness", Target::AllowedLateness),
@@ -124,8 +134,8 @@ const KEYS: [(&str, Target); 34] = [
     ("table.exec.mini-batch.size", Target::Ignored),
     ("table.optimizer.agg-phase-strategy", Target::Ignored),
     ("table.optimizer.distinct-agg.split.enabled", Target::Ignored),
-    ("table.exec.resource.default-parallelism", Target::Ignored),
-    ("parallelism.default", Target::Ignored),
+    ("table.exec.resource.default-parallelism", Target::Parallelism),
+    ("parallelism.default", Target::Parallelism),
     ("execution.runtime-mode", Target::Ignored),
     ("pipeline.name", Target::Ignored),
     ("sql-client.execution.result-mode", Target::Ignored),
@@ -186,6 +196,12 @@ impl Settings {
                     _ => return Err(refused(key, value).with_hint("write continue or stop")),
                 }
             }
+            // Flink's way to say that there is none.
+            Target::Parallelism if value == "-1" => self.parallelism = None,
+            Target::Parallelism => match parallelism::parse(value) {
+                Some(number) => self.parallelism = Some(number),
+                None => return Err(refused(key, value).with_hint(parallelism::number_hint())),
+            },
             Target::Rewrites => self.rewrites = Rewrites::parse(value)?,
             Target::TimeZone => {
                 if !["UTC", "Etc/UTC", "GMT", "Z", "+00:00"].contains(&value) {

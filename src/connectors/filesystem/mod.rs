@@ -45,7 +45,6 @@ pub mod steps;
 use std::sync::Arc;
 
 use crate::connectors::options::Options;
-use crate::connectors::registry::check_parallelism;
 use crate::connectors::{SinkMode, SinkWriter, Source, SourceSpec};
 use crate::error::{Error, Result};
 use crate::formats;
@@ -60,7 +59,6 @@ pub const OPTIONS: &[&str] = &[
     "changelog-mode",
     "source.monitor-interval",
     "source.path.regex-pattern",
-    "sink.parallelism",
     "sink.rolling-policy.check-interval",
     "sink.rolling-policy.file-size",
     "sink.rolling-policy.rollover-interval",
@@ -206,7 +204,6 @@ fn validate(table: &TableDef) -> Result<()> {
     options.positive_duration_ms("sink.rolling-policy.check-interval")?;
     sink::rollover_ms(&options)?;
     sink::file_bytes(&options)?;
-    check_parallelism(&options)?;
     for name in &table.partitioned_by {
         if !table.columns.iter().any(|c| c.name == *name) {
             let message = format!("table '{}' has no partition column '{name}'", table.name);

@@ -45,7 +45,7 @@ use super::runtime::JobRuntime;
 use super::side::SideStreams;
 use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
-use crate::batch::partition::Route;
+use crate::batch::partition::{Parallelism, Route};
 use crate::error::{Error, Result};
 use crate::limits::RECURSION_MULTIPLICITY_MAX;
 use crate::plan::node::{Node, NodeId, Operator, Recursive, StreamPlan};
@@ -130,7 +130,7 @@ fn buried<'s>(
     let named = |part: &str| Identity { name: format!("{name}.{part}"), place: None };
     let inputs = vec![(progress, None)];
     let notes = stateful(scope, named("Notes"), inputs, collect, none, Arc::clone(runtime)).0;
-    let inputs = vec![(notes, Some(Route::Hash(dead::ROW.to_vec())))];
+    let inputs = vec![(notes, Some(Route::Hash(dead::ROW.to_vec(), Parallelism::ALL)))];
     stateful(scope, named("Bury"), inputs, dead::Bury, wants, Arc::clone(runtime)).1
 }
 

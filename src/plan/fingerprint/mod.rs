@@ -27,14 +27,18 @@ use super::node::{Node, Operator, OutputTarget, PlanOutput, Scan, StreamPlan};
 use crate::batch::hash::{hash_bytes, hash_columns};
 use crate::error::{Error, Result};
 use crate::sql::catalog::{ColumnKind, TableDef};
+use crate::sql::hints::written_name;
 
 /// The version of the texts: another one makes other fingerprints of everything.
 pub const VERSION: u32 = 1;
 
 /// Options of tables that change neither rows nor their times, nor where they are written.
 const WITHOUT_MEANING: &[&str] = &[
+    "parallelism",
     "source.monitor-interval",
     "source.report-statistics",
+    "scan.parallelism",
+    "scan.rebalance",
     "sink.parallelism",
     "sink.rolling-policy.check-interval",
 ];
@@ -295,7 +299,8 @@ fn source_text(scan: &Scan) -> Result<String> {
         let field = scan.columns.fields().get(index);
         field.map_or_else(|| format!("+{index}"), |field| field.name().clone())
     };
-    let mut text = format!("table {} {}", table.name, options_text(table));
+    // Options that a hint says are among the others.
+    let mut text = format!("table {} {}", written_name(&table.name), options_text(table));
     let is_by_name = table.options.get("connector").is_some_and(|c| c == "filesystem")
         && table.options.get("format").is_some_and(|f| BY_NAME.contains(&f.as_str()));
     if !is_by_name {

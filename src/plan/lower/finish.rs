@@ -16,8 +16,10 @@ use crate::plan::node::{
 };
 use crate::plan::over::{OverAggregate, OverRegime};
 use crate::plan::props::{ChangelogMode, Distribution, Props};
+use crate::sql::blocks::BlockHints;
 use crate::sql::context::SystemTable;
 use crate::sql::rewrites::Rewrite;
+use crate::sql::settings::Settings;
 
 /// The operators that can find rows late, among those that `root` is computed from.
 pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
@@ -59,7 +61,9 @@ fn source_nodes(
     template: &Node,
     nodes: &mut Vec<Node>,
 ) -> Result<()> {
-    let settings = &template.settings;
+    // A table is read for all, whatever a query block says of its own operators.
+    let settings = Settings { block: BlockHints::default(), ..template.settings.as_ref().clone() };
+    let settings = &Arc::new(settings);
     let rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
     let mut props = Props { unique_key: None, rowtimes, ..template.props.clone() };
     props.distribution = Distribution::Any;
