@@ -11,6 +11,7 @@ use super::node::{
 use super::over::OverRegime;
 use super::props::{ChangelogMode, Distribution};
 use crate::batch::partition::Route;
+use crate::sql::parallelism;
 use crate::sql::window::WindowSpec;
 
 /// The plan of every output, each operator indented below its consumer.
@@ -22,7 +23,8 @@ pub fn explain(plan: &StreamPlan) -> String {
             OutputTarget::View { name, .. } => format!("MaterializedView({name})"),
             OutputTarget::Sink(table) => {
                 let connector = table.options.get("connector").map_or("?", String::as_str);
-                format!("Sink({}, connector={connector}, parallelism=1)", table.name)
+                let writers = parallelism::writers(table).unwrap_or(1);
+                format!("Sink({}, connector={connector}, parallelism={writers})", table.name)
             }
             OutputTarget::Print(order) => {
                 let mut what = String::from("Print(parallelism=1");

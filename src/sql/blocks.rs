@@ -71,12 +71,15 @@ pub(super) struct Hinted {
     /// Where the first hint stands, and where each table of a broadcast.
     place: Location,
     tables: Vec<(String, Location)>,
+    /// What is to be said if a broadcast has no effect.
+    warning: Option<String>,
 }
 
 impl Hinted {
     /// Of the block whose SELECT stands at `select`; nothing is said yet.
     pub fn new(select: Location, place: Location) -> Self {
-        Hinted { select, hints: BlockHints::default(), place, tables: Vec::new() }
+        let hints = BlockHints::default();
+        Hinted { select, hints, place, tables: Vec::new(), warning: None }
     }
 
     /// Whether it is of the block whose SELECT stands at `select`.
@@ -84,8 +87,8 @@ impl Hinted {
         self.select == select
     }
 
-    /// The arguments of the hint `name`.
-    pub fn parse(&mut self, name: &str, parser: &mut Parser) -> Parsed<()> {
+    /// The arguments of the hint `name`; without effect it is warned of with `warning`.
+    pub fn parse(&mut self, name: &str, parser: &mut Parser, warning: String) -> Parsed<()> {
         parser.expect_token(&Token::LParen)?;
         if name == PARALLELISM {
             let token = parser.next_token();
@@ -102,6 +105,7 @@ impl Hinted {
                 return Err(parser_error(&message, None, token.span.start));
             }
         } else {
+            self.warning = Some(warning);
             loop {
                 let at = parser.peek_token().span.start;
                 let table = parser.parse_identifier()?.value;
@@ -118,14 +122,16 @@ impl Hinted {
 }
 
 /// Puts the hints of `blocks` that stand within `span` where they belong in the statement `kind`;
-/// those of its outermost block are returned.
+/// those of its outermost block are returned. What has no effect is added to `warnings`.
 pub(super) fn place(
     blocks: &[Hinted],
     kind: &mut StatementKind,
     span: Span,
+    warnings: &mut Vec<String>,
 ) -> Parsed<BlockHints> {
     let within = |block: &&Hinted| block.select >= span.start && block.select <= span.end;
-    let mut placing = Placing { open: blocks.iter().filter(within).cloned().collect() };
+    let open = blocks.iter().filter(within).cloned().collect();
+    let mut placing = Placing { open, warnings };
     if placing.open.is_empty() {
         return Ok(BlockHints::default());
     }
@@ -159,12 +165,13 @@ fn query_of(kind: &mut StatementKind) -> Option<&mut Query> {
     }
 }
 
-struct Placing {
+struct Placing<'a> {
     /// What has not been found yet.
     open: Vec<Hinted>,
+    warnings: &'a mut Vec<String>,
 }
 
-impl Placing {
+impl Placing<'_> {
     fn query(&mut self, query: &mut Query) -> Parsed<()> {
         // The terms of a recursion have a form of their own.
         if let Some(with) = query.with.as_mut().filter(|with| !with.recursive) {
@@ -234,6 +241,8 @@ impl Placing {
                 return Err(unknown_name(&message, table, &known, *place));
             }
         }
+        let has_no_join = matches!(select.from.as_slice(), [one] if one.joins.is_empty());
+        self.warnings.extend(block.warning.filter(|_| has_no_join));
         Ok(Some(block.hints))
     }
 }

@@ -31,14 +31,8 @@ const OPTIONS: &str = "OPTIONS";
 /// The hints of a query block.
 const OF_BLOCKS: [&str; 2] = [PARALLELISM, BROADCAST];
 /// What changes no answer here: state is bounded by proof, joins are always by hash.
-const IGNORED: [&str; 6] = [
-    "LOOKUP",
-    "MULTI_JOIN",
-    "NEST_LOOP",
-    "SHUFFLE_HASH",
-    "SHUFFLE_MERGE",
-    "STATE_TTL",
-];
+const IGNORED: [&str; 6] =
+    ["LOOKUP", "MULTI_JOIN", "NEST_LOOP", "SHUFFLE_HASH", "SHUFFLE_MERGE", "STATE_TTL"];
 /// What stands between a table's name and its options in the name that both have.
 const MARK: &str = " /*+ ";
 
@@ -150,15 +144,11 @@ impl Hints {
                     self.blocks.push(Hinted::new(select, place.start));
                 }
                 if let Some(block) = self.blocks.last_mut() {
-                    block.parse(&upper, parser)?;
+                    block.parse(&upper, parser, without_effect(&upper, &source.span(place)))?;
                 }
             } else if IGNORED.contains(&upper.as_str()) {
                 skip_arguments(parser)?;
-                let at = source.span(place);
-                let (file, line, column) = (&at.file, at.line, at.column);
-                self.warnings.push(format!(
-                    "the hint {upper} at {file}:{line}:{column} changes no answer and is ignored"
-                ));
+                self.warnings.push(without_effect(&upper, &source.span(place)));
             } else {
                 let all: Vec<&str> =
                     IGNORED.into_iter().chain(OF_BLOCKS).chain([OPTIONS]).collect();
@@ -194,8 +184,8 @@ impl Hints {
 
     /// Puts the hints of query blocks that stand within `span` where they belong in the statement
     /// `kind`; those of its outermost block are returned.
-    pub fn place_blocks(&self, kind: &mut StatementKind, span: Span) -> Parsed<BlockHints> {
-        blocks::place(&self.blocks, kind, span)
+    pub fn place_blocks(&mut self, kind: &mut StatementKind, span: Span) -> Parsed<BlockHints> {
+        blocks::place(&self.blocks, kind, span, &mut self.warnings)
     }
 
     /// Those of the statement that stands at `span`; each must be of a table that it reads or
@@ -214,6 +204,11 @@ impl Hints {
             None => Ok(hinted),
         }
     }
+}
+
+fn without_effect(hint: &str, at: &Location) -> String {
+    let (file, line, column) = (&at.file, at.line, at.column);
+    format!("the hint {hint} at {file}:{line}:{column} changes no answer and is ignored")
 }
 
 fn is_select(token: &TokenWithSpan) -> bool {

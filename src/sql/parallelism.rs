@@ -5,7 +5,7 @@
 
 use super::catalog::TableDef;
 use crate::error::{Error, Result};
-use crate::limits::PARALLELISM_MAX;
+use crate::limits::{PARALLELISM_MAX, SINK_WRITERS_MAX};
 
 /// Of reading and of writing.
 const BOTH: &str = "parallelism";
@@ -15,6 +15,9 @@ const SCAN: &str = "scan.parallelism";
 const REBALANCE: &str = "scan.rebalance";
 /// Of writing.
 const SINK: &str = "sink.parallelism";
+
+/// The connectors with sinks of several writers.
+const DEALT: [&str; 1] = ["filesystem"];
 
 /// The options, which every connector has.
 pub const OPTIONS: [&str; 4] = [BOTH, SCAN, REBALANCE, SINK];
@@ -47,8 +50,20 @@ impl TableParallelism {
             Some(text) if text.eq_ignore_ascii_case("false") => false,
             Some(text) => return Err(refused(table, REBALANCE, text, "write 'true' or 'false'")),
         };
-        Ok(TableParallelism { scan: number(SCAN)?.or(both), sink: number(SINK)?.or(both), rebalance })
+        Ok(TableParallelism {
+            scan: number(SCAN)?.or(both),
+            sink: number(SINK)?.or(both),
+            rebalance,
+        })
     }
+}
+
+/// How many writers a sink of `table` has: of connectors whose output is no one order, as many as it
+/// says.
+pub fn writers(table: &TableDef) -> Result<usize> {
+    let said = TableParallelism::of(table)?.sink.unwrap_or(1);
+    let is_dealt = table.options.get("connector").is_some_and(|c| DEALT.contains(&c.as_str()));
+    Ok(if is_dealt { said.min(SINK_WRITERS_MAX) } else { 1 })
 }
 
 /// A number of workers; one that there are not so many of is all of them.

@@ -5,6 +5,7 @@
 //! * [`source`]: the source, its reader threads and queues
 //! * [`columns`]: metadata and partition columns
 //! * [`sink`]: the sink, its rolling rules; [`part`]: one part file
+//! * `dealt`: several writers of one directory
 //! * [`durable`]: the sink over crashes; [`commit`]: its commit file; `spool`: rows of an open part
 //!   that cannot be cut off; [`steps`]: the steps between which it may crash
 //!
@@ -21,8 +22,8 @@
 //!   values, before encoding
 //! * `sink.rolling-policy.rollover-interval`: parts end at multiples of it in event time; 30
 //!   min
-//! * `sink.rolling-policy.check-interval`, `sink.parallelism`: accepted; rolling needs no
-//!   clock, output is in one order
+//! * `sink.rolling-policy.check-interval`: accepted; rolling needs no clock
+//! * `sink.parallelism`: so many writers, each with parts of its own in one order; 1
 //!
 //! Flink's options for committing partitions and compaction are accepted and change nothing.
 //!
@@ -32,6 +33,7 @@
 
 pub mod columns;
 pub mod commit;
+mod dealt;
 pub mod durable;
 pub mod listing;
 pub mod part;
@@ -50,6 +52,7 @@ use crate::error::{Error, Result};
 use crate::formats;
 use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::TableDef;
+use crate::sql::parallelism;
 
 /// The options besides `connector` and those of the format.
 pub const OPTIONS: &[&str] = &[
@@ -92,7 +95,10 @@ pub fn create_sink(
     key: &[usize],
     mode: &SinkMode,
 ) -> Result<Box<dyn SinkWriter>> {
-    Ok(Box::new(sink::FilesystemSink::create(table, key, mode)?))
+    match parallelism::writers(table)? {
+        1 => Ok(Box::new(sink::FilesystemSink::create(table, key, mode)?)),
+        count => Ok(Box::new(dealt::DealtSink::create(table, key, mode, count)?)),
+    }
 }
 
 /// Whether the source ends: unless it watches for new files.

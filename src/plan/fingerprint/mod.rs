@@ -28,6 +28,7 @@ use crate::batch::hash::{hash_bytes, hash_columns};
 use crate::error::{Error, Result};
 use crate::sql::catalog::{ColumnKind, TableDef};
 use crate::sql::hints::written_name;
+use crate::sql::parallelism;
 
 /// The version of the texts: another one makes other fingerprints of everything.
 pub const VERSION: u32 = 1;
@@ -336,7 +337,13 @@ fn sink_text(table: &TableDef, output: &PlanOutput, plan: &StreamPlan) -> String
     let columns = table.columns.iter().filter(|c| !matches!(c.kind, ColumnKind::Computed(_)));
     let columns: Vec<String> = columns.map(|c| format!("{} {}", c.name, c.data_type)).collect();
     let key = output.key(plan.node(output.node));
-    format!("sink {} {} ({}) key {key:?}", table.name, options_text(table), columns.join(", "))
+    let options = options_text(table);
+    let mut text = format!("sink {} {options} ({}) key {key:?}", table.name, columns.join(", "));
+    // Which parts a row is in.
+    if let Some(writers) = parallelism::writers(table).ok().filter(|writers| *writers > 1) {
+        let _ = write!(text, ", writers {writers}");
+    }
+    text
 }
 
 #[cfg(test)]

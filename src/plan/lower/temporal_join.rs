@@ -393,6 +393,12 @@ impl Lowerer<'_> {
                 LogicalPlan::SubqueryAlias(alias) => &alias.input,
                 LogicalPlan::Projection(projection) => &projection.input,
                 LogicalPlan::Filter(filter) => &filter.input,
+                LogicalPlan::Extension(Extension { node }) => {
+                    match node.as_any().downcast_ref::<VersionedNode>() {
+                        Some(versioned) => &versioned.input,
+                        None => return false,
+                    }
+                }
                 _ => return false,
             };
         }
