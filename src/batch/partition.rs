@@ -47,6 +47,8 @@ pub enum Route {
     Broadcast,
     /// Whole batches in turn.
     Rebalance,
+    /// Whole batches to the worker of this one's number among the first so many, counted round.
+    Fold(usize),
 }
 
 /// What the absence of an exchange is called, as an exchange.
@@ -60,6 +62,7 @@ impl Route {
             Route::Single => "single",
             Route::Broadcast => "broadcast",
             Route::Rebalance => "rebalance",
+            Route::Fold(_) => "fold",
         }
     }
 
@@ -115,13 +118,15 @@ pub fn worker_of(hash: u64, peers: usize) -> usize {
 /// The [`Distributor`] of a [`Route`]; nothing is held back between batches.
 pub struct BatchDistributor {
     route: Route,
+    worker: usize,
     next: usize,
 }
 
 impl BatchDistributor {
-    /// A distributor for `route`; `first` staggers the turn of [`Route::Rebalance`].
-    pub fn new(route: Route, first: usize) -> Self {
-        BatchDistributor { route, next: first }
+    /// A distributor for `route` on worker `worker`.
+    pub fn new(route: Route, worker: usize) -> Self {
+        // Not all begin with the same one.
+        BatchDistributor { route, worker, next: worker }
     }
 }
 
@@ -139,6 +144,7 @@ impl Distributor<UpdateBatch> for BatchDistributor {
                 self.next = (self.next + 1) % pushers.len();
                 self.next
             }
+            Route::Fold(workers) => self.worker % workers.clamp(&1, &pushers.len()),
             Route::Broadcast => {
                 for pusher in pushers.iter_mut() {
                     Message::push_at(&mut batch.clone(), stamp.clone(), pusher);

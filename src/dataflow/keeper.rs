@@ -13,6 +13,7 @@ use super::runtime::JobRuntime;
 use super::snapshots::{Handed, Snapshots, StatePlace};
 use crate::batch::UpdateBatch;
 use crate::batch::partition::Parallelism;
+use crate::connectors::registry;
 use crate::error::Result;
 use crate::limits::{SNAPSHOT_LOG_ROWS_MAX, SNAPSHOT_PIECE_ROWS, SNAPSHOT_PIECES_US_MAX};
 use crate::plan::exchange::{parallelism, placements};
@@ -32,6 +33,7 @@ pub struct Keeper {
     workers: usize,
     /// Over how many of the workers the rows are spread.
     spread: Parallelism,
+    workers_here: usize,
     /// By input: its columns, and those whose hash places a row.
     inputs: Vec<(SchemaRef, Option<Vec<usize>>)>,
     /// By input the updates applied and not handed over yet.
@@ -86,6 +88,7 @@ impl Keeper {
             logged,
             workers: runtime.workers,
             spread: spread_of(&runtime.plan, place),
+            workers_here: runtime.workers_here(),
             snapshots,
             place,
             worker,
@@ -122,7 +125,7 @@ impl Keeper {
         });
         let mut next = || pieces.next().transpose();
         logic.restore(&mut next, &schemas.collect::<Vec<_>>(), frontier)?;
-        self.snapshots.took_state(self.place, self.workers);
+        self.snapshots.took_state(self.place, self.workers_here);
         Ok(Some(frontier))
     }
 
@@ -156,7 +159,7 @@ impl Keeper {
                 }
             }
         }
-        self.snapshots.took_state(self.place, self.workers);
+        self.snapshots.took_state(self.place, self.workers_here);
         Ok(logs)
     }
 
@@ -325,10 +328,14 @@ pub struct OutputKeeper {
 }
 
 impl OutputKeeper {
-    /// The keeper of output `index`; `None` if its job takes no snapshots.
+    /// The keeper of output `index`; `None` if its job takes no snapshots, or none of its rows come
+    /// to this process.
     pub fn new(runtime: &Arc<JobRuntime>, index: usize, worker: usize) -> Option<Self> {
         let snapshots = Arc::clone(runtime.snapshots()?);
         let output = runtime.plan.outputs.get(index)?;
+        if runtime.place().process > 0 && !registry::ends_anywhere(&output.target) {
+            return None;
+        }
         let began = snapshots.output_began(index);
         let digesting = snapshots.digesting();
         Some(OutputKeeper {
@@ -344,7 +351,8 @@ impl OutputKeeper {
             known_since: snapshots.known_since(index),
             log: Vec::new(),
             rows: 0,
-            workers: runtime.workers,
+            // Those of the first process: no rows come to others.
+            workers: runtime.workers_here(),
             snapshots,
             index,
             worker,

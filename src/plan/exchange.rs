@@ -97,6 +97,7 @@ pub fn works_on(plan: &StreamPlan, id: NodeId) -> Parallelism {
         Some(Route::Hash(_, parallelism)) => Some(parallelism),
         Some(Route::Single) => Some(Parallelism::at_most(Some(1))),
         Some(Route::Rebalance) => Some(Parallelism::ALL),
+        Some(Route::Fold(first)) => Some(Parallelism::at_most(Some(first))),
         // The rows stay with those of the other input.
         Some(Route::Broadcast) => None,
         None => Some(works_on(plan, *input)),
@@ -117,7 +118,7 @@ pub fn placements(plan: &StreamPlan, node: &Node) -> Vec<Option<Vec<usize>>> {
     routes
         .map(|(route, input)| match route {
             Some(Route::Hash(keys, _)) => Some(keys),
-            Some(Route::Single | Route::Broadcast | Route::Rebalance) => None,
+            Some(Route::Single | Route::Broadcast | Route::Rebalance | Route::Fold(_)) => None,
             None => placed_by(plan, *input).map(|placed| placed.by),
         })
         .collect()
@@ -128,7 +129,7 @@ pub fn parallelism(plan: &StreamPlan, node: &Node) -> Parallelism {
     let mut inputs = routes(plan, node).into_iter().zip(&node.inputs);
     let first = inputs.find_map(|(route, input)| match route {
         Some(Route::Hash(_, parallelism)) => Some(parallelism),
-        Some(Route::Single | Route::Broadcast | Route::Rebalance) => None,
+        Some(Route::Single | Route::Broadcast | Route::Rebalance | Route::Fold(_)) => None,
         None => placed_by(plan, *input)?.among,
     });
     first.unwrap_or_default()

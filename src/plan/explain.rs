@@ -122,6 +122,7 @@ fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
             format!("{}[{}]{among}", route.kind(), names(plan.node(input), keys))
         }
         Route::Single | Route::Broadcast | Route::Rebalance => route.kind().to_string(),
+        Route::Fold(workers) => format!("{}[{workers}]", route.kind()),
     }
 }
 
