@@ -2,6 +2,7 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use super::aggregate::{AggregateCall, AggregateFunction, QuantileKind};
 use super::exchange::{routes, works_on};
@@ -11,11 +12,38 @@ use super::node::{
 use super::over::OverRegime;
 use super::props::{ChangelogMode, Distribution};
 use crate::batch::partition::Route;
+use crate::sql::blocks::BlockHints;
 use crate::sql::parallelism;
+use crate::sql::settings::Settings;
 use crate::sql::window::WindowSpec;
 
 /// The plan of every output, each operator indented below its consumer.
 pub fn explain(plan: &StreamPlan) -> String {
+    text(plan, true)
+}
+
+/// The same of what is computed, wherever it is: two plans with one text do the same, whatever
+/// hints and settings say of the workers that do it. Snapshots name plans by it.
+pub fn explain_computed(plan: &StreamPlan) -> String {
+    text(&without_hints(plan), false)
+}
+
+/// `plan` as it would be if nothing said which workers do the work.
+fn without_hints(plan: &StreamPlan) -> StreamPlan {
+    let mut plan = plan.clone();
+    for node in &mut plan.nodes {
+        let settings = node.settings.as_ref().clone();
+        let block = BlockHints::default();
+        node.settings = Arc::new(Settings { parallelism: None, block, ..settings });
+        if let Operator::LookupJoin(join) = &mut node.operator {
+            join.broadcast = false;
+        }
+    }
+    plan
+}
+
+/// With what is known of where work is done, or without.
+fn text(plan: &StreamPlan, places: bool) -> String {
     let mut text = String::new();
     let mut shown = BTreeSet::new();
     for output in &plan.outputs {
@@ -43,7 +71,7 @@ pub fn explain(plan: &StreamPlan) -> String {
             }
         };
         let _ = writeln!(text, "{what}");
-        write_node(plan, output.node, 1, None, &mut shown, &mut text);
+        write_node((plan, places), output.node, 1, None, &mut shown, &mut text);
     }
     text
 }
@@ -79,7 +107,7 @@ pub fn updating_operator(plan: &StreamPlan, node: NodeId) -> String {
 }
 
 fn write_node(
-    plan: &StreamPlan,
+    (plan, places): (&StreamPlan, bool),
     id: NodeId,
     depth: usize,
     route: Option<&Route>,
@@ -98,7 +126,7 @@ fn write_node(
         let _ = writeln!(text, "{indent}Reused(#{})", id.0);
         return;
     }
-    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties(plan, id, node));
+    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties((plan, places), id, node));
     if let Some(state) = state(plan, node) {
         let _ = writeln!(text, "{indent}  | {state}");
     }
@@ -106,7 +134,8 @@ fn write_node(
         super::recursion::write_inner(recursive, &node.inputs, depth + 1, text);
     }
     for (input, route) in node.inputs.iter().zip(routes(plan, node)) {
-        write_node(plan, *input, depth + 1, route.as_ref(), shown, text);
+        let route = route.as_ref().filter(|route| places || **route != Route::Rebalance);
+        write_node((plan, places), *input, depth + 1, route, shown, text);
     }
     if let Operator::LateRows { of } = &node.operator {
         for input in of {
@@ -126,7 +155,7 @@ fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
     }
 }
 
-fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
+fn properties((plan, places): (&StreamPlan, bool), id: NodeId, node: &Node) -> String {
     let mode = match node.props.mode {
         ChangelogMode::Append => "[I]",
         ChangelogMode::Upsert => "[I,UA,D]",
@@ -166,7 +195,8 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         _ => "event time".into(),
     };
     let _ = write!(text, " time={time}");
-    match (&node.props.distribution, works_on(plan, id).limit()) {
+    let first = if places { works_on(plan, id).limit() } else { None };
+    match (&node.props.distribution, first) {
         (Distribution::Single, _) => text.push_str(" parallelism=1"),
         (_, None) => text.push_str(" parallelism=workers"),
         (_, Some(first)) => {
@@ -175,7 +205,7 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
     }
     let routes = routes(plan, node);
     let kinds: Vec<&str> = routes.iter().map(|route| Route::kind_of(route.as_ref())).collect();
-    if !kinds.is_empty() {
+    if places && !kinds.is_empty() {
         let _ = write!(text, " exchange={}", kinds.join(","));
     }
     text

@@ -25,7 +25,7 @@ struct View {
     columns: Vec<usize>,
 }
 
-/// The rows of an arrangement, the columns that they are found by, and on how many workers.
+/// The rows of an arrangement, the columns that they are found by, and on which workers.
 type Index = (NodeId, Vec<usize>, Option<usize>);
 
 /// Which node takes the place of another, and where its columns are then.
@@ -39,7 +39,7 @@ impl Lowerer<'_> {
             let Operator::Arrange { keys } = &self.nodes[id].operator else { continue };
             if let Some(view) = self.view_of(id) {
                 let by = keys.iter().map(|&key| view.columns[key]).collect();
-                let spread = self.nodes[id].parallelism().limit();
+                let spread = self.nodes[id].settings.block.parallelism;
                 groups.entry((view.base, by, spread)).or_default().push((id, view));
             }
         }
