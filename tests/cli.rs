@@ -187,7 +187,9 @@ fn explain_shows_the_exchange_of_each_input_and_on_how_many_workers() {
         floodmark(dir.path(), &["explain", "job.sql"]).success()
     };
     let counted = |hints: &str| {
-        plan(&format!("SELECT {hints} UPPER(who) AS who, COUNT(*) FROM orders GROUP BY UPPER(who);"))
+        plan(&format!(
+            "SELECT {hints} UPPER(who) AS who, COUNT(*) FROM orders GROUP BY UPPER(who);"
+        ))
     };
     let plain = counted("");
     assert!(plain.contains("Exchange(hash[upper(orders.who)])"), "{plain}");
@@ -197,7 +199,9 @@ fn explain_shows_the_exchange_of_each_input_and_on_how_many_workers() {
     assert!(hinted.contains("Exchange(hash[upper(orders.who)], parallelism=2)"), "{hinted}");
     assert!(hinted.contains("parallelism=2 exchange=hash"), "{hinted}");
     let join = |hints: &str| {
-        plan(&format!("SELECT {hints} o.who, n.name FROM orders AS o JOIN names AS n ON o.who = n.who;"))
+        plan(&format!(
+            "SELECT {hints} o.who, n.name FROM orders AS o JOIN names AS n ON o.who = n.who;"
+        ))
     };
     assert!(join("").contains("exchange=hash,hash"), "{}", join(""));
     let broadcast = join("/*+ BROADCAST(n) */");

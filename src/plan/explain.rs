@@ -126,7 +126,8 @@ fn write_node(
         let _ = writeln!(text, "{indent}Reused(#{})", id.0);
         return;
     }
-    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties((plan, places), id, node));
+    let _ =
+        writeln!(text, "{indent}{} {}", describe(plan, node), properties((plan, places), id, node));
     if let Some(state) = state(plan, node) {
         let _ = writeln!(text, "{indent}  | {state}");
     }

@@ -533,6 +533,11 @@ impl StreamPlan {
 }
 
 impl Operator {
+    /// Whether rows may be brought to workers for it: the others take them where they are.
+    pub fn is_brought_rows(&self) -> bool {
+        self.has_state() || matches!(self, Operator::Arrange { .. })
+    }
+
     /// Whether it holds rows, or what they add up to, from one time to the next. Rows that wait for
     /// the frontier are not meant; what [`Operator::Arrange`] holds is counted with the joins that
     /// read it, and what [`Operator::Recursive`] does with its inputs.

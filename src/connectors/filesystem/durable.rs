@@ -65,6 +65,13 @@ impl Durable {
         commit.job == self.job && commit.sink == self.sink && commit.run == self.run
     }
 
+    /// Whether `path` is the commit file of another writer of the sink.
+    fn is_of_sibling(&self, root: &Path, path: &Path) -> bool {
+        let count = writers_of(&self.layout);
+        let of = |writer| Commit::path(root, &self.job, &self.sink, Some(writer));
+        count > 1 && (0..count).any(|writer| of(writer) == path)
+    }
+
     /// Writes `commit` and gives the parts that have ended their names.
     fn commit(&mut self, root: &Path, mut commit: Commit) -> Result<()> {
         commit.write(&self.path, &self.steps)?;
@@ -169,8 +176,13 @@ impl FilesystemSink {
                 }
                 if durable.path == path {
                     own = Some(commit);
+                    continue;
                 }
-            } else if commit.frontier == CLOSED {
+                if durable.is_of_sibling(&self.root, &path) {
+                    continue;
+                }
+            }
+            if commit.frontier == CLOSED {
                 // It may have ended before its last parts had their names.
                 let steps = durable.map(|d| d.steps.clone()).unwrap_or_default();
                 commit.settle(&self.root, &path, &steps)?;
@@ -249,8 +261,7 @@ fn other_writers(path: &Path, before: usize, now: usize) -> Error {
         path.display()
     );
     Error::config(message).with_hint(format!(
-        "declare the table with 'sink.parallelism' = '{before}', or change the job by `floodmark \
-         upgrade`, which ends the old parts and begins new ones"
+        "declare the table with 'sink.parallelism' = '{before}', or give it a path of its own"
     ))
 }
 

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::TableSource;
 
-use super::{Lowerer, scan_of};
+use super::{Lowerer, scan_of, without_hints};
 use crate::error::Result;
 use crate::plan::aggregate::AggregateFunction;
 use crate::plan::changelog::log_schema;
@@ -16,10 +16,8 @@ use crate::plan::node::{
 };
 use crate::plan::over::{OverAggregate, OverRegime};
 use crate::plan::props::{ChangelogMode, Distribution, Props};
-use crate::sql::blocks::BlockHints;
 use crate::sql::context::SystemTable;
 use crate::sql::rewrites::Rewrite;
-use crate::sql::settings::Settings;
 
 /// The operators that can find rows late, among those that `root` is computed from.
 pub(super) fn late_nodes(nodes: &[Node], root: NodeId) -> Vec<NodeId> {
@@ -62,8 +60,7 @@ fn source_nodes(
     nodes: &mut Vec<Node>,
 ) -> Result<()> {
     // A table is read for all, whatever a query block says of its own operators.
-    let settings = Settings { block: BlockHints::default(), ..template.settings.as_ref().clone() };
-    let settings = &Arc::new(settings);
+    let settings = &without_hints(&template.settings);
     let rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
     let mut props = Props { unique_key: None, rowtimes, ..template.props.clone() };
     props.distribution = Distribution::Any;

@@ -404,7 +404,11 @@ impl<'a> Lowerer<'a> {
         schema: SchemaRef,
         props: Props,
     ) -> NodeId {
-        let settings = Arc::clone(&self.settings);
+        let settings = match operator.is_brought_rows() {
+            true => Arc::clone(&self.settings),
+            // What the block says of its workers makes no other node of it.
+            false => without_hints(&self.settings),
+        };
         let is_shared = self.makes(Rewrite::Share);
         let same = self.nodes.iter().position(|n| {
             is_shared
@@ -511,6 +515,17 @@ fn window_schema(input: &SchemaRef, window: &WindowNode) -> Result<SchemaRef> {
     let mut fields: Vec<_> = input.fields().iter().cloned().collect();
     fields.extend(names);
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The settings without what the query block says.
+pub(super) fn without_hints(settings: &Arc<Settings>) -> Arc<Settings> {
+    match settings.block.is_empty() {
+        true => Arc::clone(settings),
+        false => {
+            let block = BlockHints::default();
+            Arc::new(Settings { block, ..settings.as_ref().clone() })
+        }
+    }
 }
 
 pub(super) fn unsupported(what: &str) -> Error {
