@@ -2,6 +2,10 @@
 
 /// Keys of one CUBE: it groups by each of their subsets.
 pub const CUBE_KEYS_MAX: usize = 8;
+/// Writers of one sink, each with a thread of its own.
+pub const SINK_WRITERS_MAX: usize = 64;
+/// Workers that an operator, source or sink is said to work on.
+pub const PARALLELISM_MAX: usize = 1 << 15;
 /// Bytes of a text file that one split (one unit of decoding) holds.
 pub const SPLIT_BYTES: usize = 1 << 20;
 /// Chunks of text without content that one source keeps for the next.

@@ -8,9 +8,9 @@ use timely::communication::Pull;
 use timely::communication::allocator::thread::ThreadPuller;
 use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::{DistributorPact, LogPuller, Pipeline};
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder};
+use timely::dataflow::operators::{Capability, InputCapability};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
@@ -64,18 +64,24 @@ impl Input {
 
     /// Hands on what has arrived, with the right to send it.
     pub fn pass(&mut self, mut hand: impl FnMut(Capability<EventTime>, UpdateBatch)) {
-        let mut each = |cap: Option<Capability<EventTime>>, data: &mut UpdateBatch| {
-            if let Some(cap) = cap {
-                hand(cap, std::mem::take(data));
+        self.pass_beside(false, |cap, _, batch| hand(cap, batch));
+    }
+
+    /// As [`Input::pass`], with the right to send to the second output too if there is one.
+    pub fn pass_beside(
+        &mut self,
+        beside: bool,
+        mut hand: impl FnMut(Capability<EventTime>, Option<Capability<EventTime>>, UpdateBatch),
+    ) {
+        let mut each = |cap: InputCapability<EventTime>, data: &mut UpdateBatch| {
+            let second = beside.then(|| cap.retain_least(1)).flatten();
+            if let Some(cap) = cap.retain_least(0) {
+                hand(cap, second, std::mem::take(data));
             }
         };
         match self {
-            Input::Forward(input) => {
-                input.for_each(|cap, data| each(cap.retain_least(0), data));
-            }
-            Input::Exchanged(input) => {
-                input.for_each(|cap, data| each(cap.retain_least(0), data));
-            }
+            Input::Forward(input) => input.for_each(&mut each),
+            Input::Exchanged(input) => input.for_each(&mut each),
         }
     }
 

@@ -18,7 +18,7 @@ use timely::dataflow::operators::{Concatenate, Probe as _};
 use timely::dataflow::{Scope, Stream};
 
 use super::calc::CalcLogic;
-use super::driver::{Identity, SideWants, stateful};
+use super::driver::{Identity, Input, SideWants, stateful};
 use super::flow::{Budget, upstream};
 use super::frontier::Part;
 use super::join::Shelf;
@@ -295,7 +295,8 @@ impl<'s> Renderer<'s, '_> {
     ) -> (Rows<'s>, SideStreams<'s>) {
         let mut builder = OperatorBuilder::new(name.to_string(), self.scope);
         let input = self.streams[node.inputs[0].0].clone();
-        let mut input = builder.new_input(input, Pipeline);
+        let route = routes(self.plan, node).pop().flatten();
+        let mut input = Input::new(&mut builder, input, route, self.scope.index());
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
         let (mut dead_port, dead_stream) = side_port(&mut builder, wants.dead);
@@ -303,13 +304,10 @@ impl<'s> Renderer<'s, '_> {
         builder.build(move |_capabilities| {
             move |_frontiers| {
                 let mut port = output.activate();
-                input.for_each(|cap, data| {
-                    let batch = std::mem::take(data);
-                    let Some(&time) = cap.least() else { return };
+                input.pass_beside(wants.dead, |own, dead_own, batch| {
                     let mut dead = DeadLetters::default();
                     match logic(&batch, &mut dead) {
                         Ok(done) => {
-                            let own = cap.delayed(&time, 0);
                             for mut batch in done.into_iter().filter(|b| !b.is_empty()) {
                                 port.session_with_builder(&own).give_container(&mut batch);
                             }
@@ -318,8 +316,7 @@ impl<'s> Renderer<'s, '_> {
                     }
                     if !dead.letters().is_empty() {
                         runtime.metrics.record_dead_letters(&dead);
-                        let own = dead_port.is_some().then(|| cap.delayed(&time, 1));
-                        send_dead(&mut dead_port, own.as_ref(), dead);
+                        send_dead(&mut dead_port, dead_own.as_ref(), dead);
                     }
                 });
             }
@@ -376,7 +373,7 @@ impl<'s> Renderer<'s, '_> {
         let Some(route) = routes(self.plan, node).pop().flatten() else { return input };
         let mut builder = OperatorBuilder::new(format!("Arrange#{}", id.0), self.scope);
         let worker = self.scope.index();
-        let mut input = super::driver::Input::new(&mut builder, input, Some(route), worker);
+        let mut input = Input::new(&mut builder, input, Some(route), worker);
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
         builder.build(move |_capabilities| {

@@ -14,6 +14,7 @@ use super::metrics::{JobMetrics, lock};
 use super::sink::{Resume, SinkHandle};
 use super::snapshots::{Handed, Snapshots};
 use super::source::SharedSource;
+use crate::batch::partition::Parallelism;
 use crate::connectors::{SinkWriter, Source, SourceSpec, registry};
 use crate::error::Result;
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
@@ -33,6 +34,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// How many processes have a worker that reads a source of this parallelism.
+    fn reading(&self, parallelism: Parallelism) -> usize {
+        let readers = parallelism.of(self.workers * self.processes);
+        readers.div_ceil(self.workers.max(1))
+    }
+
     /// A single process.
     pub fn alone(workers: usize) -> Self {
         Place { process: 0, processes: 1, workers }
@@ -133,7 +140,7 @@ impl JobRuntime {
                 schema: Arc::clone(&scan.columns),
                 split_bytes: node.settings.split_bytes,
                 process: place.process,
-                processes: place.processes,
+                processes: place.reading(scan.parallelism()),
             };
             let source = create(&spec)?;
             let index = sources.len();

@@ -251,6 +251,9 @@ struct Reader {
     runtime: Arc<JobRuntime>,
     budget: Budget,
     held: Vec<Held>,
+    /// Whether it is one of the workers that read.
+    reads: bool,
+    /// How many those are.
     workers: usize,
     table: String,
     /// Its place among the sleepers.
@@ -322,7 +325,7 @@ impl Reader {
     }
 
     fn read(&mut self, held_back: EventTime) -> Result<(Again, Wait)> {
-        if self.held.len() >= HELD_MAX {
+        if !self.reads || self.held.len() >= HELD_MAX {
             return Ok((Again::WhenWoken, Wait::Reads));
         }
         if self.shared.paced(CLOSED) != CLOSED {
@@ -432,7 +435,8 @@ pub fn source<'s>(
         sleepers.push(Sleeper { activator: sync, is_dozing: false, wait: Wait::NotStarted });
         sleepers.len() - 1
     };
-    let workers = runtime.workers;
+    let workers = shared.scan.parallelism().of(runtime.workers);
+    let reads = scope.index() < workers;
     let mut gauge = Gauge::new(&runtime, Owner::Node(id), Part::All, scope.index());
     builder.build(move |mut capabilities| {
         // Once failed or ended, no capability is left and nothing happens any more.
@@ -441,7 +445,7 @@ pub fn source<'s>(
         let held = Vec::new();
         let (naps, alarm, wait) = (0, None, Wait::NotStarted);
         let mut reader =
-            Reader { shared, runtime, budget, held, workers, table, slot, naps, alarm, wait };
+            Reader { shared, runtime, budget, held, reads, workers, table, slot, naps, alarm, wait };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
             // A stopped source does not end: what is open stays open, and is dropped with the

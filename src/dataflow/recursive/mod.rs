@@ -46,7 +46,7 @@ use super::runtime::JobRuntime;
 use super::side::SideStreams;
 use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
-use crate::batch::partition::Route;
+use crate::batch::partition::{Parallelism, Route};
 use crate::error::{Error, Result};
 use crate::limits::RECURSION_MULTIPLICITY_MAX;
 use crate::plan::node::{Node, NodeId, Operator, Recursive, StreamPlan};
@@ -134,6 +134,9 @@ fn buried<'s>(
     let inputs = vec![(notes, Some(Route::Hash(dead::ROW.to_vec())))];
     let noted = Some((id, Part::Sides));
     stateful(scope, named("Bury", noted), inputs, dead::Bury, wants, Arc::clone(runtime)).1
+    let notes = stateful(scope, named("Notes"), inputs, collect, none, Arc::clone(runtime)).0;
+    let inputs = vec![(notes, Some(Route::Hash(dead::ROW.to_vec(), Parallelism::ALL)))];
+    stateful(scope, named("Bury"), inputs, dead::Bury, wants, Arc::clone(runtime)).1
 }
 
 /// The names at their fixed points.

@@ -37,7 +37,7 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::processes::KeptRun;
 use crate::job::upgrade::end_dropped;
 use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};
-use crate::plan::explain::explain;
+use crate::plan::explain::explain_computed;
 use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{Chunks, JournalEntry, Latest, Manifest, Store, failpoint};
@@ -187,7 +187,7 @@ pub fn fingerprint(plan: &StreamPlan, parts: &Fingerprints) -> String {
 /// What a plan is without the options of its tables: the word before there were fingerprints of
 /// parts.
 fn shape(plan: &StreamPlan) -> String {
-    let text = explain(plan);
+    let text = explain_computed(plan);
     let hash = crate::batch::hash::hash_bytes(text.as_bytes());
     let second = crate::batch::hash::mix(hash, text.len() as u64);
     format!("{hash:016x}{second:016x}")
