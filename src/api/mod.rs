@@ -35,8 +35,9 @@ pub mod wire;
 pub use server::serve;
 
 /// Every route: method and path.
-pub const ROUTES: [(&str, &str); 19] = [
+pub const ROUTES: [(&str, &str); 20] = [
     ("GET", "/healthz"),
+    ("GET", "/metrics"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/{name}"),
@@ -71,6 +72,7 @@ pub fn router(service: Arc<dyn JobService>) -> Router {
     let edge = Edge { service, calls: Arc::new(Semaphore::new(HTTP_CALLS_MAX)) };
     Router::new()
         .route("/healthz", get(h::health))
+        .route("/metrics", get(h::metrics))
         .route("/v1/jobs", get(h::list_jobs).post(h::create_job))
         .route("/v1/jobs/{name}", get(h::get_job).delete(h::delete_job))
         .route("/v1/jobs/{name}/plan", get(h::get_plan))

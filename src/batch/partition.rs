@@ -21,6 +21,17 @@ pub enum Route {
     Rebalance,
 }
 
+impl Route {
+    /// The kind of exchange, as metrics name it.
+    pub fn kind(&self) -> &'static str {
+        match self {
+            Route::Hash(_) => "hash",
+            Route::Single => "single",
+            Route::Rebalance => "rebalance",
+        }
+    }
+}
+
 /// Cuts `batch` into `peers` parts by the hash of the columns `keys`.
 pub fn partition_by_hash(
     batch: &UpdateBatch,

@@ -1,6 +1,5 @@
 //! `floodmark serve`.
 
-use std::io::{Write, stderr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -12,6 +11,7 @@ use crate::job::service::{JobService, JobState};
 use crate::job::snapshots::open_store;
 use crate::limits::SQL_STACK_BYTES;
 use crate::serve::time_text::format_time;
+use crate::telemetry::logs;
 
 /// Run the service: jobs over HTTP, views that can be queried.
 #[derive(Debug, Args)]
@@ -70,26 +70,25 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
         let last = job.snapshots.as_ref().and_then(|s| s.from.zip(s.progress.last));
         let from = last.map(|(id, last)| (id, format_time(last.frontier)));
         let is_otherwise = job.snapshots.as_ref().is_some_and(|s| s.was_planned_otherwise);
-        let _ = match (job.state, from) {
-            (JobState::Failed { .. }, _) => Ok(()),
-            _ if is_otherwise => writeln!(
-                stderr(),
+        let said = match (job.state, from) {
+            (JobState::Failed { .. }, _) => continue,
+            _ if is_otherwise => format!(
                 "job {} has ended, and this version plans it otherwise: it is computed again, and \
                  its sinks stay as they are",
                 job.name
             ),
             (_, Some((id, time))) => {
-                writeln!(stderr(), "job {} goes on from snapshot {id}, as of {time}", job.name)
+                format!("job {} goes on from snapshot {id}, as of {time}", job.name)
             }
-            (_, None) => writeln!(stderr(), "job {} has no snapshot yet: begins", job.name),
+            (_, None) => format!("job {} has no snapshot yet: begins", job.name),
         };
+        logs::tell(&said, &[("job", &job.name)]);
     }
     for file in &arguments.jobs {
         start(service.as_ref(), file)?;
     }
     let address = listener.local_addr().map_err(|e| Error::io(&arguments.listen, &e))?;
-    // Where standard error is closed nobody can be told.
-    let _ = writeln!(stderr(), "listening on http://{address}");
+    logs::tell(&format!("listening on http://{address}"), &[]);
     let served = runtime.block_on(crate::api::serve(listener, service, interrupted()));
     manager.stop();
     served

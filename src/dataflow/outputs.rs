@@ -10,6 +10,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 use timely::scheduling::Activator;
 
+use super::activity::{Scales, Wait};
 use super::driver::{Input, Stash};
 use super::keeper::OutputKeeper;
 use super::runtime::{JobRuntime, OutputRuntime};
@@ -39,8 +40,11 @@ pub fn output<'s>(
         OutputTarget::Print(_) => true,
         OutputTarget::View { .. } => false,
     };
-    let mut builder = OperatorBuilder::new(output_name(&runtime.plan, index), scope);
+    let name = output_name(&runtime.plan, index);
+    let mut builder = OperatorBuilder::new(name.clone(), scope);
     let route = single.then_some(Route::Single);
+    let activity = &runtime.metrics.activity;
+    route.iter().for_each(|route| activity.is_exchanged(&name, 0, route));
     let mut input = Input::new(&mut builder, rows, route, scope.index());
     let (_, progress) = builder.new_output::<UpdateBatch>();
     let address = builder.operator_info().address;
@@ -48,6 +52,10 @@ pub fn output<'s>(
         snapshots.wakes(scope, &address);
     }
     let activator = scope.activator_for(address);
+    let scales = Scales::new(activity.operator(&name, scope.index()));
+    if runtime.outputs[index].is_sink() {
+        scales.cell().writes();
+    }
     let mut end = End {
         runtime: Arc::clone(runtime),
         index,
@@ -58,6 +66,7 @@ pub fn output<'s>(
         backlog: VecDeque::new(),
         reached: BEGINNING,
         activator,
+        scales,
         keeper: OutputKeeper::new(runtime, index, scope.index()),
     };
     if let Err(error) = end.restore() {
@@ -68,15 +77,17 @@ pub fn output<'s>(
         move |frontiers| {
             let mut taken = Ok(());
             input.drain(|batch| {
+                end.scales.weigh(&batch);
                 if taken.is_ok() {
                     taken = end.take(batch);
                 }
             });
             let frontier = frontier_of(frontiers[0].frontier());
             if let Err(error) = taken.and_then(|()| end.step(frontier, &mut cap)) {
-                end.runtime.metrics.fail(error);
+                end.runtime.metrics.fail_in(&name, error);
                 cap = None;
             }
+            end.tell(cap.is_none());
         }
     });
     progress
@@ -94,6 +105,7 @@ struct End {
     backlog: VecDeque<SinkMessage>,
     reached: EventTime,
     activator: Activator,
+    scales: Scales,
     keeper: Option<OutputKeeper>,
 }
 
@@ -140,6 +152,17 @@ impl End {
             self.activator.activate_after(NAP);
         }
         Ok(())
+    }
+
+    /// Tells how far the output is, and what waits here.
+    fn tell(&self, is_over: bool) {
+        let cell = self.scales.cell();
+        cell.queued.set(self.stash.rows() as u64);
+        let is_held_back = !self.backlog.is_empty() && !is_over;
+        cell.set_wait(is_held_back.then_some(Wait::Writer));
+        if !is_held_back {
+            self.runtime.metrics.outputs[self.index].reached(self.writer, self.reached);
+        }
     }
 
     /// Lets everything below `frontier` go.
@@ -245,6 +268,7 @@ impl End {
         }
         if let Some(first) = closed.first() {
             let all = UpdateBatch::concat(&first.schema(), &closed)?;
+            self.runtime.metrics.outputs[self.index].queued.add(all.len() as u64);
             self.backlog.push_back(SinkMessage::Write(order_changes(&all, &self.key)?));
         }
         self.backlog.push_back(SinkMessage::Commit(frontier));

@@ -21,6 +21,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 use timely::scheduling::{Activator, SyncActivator};
 
+use super::activity::{OperatorActivity, Wait};
 use super::clock::SourceClock;
 use super::flow::{Alignment, Budget, MayRead};
 use super::metrics::lock;
@@ -191,11 +192,11 @@ impl SharedSource {
             let own = &clock.partitions()[partition];
             let reached = own.frontier();
             if may_read == MayRead::Holding && self.resolution.tick_start(reached) > floor {
-                return Claim::Ahead;
+                return Claim::Ahead(Wait::InFlight);
             }
             // Ingestion time is no place in the data that others could be far from.
             if reached > horizon && !self.is_ingestion_time() {
-                return Claim::Ahead;
+                return Claim::Ahead(Wait::Drift);
             }
             if own.outstanding() >= 2 * workers as u64 {
                 continue;
@@ -216,7 +217,7 @@ impl SharedSource {
 enum Claim {
     Split(Split),
     /// Others are behind: wait for them.
-    Ahead,
+    Ahead(Wait),
     /// There is nothing now, or nothing any more.
     Nothing,
 }
@@ -235,6 +236,7 @@ struct Reader {
     shared: Arc<SharedSource>,
     runtime: Arc<JobRuntime>,
     budget: Budget,
+    activity: Arc<OperatorActivity>,
     held: Vec<Held>,
     workers: usize,
     table: String,
@@ -301,6 +303,7 @@ impl Reader {
     }
 
     fn read(&mut self, held_back: EventTime) -> Result<Again> {
+        self.activity.set_wait(None);
         if self.held.len() >= HELD_MAX {
             return Ok(Again::WhenWoken);
         }
@@ -309,6 +312,7 @@ impl Reader {
         }
         let may_read = self.budget.may_read(held_back);
         if may_read == MayRead::Nothing {
+            self.activity.set_wait(Some(Wait::InFlight));
             return Ok(Again::AfterNap);
         }
         match self.shared.claim(self.workers, may_read) {
@@ -316,7 +320,10 @@ impl Reader {
                 self.decode(split)?;
                 Ok(Again::Now)
             }
-            Claim::Ahead => Ok(Again::AfterNap),
+            Claim::Ahead(wait) => {
+                self.activity.set_wait(Some(wait));
+                Ok(Again::AfterNap)
+            }
             Claim::Nothing if may_read == MayRead::Holding => Ok(Again::AfterNap),
             Claim::Nothing => Ok(Again::WhenWoken),
         }
@@ -411,6 +418,7 @@ pub fn source<'s>(
         sleepers.len() - 1
     };
     let workers = runtime.workers;
+    let activity = runtime.metrics.activity.operator(&format!("Source({table})"), scope.index());
     builder.build(move |mut capabilities| {
         // Once failed or ended, no capability is left and nothing happens any more.
         let mut dead_cap = wants_dead.then(|| capabilities.pop()).flatten();
@@ -418,7 +426,7 @@ pub fn source<'s>(
         let held = Vec::new();
         let (naps, alarm) = (0, None);
         let mut reader =
-            Reader { shared, runtime, budget, held, workers, table, slot, naps, alarm };
+            Reader { shared, runtime, budget, activity, held, workers, table, slot, naps, alarm };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
             // A stopped source does not end: what is open stays open, and is dropped with the
@@ -438,6 +446,8 @@ pub fn source<'s>(
                         }
                     }
                     drop(port);
+                    let (rows, most) = reader.budget.in_flight();
+                    reader.activity.set_in_flight(rows, most);
                     let paced = reader.shared.paced(step.frontier);
                     reader.reached(step.frontier);
                     let done = advance(&reader, &mut cap, &mut dead_cap, paced);
@@ -452,7 +462,9 @@ pub fn source<'s>(
                     }
                 }
                 Err(error) => {
-                    reader.runtime.metrics.fail(with_table(error, &reader.table));
+                    let operator = format!("Source({})", reader.table);
+                    reader.activity.set_wait(None);
+                    reader.runtime.metrics.fail_in(&operator, with_table(error, &reader.table));
                     cap = None;
                     dead_cap = None;
                 }

@@ -4,6 +4,7 @@ use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, Ordering};
 
 use super::inlets::Inlets;
+use super::metrics::JobPart;
 use super::service::{JobInfo, JobState, SnapshotsInfo, SourceInfo};
 use super::snapshots::JobSnapshots;
 use crate::dataflow::metrics::SourceMetrics;
@@ -138,6 +139,23 @@ impl Job {
     /// What runs; an error if nothing does.
     pub fn running(&self) -> Result<&Running> {
         self.body.as_ref().map_err(Error::clone)
+    }
+
+    /// What metrics tell.
+    pub fn metrics(&self) -> JobPart<'_> {
+        let name = self.definition.name.as_str();
+        match &self.body {
+            Ok(running) => JobPart {
+                name,
+                state: running.state(),
+                runtime: Some(&running.runtime),
+                snapshots: running.kept.as_ref().map(|kept| kept.snapshots.progress()),
+            },
+            Err(error) => {
+                let state = JobState::Failed { error: error.clone() };
+                JobPart { name, state, runtime: None, snapshots: None }
+            }
+        }
     }
 
     /// What users see.
