@@ -6,6 +6,7 @@ mod explain;
 pub mod generate;
 mod interrupt;
 mod kept;
+mod member;
 mod progress;
 mod replay;
 mod run;
@@ -76,7 +77,7 @@ pub fn main() -> ExitCode {
         }
     };
     logs::start(form, filter);
-    process::begun(process::Start::default());
+    process::begun();
     // Planning recurses as deeply as a query nests: deeper than a default stack allows.
     let run = std::thread::Builder::new()
         .name("main".to_string())

@@ -3,6 +3,7 @@
 
 use std::fs;
 use std::sync::OnceLock;
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::clock::{monotonic, wall_ms};
@@ -10,32 +11,27 @@ use super::clock::{monotonic, wall_ms};
 /// Ticks of `/proc/self/stat` in a second; that of every system this runs on.
 const TICKS_PER_SECOND: f64 = 100.0;
 
-/// How the process came to run.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
-pub struct Start {
-    /// How often it was started again before, by whoever watches over it.
-    pub restarts: u64,
-}
-
 struct Begun {
     wall_ms: i64,
     at: Instant,
-    start: Start,
 }
 
 static BEGUN: OnceLock<Begun> = OnceLock::new();
 
-/// The process has begun; only the first call counts. Without one it begins when it is first asked.
-pub fn begun(start: Start) {
-    known_or(start);
-}
+static RESTARTS: AtomicU64 = AtomicU64::new(0);
 
-fn known_or(start: Start) -> &'static Begun {
-    BEGUN.get_or_init(|| Begun { wall_ms: wall_ms(), at: monotonic(), start })
+/// The process has begun; only the first call counts. Without one it begins when it is first asked.
+pub fn begun() {
+    known();
 }
 
 fn known() -> &'static Begun {
-    known_or(Start::default())
+    BEGUN.get_or_init(|| Begun { wall_ms: wall_ms(), at: monotonic() })
+}
+
+/// The process was started again `times` times before, by whoever watches over it.
+pub fn was_restarted(times: u64) {
+    RESTARTS.store(times, Ordering::Relaxed);
 }
 
 /// Wall time at which the process began, in milliseconds since the Unix epoch.
@@ -50,7 +46,7 @@ pub fn uptime_seconds() -> f64 {
 
 /// How often it was started again before.
 pub fn restarts() -> u64 {
-    known().start.restarts
+    RESTARTS.load(Ordering::Relaxed)
 }
 
 /// Files and sockets that the process has open; `None` where the system does not tell.
