@@ -117,7 +117,7 @@ pub struct SnapshotProgress {
     /// What the run has taken back, and how long that took.
     pub restored: Option<(Amount, Duration)>,
     /// How long those that this run has taken took, in seconds.
-    took: Observed,
+    pub took: Observed,
 }
 
 /// The bounds by which the durations of snapshots are counted, in seconds.
