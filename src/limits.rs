@@ -295,5 +295,11 @@ pub const HTTP_TIMES_SECONDS_MAX: u64 = 2;
 pub const HTTP_ROW_FAULTS_MAX: usize = 100;
 /// Seconds that a read waits for an event time when it does not say how long.
 pub const HTTP_MIN_TIME_SECONDS: u64 = 10;
+/// Batches of an operator of which one is weighed, to say how many bytes it is given.
+pub const METRICS_BATCHES_PER_WEIGHING: u64 = 64;
+/// Seconds between two counts of the state of an operator.
+pub const METRICS_STATE_SECONDS: u64 = 1;
+/// Series of one page of metrics; those beyond are counted.
+pub const METRICS_SERIES_MAX: usize = 200_000;
 /// Seconds that a read may wait for an event time.
 pub const HTTP_MIN_TIME_SECONDS_MAX: u64 = 300;

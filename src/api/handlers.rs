@@ -30,6 +30,7 @@ use crate::serve::time_text::parse_time;
 use crate::serve::{ServedView, ViewCatalog};
 use crate::sql::frontier::frontier_of;
 use crate::sql::types::type_name;
+use crate::telemetry::prometheus::MEDIA_TYPE;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 pub(super) type Name = Result<Path<String>, PathRejection>;
@@ -102,6 +103,12 @@ pub(super) async fn health(State(edge): State<Edge>, headers: HeaderMap) -> ApiR
     choose(&headers, &accept::OBJECT)?;
     let time = edge.call(|service| Ok(common_time(&service.views()))).await?;
     Ok(answer::object(time, wire::Health { status: "ok" }))
+}
+
+pub(super) async fn metrics(State(edge): State<Edge>) -> ApiResult<Response> {
+    let page = edge.call(|service| Ok(service.metrics())).await?;
+    let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, page).into_response())
 }
 
 pub(super) async fn list_jobs(State(edge): State<Edge>, headers: HeaderMap) -> ApiResult<Response> {

@@ -45,6 +45,7 @@ pub use server::{serve, serve_connection, serve_gate};
 pub const ROUTES: [(&str, &str); 20] = [
     ("GET", "/healthz"),
     ("GET", "/v1/cluster"),
+    ("GET", "/metrics"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/{name}"),
@@ -113,6 +114,7 @@ pub fn router(gate: Arc<Gate>) -> Router {
     Router::new()
         .route("/healthz", get(h::health))
         .route("/v1/cluster", get(cluster::show))
+        .route("/metrics", get(h::metrics))
         .route("/v1/jobs", get(h::list_jobs).post(h::create_job))
         .route("/v1/jobs/{name}", get(h::get_job).delete(h::delete_job))
         .route("/v1/jobs/{name}/plan", get(h::get_plan))

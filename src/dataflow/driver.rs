@@ -15,6 +15,7 @@ use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
+use super::activity::{Scales, StateCount};
 use super::frontier::{Gauge, Owner, Part};
 use super::keeper::Keeper;
 use super::logic::{Emitted, StatefulLogic};
@@ -179,6 +180,8 @@ struct Driver<L> {
     logic: L,
     name: String,
     stashes: Vec<Stash>,
+    scales: Scales,
+    counted: StateCount,
     /// The inputs that have ended.
     ended: Vec<bool>,
     runtime: Arc<JobRuntime>,
@@ -248,6 +251,11 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
     let Identity { name, place, noted } = identity;
     let mut builder = OperatorBuilder::new(name.clone(), scope);
     let worker = scope.index();
+    let activity = &runtime.metrics.activity;
+    for (input, (_, route)) in inputs.iter().enumerate() {
+        route.iter().for_each(|route| activity.is_exchanged(&name, input, route));
+    }
+    let scales = Scales::new(activity.operator(&name, worker));
     let mut handles: Vec<Input> = inputs
         .into_iter()
         .map(|(stream, route)| Input::new(&mut builder, stream, route, worker))
@@ -267,6 +275,8 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
         let mut driver = Driver {
             name,
             stashes: handles.iter().map(|_| Stash::default()).collect(),
+            scales,
+            counted: StateCount::default(),
             ended: handles.iter().map(|_| false).collect(),
             keeper: place.and_then(|place| Keeper::new(&runtime, place, worker, &logic)),
             runtime,
@@ -282,6 +292,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
         };
         let restored = driver.restore();
         driver.unless_failed(restored);
+        driver.counted.changed();
         move |frontiers| {
             let taken = driver.take(&mut handles);
             driver.unless_failed(taken);
@@ -289,6 +300,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
             driver.unless_failed(advanced);
             driver.note();
             driver.come_again();
+            driver.tell();
         }
     });
     (stream, SideStreams { late: late_stream, dead: dead_stream })
@@ -297,9 +309,22 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
 impl<L: StatefulLogic> Driver<L> {
     fn unless_failed(&mut self, result: Result<()>) {
         if let Err(error) = result {
-            self.runtime.metrics.fail(error);
+            self.runtime.metrics.fail_in(&self.name, error);
             self.caps = None;
         }
+    }
+
+    /// Tells how many rows wait here and, now and then, how many it holds.
+    fn tell(&mut self) {
+        let Driver { scales, stashes, logic, .. } = self;
+        let waiting: usize = stashes.iter().map(Stash::rows).sum();
+        scales.cell().queued.set(waiting as u64);
+        let (cell, width) = (scales.cell(), scales.row_bytes());
+        self.counted.look(&self.activator, || {
+            let rows = logic.state_rows() as u64;
+            let bytes = logic.state_bytes().map_or(rows * width, |bytes| bytes as u64);
+            cell.set_state(rows, bytes);
+        });
     }
 
     /// Starts from the snapshot, if it holds a part of this operator.
@@ -333,8 +358,10 @@ impl<L: StatefulLogic> Driver<L> {
     /// Stashes what has arrived.
     fn take(&mut self, handles: &mut [Input]) -> Result<()> {
         let mut taken = Ok(());
+        let scales = &mut self.scales;
         for (handle, stash) in handles.iter_mut().zip(&mut self.stashes) {
             handle.drain(|batch| {
+                scales.weigh(&batch);
                 if taken.is_ok() {
                     taken = stash.admit(batch);
                 }
@@ -433,6 +460,7 @@ impl<L: StatefulLogic> Driver<L> {
             }
             self.send(emitted, &caps)?;
             self.applied = frontier;
+            self.counted.changed();
         }
         // A row found late keeps its time, which is not before those of the rows not applied yet.
         let waiting = self.stashes.iter().filter_map(Stash::first).min().unwrap_or(frontier);

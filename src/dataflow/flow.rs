@@ -139,6 +139,8 @@ struct Sent {
     /// By the latest time in the batch: what operators may still hold.
     held: BTreeMap<EventTime, usize>,
     held_rows: usize,
+    /// How many there might be when that was last looked at.
+    rows_max: usize,
 }
 
 /// What a source may read now.
@@ -179,6 +181,12 @@ impl Budget {
         sent.held_rows += rows;
     }
 
+    /// Rows on their way as far as is known, and how many may be.
+    pub fn in_flight(&self) -> (usize, usize) {
+        let sent = self.sent.borrow();
+        (sent.held_rows, sent.rows_max)
+    }
+
     fn is_past(&self, time: EventTime) -> bool {
         self.probes.iter().all(|probe| !probe.less_equal(&time))
     }
@@ -199,6 +207,7 @@ impl Budget {
             sent.held_rows -= rows;
         }
         let rows_max = self.rows_max();
+        sent.rows_max = rows_max;
         if sent.held_rows < rows_max {
             return MayRead::All;
         }

@@ -2,6 +2,7 @@
 //!
 //! * [`runtime`]: what all workers of a process share of one job
 //! * [`render`]: the match
+//! * [`metrics`]: counters of a job; [`activity`]: of its operators, by worker
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`spilling`]: state larger than memory
 //! * [`snapshots`]: which frontier, who hands over what; [`keeper`]: an operator's part of it,
@@ -24,6 +25,7 @@
 //! * [`digest`]: what an output has given, in a few bytes
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
+pub mod activity;
 pub mod calc;
 pub mod changelog_normalize;
 pub mod clock;

@@ -64,6 +64,13 @@ pub enum OutputRuntime {
     Collect(Arc<Collected>),
 }
 
+impl OutputRuntime {
+    /// Whether rows go to a writer.
+    pub fn is_sink(&self) -> bool {
+        matches!(self, OutputRuntime::Sink(_))
+    }
+}
+
 /// One job in one process.
 pub struct JobRuntime {
     /// The plan.

@@ -23,6 +23,7 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 use timely::scheduling::{Activator, SyncActivator};
 
+use super::activity::{OperatorActivity, Wait as Delay};
 use super::clock::SourceClock;
 use super::flow::{Alignment, Budget, MayRead};
 use super::frontier::{Gauge, Owner, Part};
@@ -199,11 +200,11 @@ impl SharedSource {
             let own = &clock.partitions()[partition];
             let reached = own.frontier();
             if may_read == MayRead::Holding && self.resolution.tick_start(reached) > floor {
-                return Claim::Ahead;
+                return Claim::Ahead(Wait::InFlight);
             }
             // Ingestion time is no place in the data that others could be far from.
             if reached > horizon && !self.is_ingestion_time() {
-                return Claim::Ahead;
+                return Claim::Ahead(Wait::Drift);
             }
             if own.outstanding() >= 2 * workers as u64 {
                 continue;
@@ -231,7 +232,7 @@ fn wake_all(sleepers: &Mutex<Vec<Sleeper>>) {
 enum Claim {
     Split(Split),
     /// Others are behind: wait for them.
-    Ahead,
+    Ahead(Wait),
     /// There is nothing now, or nothing any more.
     Nothing,
 }
@@ -250,6 +251,7 @@ struct Reader {
     shared: Arc<SharedSource>,
     runtime: Arc<JobRuntime>,
     budget: Budget,
+    activity: Arc<OperatorActivity>,
     held: Vec<Held>,
     /// Whether it is one of the workers that read.
     reads: bool,
@@ -325,6 +327,7 @@ impl Reader {
     }
 
     fn read(&mut self, held_back: EventTime) -> Result<(Again, Wait)> {
+        self.activity.set_wait(None);
         if !self.reads || self.held.len() >= HELD_MAX {
             return Ok((Again::WhenWoken, Wait::Reads));
         }
@@ -333,6 +336,7 @@ impl Reader {
         }
         let may_read = self.budget.may_read(held_back);
         if may_read == MayRead::Nothing {
+            self.activity.set_wait(Some(Delay::InFlight));
             return Ok((Again::AfterNap, Wait::BackPressure));
         }
         let again = match self.shared.claim(self.workers, may_read) {
@@ -340,7 +344,10 @@ impl Reader {
                 self.decode(split)?;
                 Again::Now
             }
-            Claim::Ahead => Again::AfterNap,
+            Claim::Ahead(delay) => {
+                self.activity.set_wait(Some(delay));
+                Again::AfterNap
+            }
             Claim::Nothing if may_read == MayRead::Holding => Again::AfterNap,
             Claim::Nothing => Again::WhenWoken,
         };
@@ -438,6 +445,7 @@ pub fn source<'s>(
     let workers = shared.scan.parallelism().of(runtime.workers);
     let reads = scope.index() < workers;
     let mut gauge = Gauge::new(&runtime, Owner::Node(id), Part::All, scope.index());
+    let activity = runtime.metrics.activity.operator(&format!("Source({table})"), scope.index());
     builder.build(move |mut capabilities| {
         // Once failed or ended, no capability is left and nothing happens any more.
         let mut dead_cap = wants_dead.then(|| capabilities.pop()).flatten();
@@ -445,7 +453,7 @@ pub fn source<'s>(
         let held = Vec::new();
         let (naps, alarm, wait) = (0, None, Wait::NotStarted);
         let mut reader =
-            Reader { shared, runtime, budget, held, reads, workers, table, slot, naps, alarm, wait };
+            Reader { shared, runtime, budget, activity, held, reads, workers, table, slot, naps, alarm, wait };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
             // A stopped source does not end: what is open stays open, and is dropped with the
@@ -465,6 +473,8 @@ pub fn source<'s>(
                         }
                     }
                     drop(port);
+                    let (rows, most) = reader.budget.in_flight();
+                    reader.activity.set_in_flight(rows, most);
                     let paced = reader.shared.paced(step.frontier);
                     reader.reached(step.frontier);
                     let done = advance(&reader, &mut cap, &mut dead_cap, paced);
@@ -481,7 +491,9 @@ pub fn source<'s>(
                     }
                 }
                 Err(error) => {
-                    reader.runtime.metrics.fail(with_table(error, &reader.table));
+                    let operator = format!("Source({})", reader.table);
+                    reader.activity.set_wait(None);
+                    reader.runtime.metrics.fail_in(&operator, with_table(error, &reader.table));
                     cap = None;
                     dead_cap = None;
                 }

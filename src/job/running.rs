@@ -5,6 +5,7 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::inlets::Inlets;
+use super::metrics::JobPart;
 use super::processes::{Counts, Followers, SourceCounts};
 use super::service::{JobFrontier, JobInfo, JobState, SnapshotsInfo, SourceInfo};
 use super::snapshots::JobSnapshots;
@@ -206,6 +207,23 @@ impl Job {
             Err(error) => {
                 let state = JobState::Failed { error: error.clone() };
                 JobFrontier { job, state, report: FrontierReport::default() }
+            }
+        }
+    }
+
+    /// What metrics tell.
+    pub fn metrics(&self) -> JobPart<'_> {
+        let name = self.definition.name.as_str();
+        match &self.body {
+            Ok(running) => JobPart {
+                name,
+                state: running.state(),
+                runtime: Some(&running.runtime),
+                snapshots: running.kept.as_ref().map(|kept| kept.snapshots.progress()),
+            },
+            Err(error) => {
+                let state = JobState::Failed { error: error.clone() };
+                JobPart { name, state, runtime: None, snapshots: None }
             }
         }
     }

@@ -32,6 +32,9 @@ pub trait JobService: Send + Sync {
     /// Stops a job and forgets it and its views, and what is stored of it unless `keep_snapshots`.
     fn delete(&self, name: &str, keep_snapshots: bool) -> Result<()>;
 
+    /// The metrics of this process, in the text format of Prometheus.
+    fn metrics(&self) -> String;
+
     /// The stream plan of a job as text.
     fn plan(&self, name: &str) -> Result<String>;
 
@@ -90,6 +93,9 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// The words of all states.
+    pub const NAMES: [&str; 5] = ["starting", "running", "finished", "failed", "stopping"];
+
     /// The state as one word.
     pub fn name(&self) -> &'static str {
         match self {
@@ -231,6 +237,15 @@ pub fn validate_job_name(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_state_is_among_the_names() {
+        let failed = JobState::Failed { error: Error::internal("") };
+        let states = [JobState::Starting, JobState::Running, JobState::Finished, failed];
+        let names: Vec<_> =
+            states.iter().chain([&JobState::Stopping]).map(JobState::name).collect();
+        assert_eq!(names, JobState::NAMES);
+    }
 
     #[test]
     fn job_names() {

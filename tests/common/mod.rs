@@ -2,6 +2,7 @@
 //! comparing what it printed. Never links the engine: the command line is the interface under test.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod prometheus;
 pub mod service;
 
 use std::io::Read;

@@ -6,6 +6,7 @@ use serde_json::{Value, json};
 
 use super::service_for_tests::start;
 use crate::api::ROUTES;
+use crate::telemetry::prometheus::MEDIA_TYPE;
 
 fn document() -> Value {
     serde_json::from_str(include_str!("../../../docs/openapi.json")).unwrap()
@@ -145,6 +146,12 @@ async fn every_answer_is_as_documented() {
         ("GET", "/openapi.json", "/openapi.json", "", 200),
     ];
     let mut seen = BTreeSet::new();
+    let page = server.get("/metrics").await;
+    assert_eq!((page.status, page.header("content-type")), (200, Some(MEDIA_TYPE)));
+    assert_eq!(page.text(), "# TYPE jobs gauge\njobs 3\n");
+    let documented = &document["paths"]["/metrics"]["get"]["responses"]["200"]["content"];
+    assert!(documented["text/plain"]["schema"].is_object());
+    seen.insert(("GET", "/metrics"));
     for (method, path, uri, body, status) in cases {
         let reply = server.request(method, uri, &[], body).await;
         assert_eq!(reply.status, status, "{method} {uri}: {reply:?}");

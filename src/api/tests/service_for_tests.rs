@@ -82,6 +82,10 @@ impl JobService for Fake {
         Ok(job)
     }
 
+    fn metrics(&self) -> String {
+        "# TYPE jobs gauge\njobs 3\n".to_owned()
+    }
+
     fn list(&self) -> Vec<JobInfo> {
         self.jobs.lock().unwrap().clone()
     }
@@ -331,7 +335,8 @@ fn fake() -> Fake {
     ];
     let dir = tempfile::tempdir().unwrap();
     let mut trips = job("trips", "CREATE ..", JobState::Running, Some(NOON));
-    let last = LastSnapshot { id: 1, frontier: NOON, created_ms: NOON, bytes: 900 };
+    let last =
+        LastSnapshot { id: 1, frontier: NOON, created_ms: NOON, bytes: 900, duration_ms: 12 };
     let failure = Error::new(ErrorKind::Io, "the disk is full");
     let (last, stopped) = (Some(last), Some(failure));
     let progress = SnapshotProgress { taken: 1, last, stopped, ..Default::default() };

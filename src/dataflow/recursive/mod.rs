@@ -109,6 +109,7 @@ pub fn render<'s>(
     let logic = edge::Leave::new(Arc::clone(&node.schema));
     let none = SideWants::default();
     let identity = Identity { name, place: None, noted: Some((id, Part::Rows)) };
+    let identity = Identity { name: format!("{name}.Leave"), place: None };
     let inputs = vec![(all, None)];
     let (rows, _) = stateful(scope, identity, inputs, logic, none, Arc::clone(runtime));
     Ok((rows, sides))
@@ -190,7 +191,7 @@ fn guarded<'s>(rows: Rows<'s>, recursive: &Recursive, shared: &Shared) -> Rows<'
     let (limit, returns) = (recursive.limit, recursive.returns);
     let names: Vec<&str> = recursive.variables.iter().map(|(name, _)| name.as_str()).collect();
     let names = names.join(", ");
-    let runtime = Arc::clone(&shared.runtime);
+    let (runtime, name) = (Arc::clone(&shared.runtime), shared.name.clone());
     let endless = move || {
         Error::sql(format!("the recursion of {names} has not ended after {limit} iterations"))
             .with_hint(
@@ -213,12 +214,12 @@ fn guarded<'s>(rows: Rows<'s>, recursive: &Recursive, shared: &Shared) -> Rows<'
                 input.for_each(|cap, updates| {
                     let mut updates = std::mem::take(updates);
                     if updates.iter().any(|(_, _, d)| d.0.abs() > RECURSION_MULTIPLICITY_MAX) {
-                        runtime.metrics.fail(too_many());
+                        runtime.metrics.fail_in(&name, too_many());
                     }
                     // Round `limit` is computed only to see that nothing changes any more.
                     let last = if returns { limit.saturating_sub(1) } else { limit };
                     if !returns && updates.iter().any(|(_, time, _)| time.inner >= last) {
-                        runtime.metrics.fail(endless());
+                        runtime.metrics.fail_in(&name, endless());
                     }
                     updates.retain(|(_, time, _)| time.inner < last);
                     if !updates.is_empty() && !runtime.metrics.is_failed() {
