@@ -123,8 +123,38 @@ pub const JOBS_MAX: usize = 1000;
 pub const SQL_STACK_BYTES: usize = 64 << 20;
 /// Seconds that a process waits for the other processes of its cluster.
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
-/// Seconds that a connection to a process may take to say who it is.
+/// Seconds that a connection to a process may take until both sides know who the other one is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
+/// Bytes of one message between two processes of a cluster that work together.
+pub const CLUSTER_FRAME_BYTES_MAX: usize = 1 << 30;
+/// Calls to the leader of a cluster that are answered at a time.
+pub const CLUSTER_CALLS_MAX: usize = 256;
+/// Connections for calls that a process keeps open while it needs none.
+pub const CLUSTER_CALLS_IDLE_MAX: usize = 16;
+/// Seconds that the processes of a cluster may take to connect their workers once all are there.
+pub const CLUSTER_MEETING_SECONDS_MAX: u64 = 10;
+/// Bytes of one message of two processes that do not know yet who the other one is.
+pub const PEER_MESSAGE_BYTES_MAX: usize = 1024;
+/// Connections to a process that have not said yet who they are; beyond, the oldest is closed.
+pub const PEER_HANDSHAKES_MAX: usize = 32;
+/// Milliseconds before a process is tried again that was not there, at first.
+pub const PEER_BACK_OFF_MS_MIN: u64 = 10;
+/// Milliseconds before a process is tried again that was not there, after many times.
+pub const PEER_BACK_OFF_MS_MAX: u64 = 500;
+/// Milliseconds before connections are accepted again after that has failed.
+pub const PEER_ACCEPT_PAUSE_MS: u64 = 100;
+/// Seconds that a process may leave what it is sent unacknowledged.
+pub const PEER_SILENCE_SECONDS_MAX: u64 = 30;
+/// Seconds between two questions to a silent machine whether it is still there.
+pub const PEER_PROBE_SECONDS: u64 = 10;
+/// Such questions without an answer before the machine counts as gone.
+pub const PEER_PROBES_MAX: u32 = 3;
+/// Bytes of a cluster secret at least.
+pub const CLUSTER_SECRET_BYTES_MIN: usize = 16;
+/// Bytes of a cluster secret at most.
+pub const CLUSTER_SECRET_BYTES_MAX: usize = 4096;
+/// Bytes of a cluster id.
+pub const CLUSTER_ID_BYTES_MAX: usize = 64;
 /// Variables of one MATCH_RECOGNIZE pattern.
 pub const MATCH_VARIABLES_MAX: usize = 63;
 /// States of the automaton of one MATCH_RECOGNIZE pattern, its repetitions written out.

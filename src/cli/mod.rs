@@ -6,6 +6,7 @@ mod explain;
 pub mod generate;
 mod interrupt;
 mod kept;
+mod member;
 mod progress;
 mod replay;
 mod run;

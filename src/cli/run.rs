@@ -1,11 +1,13 @@
 //! `floodmark run`.
 
 use std::path::PathBuf;
+use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
 use clap::{Args, ValueEnum};
 
+use super::member::MemberArguments;
 use super::progress::Progress;
 use crate::cluster::Topology;
 use crate::connectors::SinkWriter;
@@ -63,6 +65,8 @@ pub struct RunArguments {
     /// Which of the peers this process is, from 0
     #[arg(long, value_name = "INDEX", requires = "peers")]
     process: Option<usize>,
+    #[command(flatten)]
+    member: MemberArguments,
 }
 
 /// Runs the job.
@@ -123,11 +127,11 @@ fn keep(
     settings: Vec<(String, String)>,
 ) -> Result<Option<SnapshotSpec>> {
     let Some(dir) = &arguments.data_dir else { return Ok(None) };
-    if topology.addresses.len() > 1 {
+    if arguments.peers.len() > 1 {
         return Err(Error::config(
             "--data-dir with --peers: a job on several processes takes no snapshots",
         )
-        .with_hint("leave one of them out"));
+        .with_hint("leave one of them out, or run it in a cluster: floodmark worker"));
     }
     let first = arguments.files.first().and_then(|file| file.file_stem());
     let stem = first.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -137,7 +141,8 @@ fn keep(
         job: arguments.name.clone().unwrap_or(stem),
         sql: sql.join("\n"),
         settings: settings.into_iter().collect(),
-        workers: topology.workers,
+        place: topology.place(),
+        others: None,
         anew: arguments.anew,
     }))
 }
@@ -148,8 +153,11 @@ fn topology(arguments: &RunArguments) -> Result<Topology> {
     if process >= arguments.peers.len().max(1) {
         return Err(Error::config(format!("--process {process} is none of the --peers")));
     }
-    let addresses = arguments.peers.clone();
-    Ok(Topology { workers, process, addresses, always_serialise: false })
+    let member = match arguments.peers.len() {
+        0 | 1 => None,
+        _ => Some(Arc::new(arguments.member.member(process, arguments.peers.clone(), workers)?)),
+    };
+    Ok(Topology { workers, member, always_serialise: false })
 }
 
 fn default_format() -> Format {

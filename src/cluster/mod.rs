@@ -3,6 +3,7 @@
 //! A [`Cluster`] runs the workers of this process. Jobs are installed and removed by commands that
 //! every worker carries out in the same order, so that all build the same dataflows.
 
+pub mod peer;
 mod sockets;
 mod worker;
 
@@ -21,6 +22,7 @@ use crate::dataflow::metrics::lock;
 use crate::dataflow::runtime::{JobRuntime, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::CLUSTER_COMMANDS_MAX;
+use peer::Member;
 use worker::Command;
 
 /// How the workers of a job are spread.
@@ -28,10 +30,8 @@ use worker::Command;
 pub struct Topology {
     /// Workers of this process.
     pub workers: usize,
-    /// Index of this process.
-    pub process: usize,
-    /// `host:port` of every process; empty or one for a single process.
-    pub addresses: Vec<String>,
+    /// This process among several; `None` for a single one.
+    pub member: Option<Arc<Member>>,
     /// Serialise batches between the workers of one process as between processes (for tests).
     pub always_serialise: bool,
 }
@@ -39,39 +39,42 @@ pub struct Topology {
 impl Topology {
     /// One process.
     pub fn alone(workers: usize) -> Self {
-        Topology { workers, process: 0, addresses: Vec::new(), always_serialise: false }
+        Topology { workers, member: None, always_serialise: false }
     }
 
     /// Where this process stands.
     pub fn place(&self) -> Place {
-        let processes = self.addresses.len().max(1);
-        Place { process: self.process, processes, workers: self.workers }
+        let (process, processes) = match &self.member {
+            Some(member) => (member.process, member.processes()),
+            None => (0, 1),
+        };
+        Place { process, processes, workers: self.workers }
     }
 
     /// Allocators for the workers, and what keeps their connections alive.
     ///
-    /// Sockets are ours: timely's own way waits without bound and prints on standard output.
+    /// Sockets are ours: timely's own way asks nobody who he is, and waits without bound.
     fn allocators(&self) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
         let failed = |what: &dyn std::fmt::Display| {
             Error::new(ErrorKind::Io, format!("the workers cannot start: {what}"))
         };
-        if self.addresses.len() < 2 {
+        let Some(member) = self.member.as_ref().filter(|member| member.processes() > 1) else {
             let config = match (self.workers, self.always_serialise) {
                 (1, false) => CommunicationConfig::Thread,
                 (workers, false) => CommunicationConfig::Process(workers),
                 (workers, true) => CommunicationConfig::ProcessBinary(workers),
             };
             return config.try_build().map_err(|e| failed(&e));
-        }
+        };
         let hooks = Hooks::default();
         let (refill, spill) = (hooks.refill.clone(), hooks.spill.clone());
         let local = match self.always_serialise {
             true => ProcessBuilder::new_bytes_vector(self.workers, refill, spill),
             false => ProcessBuilder::new_typed_vector(self.workers, refill, spill),
         };
-        let sockets = sockets::connect(self)?;
+        let sockets = sockets::connect(member)?;
         let (builders, guard) =
-            initialize_networking_from_sockets(local, sockets, self.process, self.workers, hooks)
+            initialize_networking_from_sockets(local, sockets, member.process, self.workers, hooks)
                 .map_err(|e| failed(&e))?;
         Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(guard)))
     }

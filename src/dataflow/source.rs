@@ -471,7 +471,9 @@ fn advance(
 ) -> bool {
     let shared = &reader.shared;
     if frontier == CLOSED && reader.held.is_empty() {
-        shared.release(CLOSED);
+        if !shared.release(CLOSED) {
+            return false;
+        }
         *cap = None;
         *dead_cap = None;
         return true;
@@ -481,8 +483,8 @@ fn advance(
     }
     let tick = shared.resolution.tick_start(frontier);
     let moves = |own: &Capability<EventTime>| tick > *own.time() || shared.is_asked(tick);
-    if cap.as_ref().is_some_and(moves) {
-        shared.release(tick);
+    if cap.as_ref().is_some_and(moves) && !shared.release(tick) {
+        return false;
     }
     for own in [cap, dead_cap].into_iter().flatten() {
         if tick > *own.time() {

@@ -116,7 +116,8 @@ impl JobManager {
                     job: definition.name.clone(),
                     sql: definition.sql.clone(),
                     settings: definition.settings.clone(),
-                    workers: place.workers,
+                    place,
+                    others: None,
                     anew: false,
                 };
                 let begun = beginning.insert(snapshots::start(spec, &plan)?);

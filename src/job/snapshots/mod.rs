@@ -30,7 +30,8 @@ use std::time::Duration;
 
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
 use crate::dataflow::restored::{Amount, Restored};
-use crate::dataflow::snapshots::{Handed, RunOf, Snapshots};
+use crate::dataflow::runtime::Place;
+use crate::dataflow::snapshots::{Handed, Others, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::upgrade::end_dropped;
 use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};
@@ -55,11 +56,20 @@ pub struct SnapshotSpec {
     pub sql: String,
     /// Its settings from outside of the script.
     pub settings: BTreeMap<String, String>,
-    /// Workers of the run.
-    pub workers: usize,
+    /// The first process, which takes them; of several all have as many workers.
+    pub place: Place,
+    /// The others.
+    pub others: Option<Arc<dyn Others>>,
     /// Whether a job that has come to its end is run anew; otherwise it is computed again, and its
     /// sinks are left as they are.
     pub anew: bool,
+}
+
+impl SnapshotSpec {
+    /// Workers of the run, in all processes.
+    pub fn workers(&self) -> usize {
+        self.place.workers * self.place.processes
+    }
 }
 
 /// The snapshots of one running job.
@@ -248,7 +258,7 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         at_ms: now,
         sql: spec.sql.clone(),
         settings: spec.settings.clone(),
-        workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
+        workers: u32::try_from(spec.workers()).unwrap_or(u32::MAX),
         from: manifest.as_ref().map(|m| m.id),
         frontier: manifest.as_ref().map(|m| m.frontier),
         plan: fingerprint.clone(),
@@ -281,7 +291,7 @@ fn latest(
 ) -> Result<(Latest, Chunks)> {
     let read = |manifest: &Manifest| {
         if goes_on(manifest) && !manifest.complete {
-            return load::verified(&spec.store, manifest, plan, spec.workers);
+            return load::verified(&spec.store, manifest, plan, spec.workers());
         }
         match spec.store.verify(manifest) {
             damages if damages.is_empty() => Ok(Chunks::new()),
@@ -368,7 +378,9 @@ fn inside(
     });
     let job = spec.job.clone();
     let dir = Some(spec.store.dir().to_owned());
-    let of = RunOf { job, run, begun_ms, steps, decided, dir, ..RunOf::default() };
+    let (others, processes) = (spec.others.clone(), spec.place.processes);
+    let of =
+        RunOf { job, run, begun_ms, steps, decided, dir, processes, others, ..RunOf::default() };
     Ok(Arc::new(Snapshots::new(of, plan, sender, restored, notes)))
 }
 
