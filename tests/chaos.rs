@@ -329,9 +329,12 @@ fn faults_change_no_byte_of_any_result() {
     cluster.stop();
 }
 
-/// The arguments that make processes notice soon that one is silent.
+/// The arguments that make processes notice soon that one is silent, and come back soon however
+/// often they are killed.
 fn silence() -> Vec<String> {
-    vec!["--set".to_owned(), format!("cluster.silence={} ms", SILENCE.as_millis())]
+    let silence = format!("{}ms", SILENCE.as_millis());
+    let args = ["--peer-timeout", &silence, "--restart-delay-max", "300ms"];
+    args.map(str::to_owned).to_vec()
 }
 
 // -- the disk ---------------------------------------------------------------------------------------
