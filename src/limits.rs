@@ -153,10 +153,20 @@ pub const PEER_SILENCE_SECONDS_MAX: u64 = 30;
 pub const PEER_PROBE_SECONDS: u64 = 10;
 /// Such questions without an answer before the machine counts as gone.
 pub const PEER_PROBES_MAX: u32 = 3;
+/// Bytes that are read of a connection that was refused, so that it hears the reason.
+pub const PEER_UNREAD_BYTES_MAX: usize = 64 << 10;
+/// Seconds that the end of a connection waits until what was written is on its way.
+pub const PEER_LINGER_SECONDS_MAX: u64 = 5;
 /// Bytes of a cluster secret at least.
 pub const CLUSTER_SECRET_BYTES_MIN: usize = 16;
 /// Bytes of a cluster secret at most.
 pub const CLUSTER_SECRET_BYTES_MAX: usize = 4096;
+/// Processes of one cluster.
+pub const PROCESSES_MAX: usize = 256;
+/// Bytes of the file that names them.
+pub const HOSTFILE_BYTES_MAX: u64 = 256 << 10;
+/// Refused connections that are told in a minute; others are counted.
+pub const PEER_REFUSALS_TOLD_MAX: u32 = 60;
 /// Bytes of a cluster id.
 pub const CLUSTER_ID_BYTES_MAX: usize = 64;
 /// Connections to the leader that a process keeps open for HTTP requests while there are none.

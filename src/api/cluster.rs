@@ -58,7 +58,11 @@ impl From<ClusterInfo> for Cluster {
             state: if about.is_some() { "up" } else { "down" },
             about: about.map(Running::from),
         };
-        Cluster { cluster, epoch, processes: processes.into_iter().enumerate().map(process).collect() }
+        Cluster {
+            cluster,
+            epoch,
+            processes: processes.into_iter().enumerate().map(process).collect(),
+        }
     }
 }
 

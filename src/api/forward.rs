@@ -33,10 +33,7 @@ pub async fn forward(
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
     let way = Way { follower, idle: Arc::default() };
-    let router = Router::new()
-        .route("/healthz", get(health))
-        .fallback(on)
-        .with_state(way);
+    let router = Router::new().route("/healthz", get(health)).fallback(on).with_state(way);
     serve_router(listener, router, shutdown).await
 }
 

@@ -280,8 +280,7 @@ impl SourceClock {
 
     /// Whether no partition holds the frontier and none has spoken for `timeout_ms`.
     pub fn is_silent(&self, timeout_ms: i64, now_ms: i64) -> bool {
-        !self.holds()
-            && now_ms.saturating_sub(self.active_ms) >= timeout_ms
+        !self.holds() && now_ms.saturating_sub(self.active_ms) >= timeout_ms
     }
 
     /// A silent source lets pass what others have reached.

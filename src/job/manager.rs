@@ -4,6 +4,8 @@
 //! its last complete snapshot when the service starts again. Without one, jobs end with the
 //! service.
 
+mod restarts;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -12,9 +14,9 @@ use std::time::Duration;
 use super::definition::{Definition, PlanFor};
 use super::found_views;
 use super::inlets::{self, Inlets, RowsIn, RowsRefused, RowsTaken};
-use super::running::{Job, Kept, Running};
-use super::service::{JobInfo, JobService, JobState, validate_job_name};
 use super::processes::{Followers, Led, Prepared};
+use super::running::{Failures, Job, Kept, Running};
+use super::service::{JobInfo, JobService, JobState, validate_job_name};
 use super::snapshots::{self, Beginning, SnapshotSpec};
 use super::upgrade::{self, Report, UpgradeSpec};
 use crate::cluster::{Cluster, Topology};
@@ -27,7 +29,7 @@ use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
 use crate::serve::{ServedView, ViewCatalog};
 use crate::snapshot::{CopyPlace, Damage, JobDefinition, ObjectOptions, Store};
-use crate::telemetry::clock::wall_ms;
+use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED};
 
 /// How often the time that all views can still be read at is moved on.
@@ -97,7 +99,7 @@ impl JobManager {
                 Ok(definition) => {
                     let started = Parsed::new(&definition).and_then(|parsed| parsed.plan());
                     let body = started.and_then(|plan| self.run(&definition, plan));
-                    Job { definition, body }
+                    Job { definition, body, failures: Failures::default() }
                 }
                 Err(damage) => unreadable(damage),
             };
@@ -173,9 +175,20 @@ impl JobManager {
             view.contents.allow_compaction(BEGINNING);
         }
         self.install(id, &runtime)?;
-        let is_stopping = AtomicBool::new(false);
         let followers = self.with.followers.clone();
-        Ok(Running { id, plan, runtime, inlets, kept, followers, is_stopping })
+        let (is_stopping, is_restarting) = (AtomicBool::new(false), AtomicBool::new(false));
+        let begun = monotonic();
+        Ok(Running {
+            id,
+            plan,
+            runtime,
+            inlets,
+            kept,
+            followers,
+            begun,
+            is_stopping,
+            is_restarting,
+        })
     }
 
     /// Has the other processes, if there are any, plan the job and open what it reads.
@@ -295,6 +308,9 @@ impl JobManager {
             if let Err(error) = running.finish(complete) {
                 metrics.fail(error);
             }
+            if metrics.is_failed() {
+                restarts::after_failure(&weak, &job);
+            }
         })
     }
 
@@ -324,7 +340,9 @@ impl JobManager {
         }
         let body = self.run(&definition, plan);
         let job = match body {
-            Ok(running) => Arc::new(Job { definition, body: Ok(running) }),
+            Ok(running) => {
+                Arc::new(Job { definition, body: Ok(running), failures: Failures::default() })
+            }
             Err(error) => {
                 if let Some(store) = &self.with.store {
                     store.forget_job(name, true)?;
@@ -395,7 +413,7 @@ impl JobManager {
                 let definition = job.definition.clone();
                 let started = Parsed::new(&definition).and_then(|parsed| parsed.plan());
                 let body = started.and_then(|plan| self.run(&definition, plan));
-                (Job { definition, body }, Err(error))
+                (Job { definition, body, failures: Failures::default() }, Err(error))
             }
         };
         self.enter(Arc::new(job))?;
@@ -424,7 +442,10 @@ impl JobManager {
             Err(error) => return Err(error),
         };
         match self.run(&definition, plan) {
-            Ok(running) => Ok((Job { definition, body: Ok(running) }, report)),
+            Ok(running) => {
+                let failures = Failures::default();
+                Ok((Job { definition, body: Ok(running), failures }, report))
+            }
             Err(error) => Err(take_back(error)),
         }
     }
@@ -476,7 +497,7 @@ fn unreadable(damage: Damage) -> Job {
         created_ms: 0,
     };
     let error = Error::new(ErrorKind::Io, what).with_hint("delete the job and create it again");
-    Job { definition, body: Err(error) }
+    Job { definition, body: Err(error), failures: Failures::default() }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {

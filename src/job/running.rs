@@ -2,6 +2,7 @@
 
 use std::sync::Arc;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::inlets::Inlets;
 use super::processes::{Counts, Followers, SourceCounts};
@@ -21,6 +22,17 @@ pub struct Job {
     pub definition: JobDefinition,
     /// What runs, or why nothing does.
     pub body: Result<Running>,
+    /// The failures that it was started again after.
+    pub failures: Failures,
+}
+
+/// Failures of a job, one soon after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Failures {
+    /// How many.
+    pub count: usize,
+    /// The last one.
+    pub last: Option<Error>,
 }
 
 /// A job on the workers.
@@ -37,8 +49,12 @@ pub struct Running {
     pub kept: Option<Kept>,
     /// The other processes that it runs in.
     pub followers: Option<Arc<Followers>>,
+    /// When it was started.
+    pub begun: Instant,
     /// Whether it was told to stop.
     pub is_stopping: AtomicBool,
+    /// Whether it is going to be started again.
+    pub is_restarting: AtomicBool,
 }
 
 /// The snapshots of a running job, and what it started from.
@@ -76,6 +92,9 @@ impl Running {
     pub fn state(&self) -> JobState {
         let metrics = &self.runtime.metrics;
         match metrics.failure() {
+            Some(error) if self.is_restarting.load(Ordering::Acquire) => {
+                JobState::Restarting { error }
+            }
             Some(error) => JobState::Failed { error },
             None if self.is_stopping.load(Ordering::Acquire) => JobState::Stopping,
             None if metrics.is_done() => JobState::Finished,
@@ -132,7 +151,11 @@ impl Running {
                 _ => None,
             }),
             rows_in: sources.iter().map(|s| s.rows).sum(),
-            rows_out: metrics.outputs.iter().map(|o| o.updates.load(Ordering::Relaxed)).sum::<u64>()
+            rows_out: metrics
+                .outputs
+                .iter()
+                .map(|o| o.updates.load(Ordering::Relaxed))
+                .sum::<u64>()
                 + elsewhere.iter().flat_map(|counts| &counts.updates).sum::<u64>(),
             late_rows: sum(&metrics.late_rows, |counts| counts.late_rows),
             dead_letters: sum(&metrics.dead_letters, |counts| counts.dead_letters),
@@ -174,7 +197,8 @@ impl Job {
     /// What users see.
     pub fn info(&self) -> JobInfo {
         let JobDefinition { name, sql, created_ms, .. } = self.definition.clone();
-        let info = JobInfo::new(name, sql, created_ms);
+        let Failures { count: restarts, last: last_failure } = self.failures.clone();
+        let info = JobInfo { restarts, last_failure, ..JobInfo::new(name, sql, created_ms) };
         match &self.body {
             Ok(running) => running.info(info),
             Err(error) => JobInfo { state: JobState::Failed { error: error.clone() }, ..info },

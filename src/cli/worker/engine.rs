@@ -146,8 +146,7 @@ fn work(
         restarts: history.restarts,
         reasons: history.reasons,
     };
-    let topology =
-        Topology { member: Some(Arc::clone(member)), ..Topology::alone(member.workers) };
+    let topology = Topology { member: Some(Arc::clone(member)), ..Topology::alone(member.workers) };
     let timing = Timing { silence: arguments.peer_timeout };
     let engine = Engine { arguments, member, about, timing, runtime, topology, stop };
     tracing::info!("process {} listens on http://{http}", member.process);
@@ -172,7 +171,8 @@ impl Engine<'_> {
             // One that is gone is told to stop.
             let _ = stopped.await;
         };
-        let serving = self.runtime.spawn(crate::api::serve_gate(listener, Arc::clone(&gate), shutdown));
+        let serving =
+            self.runtime.spawn(crate::api::serve_gate(listener, Arc::clone(&gate), shutdown));
         let early = self.runtime.spawn(end_early(Arc::clone(&self.stop)));
         let (leader, sockets) =
             Leader::gather(Arc::clone(self.member), epoch, self.timing, self.lost())?;

@@ -1,27 +1,46 @@
 //! A connection for tasks of an asynchronous runtime.
 
+use std::fmt;
 use std::io;
 use std::pin::Pin;
+use std::sync::Arc;
 use std::task::{Context, Poll};
 
 use timely::communication::allocator::zero_copy::stream::Stream as _;
 use tokio::io::{AsyncRead, AsyncWrite, ReadBuf};
-use tokio::net::TcpStream;
+use tokio::net::{TcpStream, UnixStream};
 
 use super::Connection;
 use super::connection::Carrier;
+use super::pump::Pumps;
+
+/// A stream of either kind.
+trait Stream: AsyncRead + AsyncWrite + Send + Unpin {}
+
+impl<S: AsyncRead + AsyncWrite + Send + Unpin> Stream for S {}
 
 /// A [`Connection`] that is read and written by tasks.
-#[derive(Debug)]
-pub struct AsyncConnection(TcpStream);
+pub struct AsyncConnection {
+    stream: Box<dyn Stream>,
+    /// Ends with it.
+    _pumps: Option<Arc<Pumps>>,
+}
+
+impl fmt::Debug for AsyncConnection {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.write_str("AsyncConnection")
+    }
+}
 
 impl Connection {
     /// The same for tasks; called within a runtime.
     pub fn into_async(self) -> io::Result<AsyncConnection> {
         self.set_nonblocking(true)?;
-        match self.into_carrier() {
-            Carrier::Plain(socket) => Ok(AsyncConnection(TcpStream::from_std(socket)?)),
-        }
+        let (stream, pumps): (Box<dyn Stream>, _) = match self.into_carrier() {
+            Carrier::Plain(socket) => (Box::new(TcpStream::from_std(socket)?), None),
+            Carrier::Tls(local, pumps) => (Box::new(UnixStream::from_std(local)?), Some(pumps)),
+        };
+        Ok(AsyncConnection { stream, _pumps: pumps })
     }
 }
 
@@ -31,7 +50,7 @@ impl AsyncRead for AsyncConnection {
         context: &mut Context<'_>,
         buffer: &mut ReadBuf<'_>,
     ) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_read(context, buffer)
+        Pin::new(&mut *self.stream).poll_read(context, buffer)
     }
 }
 
@@ -41,14 +60,14 @@ impl AsyncWrite for AsyncConnection {
         context: &mut Context<'_>,
         bytes: &[u8],
     ) -> Poll<io::Result<usize>> {
-        Pin::new(&mut self.0).poll_write(context, bytes)
+        Pin::new(&mut *self.stream).poll_write(context, bytes)
     }
 
     fn poll_flush(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_flush(context)
+        Pin::new(&mut *self.stream).poll_flush(context)
     }
 
     fn poll_shutdown(mut self: Pin<&mut Self>, context: &mut Context<'_>) -> Poll<io::Result<()>> {
-        Pin::new(&mut self.0).poll_shutdown(context)
+        Pin::new(&mut *self.stream).poll_shutdown(context)
     }
 }

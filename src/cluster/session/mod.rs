@@ -90,4 +90,3 @@ pub type OnHttp = Box<dyn Fn(Connection) + Send + Sync>;
 
 /// The data connections of a process, by the process on the other side; `None` in its own place.
 pub type Sockets = Vec<Option<Connection>>;
-

@@ -58,8 +58,7 @@ impl Following {
         dir: Option<PathBuf>,
     ) -> Result<Arc<Self>> {
         let jobs = Mutex::default();
-        let following =
-            Arc::new(Following { follower: Arc::clone(&follower), cluster, jobs, dir });
+        let following = Arc::new(Following { follower: Arc::clone(&follower), cluster, jobs, dir });
         let obeying = Arc::clone(&following);
         follower.start(Box::new(move |_, order| obeying.obey(order)))?;
         let weak = Arc::downgrade(&following);

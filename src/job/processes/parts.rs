@@ -1,6 +1,5 @@
 //! What operators hand to a snapshot, as bytes for the process that writes it.
 
-
 use serde::{Deserialize, Serialize};
 
 use super::messages::{split_tail, with_tail};
@@ -184,8 +183,7 @@ mod tests {
         ];
         for recovery in [Recovery::Tables, Recovery::Log, Recovery::Since(5), Recovery::History(7)]
         {
-            let part =
-                Part { recovery, whole: true, tables: tables.clone(), changed: Some(2) };
+            let part = Part { recovery, whole: true, tables: tables.clone(), changed: Some(2) };
             let place = StatePlace::Edge(NodeId(3), 1);
             let handed = Handed::State { place, worker: 4, frontier: Some(99), part };
             let (before, after) = there_and_back(handed);

@@ -34,7 +34,6 @@ impl Notes {
     pub fn sync(&self) -> Result<()> {
         self.journal.sync()
     }
-
 }
 
 /// The decisions about the sources of `plan` among the entries of a journal.

@@ -244,7 +244,8 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     if let Some(manifest) = manifest.as_ref().filter(|manifest| !is_same(manifest)) {
         return Err(has_changed(&spec, manifest, is_same_script(manifest)));
     }
-    let restored = manifest.as_ref().map(|m| load::restored(&load::of_store(&spec.store), &chunks, m, plan));
+    let restored =
+        manifest.as_ref().map(|m| load::restored(&load::of_store(&spec.store), &chunks, m, plan));
     let restored = restored.transpose()?;
     let restored = restored.map(|restored| Restored { begun: Some(begun), ..restored });
     drop(chunks);
