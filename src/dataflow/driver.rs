@@ -190,6 +190,8 @@ struct Driver<L> {
     applied: EventTime,
     gathering: Gathering,
     gauge: Option<Gauge>,
+    /// Whether it is on its way to a frontier, step by step.
+    is_behind: bool,
     out: Port,
     late: Option<Port>,
     dead: Option<Port>,
@@ -283,6 +285,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
             applied: BEGINNING,
             gathering,
             gauge,
+            is_behind: false,
             out: OutputBuilder::from(out),
             late,
             dead,
@@ -386,8 +389,8 @@ impl<L: StatefulLogic> Driver<L> {
         let frontier = frontiers.iter().map(|f| frontier_of(f.frontier())).min().unwrap_or(CLOSED);
         let wanted = self.keeper.as_ref().and_then(Keeper::wanted);
         if let Some(wanted) = wanted.filter(|&w| frontier >= w) {
-            if wanted > self.applied {
-                self.step_to(wanted, true)?;
+            if wanted > self.applied && !self.apply_up_to(wanted)? {
+                return Ok(());
             }
             if let Some(keeper) = &mut self.keeper {
                 keeper.save(&mut self.logic, wanted)?;
@@ -395,14 +398,18 @@ impl<L: StatefulLogic> Driver<L> {
         }
         if frontier > self.applied {
             let rows = self.stashes.iter().map(Stash::rows).sum();
-            if self.logic.gathers() && frontier != CLOSED && self.gathering.waits(rows) {
+            let may_wait = !self.is_behind && frontier != CLOSED && self.logic.gathers();
+            if may_wait && self.gathering.waits(rows) {
                 return Ok(());
             }
             if let Some(keeper) = self.keeper.as_mut().filter(|_| frontier == CLOSED) {
                 keeper.give_all(&mut self.logic)?;
             }
-            let is_due = frontier == CLOSED || self.logic.is_due(frontier, rows);
-            self.step_to(frontier, is_due)?;
+            if frontier != CLOSED && !self.logic.is_due(frontier, rows) {
+                self.step_to(frontier, false)?;
+            } else if !self.apply_up_to(frontier)? {
+                return Ok(());
+            }
             if frontier == CLOSED {
                 self.caps = None;
                 return Ok(());
@@ -424,6 +431,22 @@ impl<L: StatefulLogic> Driver<L> {
         if let Some(gauge) = &self.gauge {
             gauge.is_busy(busy);
         }
+    }
+
+    /// Applies what is below `to`, or a part of it: whether it has come there. Otherwise it is run
+    /// again, once those that read its output have had their turn.
+    fn apply_up_to(&mut self, to: EventTime) -> Result<bool> {
+        let waiting: Vec<&UpdateBatch> = self.stashes.iter().flat_map(Stash::kept).collect();
+        let step = match self.logic.whole_input() {
+            Some(_) => to,
+            None => self.logic.step_end(&waiting, to),
+        };
+        self.step_to(step, true)?;
+        self.is_behind = step < to;
+        if self.is_behind {
+            self.activator.activate();
+        }
+        Ok(!self.is_behind)
     }
 
     /// Asks to be run again where a snapshot waits for more of the state.

@@ -30,6 +30,7 @@ use super::side::{DeadLetters, SideStreams, late_from, send_dead, side_port};
 use super::snapshots::StatePlace;
 use super::spilling::{Make, Spilling};
 use crate::batch::UpdateBatch;
+use crate::batch::ipc::without_others;
 use crate::error::{Error, Result};
 use crate::plan::exchange::{placements, routes};
 use crate::plan::node::{Node, NodeId, Operator, StreamPlan};
@@ -146,7 +147,15 @@ impl<'s> Renderer<'s, '_> {
                 let output = Arc::clone(&node.schema);
                 let table = self.table_of(node.inputs[0]).unwrap_or(&name);
                 let logic = CalcLogic::new(table, calc.clone(), input, output);
-                self.stateless(&name, node, wants, move |batch, dead| logic.apply(batch, dead))
+                // Where memory is scarce a row must not hold that of the rows it was made from.
+                let is_scarce = self.runtime.memory().is_some();
+                self.stateless(&name, node, wants, move |batch, dead| {
+                    let done = logic.apply(batch, dead)?;
+                    match is_scarce {
+                        true => done.into_iter().map(without_others).collect(),
+                        false => Ok(done),
+                    }
+                })
             }
             Operator::Union => {
                 let inputs: Vec<_> =

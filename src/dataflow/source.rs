@@ -200,11 +200,11 @@ impl SharedSource {
             let own = &clock.partitions()[partition];
             let reached = own.frontier();
             if may_read == MayRead::Holding && self.resolution.tick_start(reached) > floor {
-                return Claim::Ahead(Wait::InFlight);
+                return Claim::Ahead(Delay::InFlight);
             }
             // Ingestion time is no place in the data that others could be far from.
             if reached > horizon && !self.is_ingestion_time() {
-                return Claim::Ahead(Wait::Drift);
+                return Claim::Ahead(Delay::Drift);
             }
             if own.outstanding() >= 2 * workers as u64 {
                 continue;
@@ -232,7 +232,7 @@ fn wake_all(sleepers: &Mutex<Vec<Sleeper>>) {
 enum Claim {
     Split(Split),
     /// Others are behind: wait for them.
-    Ahead(Wait),
+    Ahead(Delay),
     /// There is nothing now, or nothing any more.
     Nothing,
 }
