@@ -202,7 +202,9 @@ impl Shops {
             let last = match cluster.try_request(process, path, &headers, &body) {
                 Ok(answer) if answer.status == 200 => return,
                 // Whoever is away comes back.
-                Ok(answer) if [404, 429, 500, 502, 503, 504].contains(&answer.status) => answer.body,
+                Ok(answer) if [404, 429, 500, 502, 503, 504].contains(&answer.status) => {
+                    answer.body
+                }
                 Ok(answer) => panic!("{} {}\n{}", answer.status, answer.body, cluster.logs()),
                 Err(error) => error.to_string(),
             };
@@ -253,7 +255,11 @@ fn inject(cluster: &mut Cluster, dice: &mut Dice) -> String {
             thread::sleep(long);
             if let Some(pid) = stopped {
                 // Not whoever has taken its place.
-                Command::new("kill").args(["-CONT", &pid.to_string()]).stderr(Stdio::null()).status().ok();
+                Command::new("kill")
+                    .args(["-CONT", &pid.to_string()])
+                    .stderr(Stdio::null())
+                    .status()
+                    .ok();
             }
             format!("SIGSTOP of engine {process} ({stopped:?}) for {long:?}")
         }
@@ -285,7 +291,9 @@ fn inject(cluster: &mut Cluster, dice: &mut Dice) -> String {
                 moments.push(before);
             }
             let engine = cluster.signal_engine(other, "KILL");
-            format!("SIGKILL of engine {process}, then while it comes back, after {moments:?} ms, of {other} ({engine:?})")
+            format!(
+                "SIGKILL of engine {process}, then while it comes back, after {moments:?} ms, of {other} ({engine:?})"
+            )
         }
         _ => {
             for process in 0..cluster.processes() {

@@ -77,7 +77,8 @@ fn any_process_takes_every_request() {
         let again = json!({"name": "bids", "sql": "SELECT 1"});
         let refused = cluster.send(process, "POST", "/v1/jobs", &again);
         assert_eq!(refused.status, 409, "process {process}: {}", refused.body);
-        let wrong = cluster.send(process, "POST", "/v1/jobs", &json!({"name": "x", "sql": "SELEC"}));
+        let wrong =
+            cluster.send(process, "POST", "/v1/jobs", &json!({"name": "x", "sql": "SELEC"}));
         assert_eq!(wrong.status, 400, "process {process}: {}", wrong.body);
         assert_eq!(cluster.get(process, "/v1/jobs/absent").status, 404);
         assert_eq!(cluster.get(process, "/healthz").status, 200);
@@ -121,7 +122,8 @@ fn a_cluster_tells_of_itself_and_of_restarts() {
     let epoch = told["epoch"].as_u64();
     cluster.signal_engine(1, "KILL").expect("an engine");
     let told = cluster.wait_for(0, "/v1/cluster", |now| {
-        let all_up = now["processes"].as_array().is_some_and(|p| p.iter().all(|p| p["state"] == "up"));
+        let all_up =
+            now["processes"].as_array().is_some_and(|p| p.iter().all(|p| p["state"] == "up"));
         now["epoch"].as_u64() > epoch && all_up
     });
     let killed = &told["processes"][1];
@@ -238,7 +240,10 @@ fn strangers_harm_nothing() {
         // One that says nothing keeps nobody waiting.
         let mut silent = TcpStream::connect(cluster.peer(process)).expect("it listens");
         silent.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
-        assert!(matches!(silent.read(&mut [0; 64]), Ok(0) | Err(_)), "a stranger is told something");
+        assert!(
+            matches!(silent.read(&mut [0; 64]), Ok(0) | Err(_)),
+            "a stranger is told something"
+        );
     }
     let wrong = stranger(dir.path(), &cluster, "a secret that is not that of the cluster", &[]);
     assert!(wrong.contains("secret"), "{wrong}");

@@ -55,7 +55,8 @@ fn the_pods_start_workers_that_find_one_another() {
     assert!(!text.contains('\t'), "a tab is no indentation");
     let peers = text.matches(".floodmark-peers:7700 ").count();
     assert!(text.contains(&format!("replicas: {peers}")), "{peers} lines in the hostfile");
-    for (name, uses) in [("floodmark-hostfile", 2), ("floodmark-secret", 2), ("floodmark-peers", 2)] {
+    for (name, uses) in [("floodmark-hostfile", 2), ("floodmark-secret", 2), ("floodmark-peers", 2)]
+    {
         assert!(text.matches(name).count() >= uses, "{name} is used or defined alone");
     }
     // PyYAML is not part of Python: where it is there, it has the last word.

@@ -80,7 +80,9 @@ impl Case {
         let files: Vec<String> = self.files.iter().map(|f| f.display().to_string()).collect();
         args.extend(files.iter().map(String::as_str));
         let mut printed = String::new();
-        for (process, ran) in on_processes(&self.dir, &args, shape.processes).into_iter().enumerate() {
+        for (process, ran) in
+            on_processes(&self.dir, &args, shape.processes).into_iter().enumerate()
+        {
             if ran.code() != 0 {
                 let (name, code, shape) = (&self.name, ran.code(), shape.text());
                 let stderr = ran.stderr.trim();

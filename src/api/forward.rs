@@ -14,31 +14,42 @@ use tokio::net::TcpListener;
 
 use super::error::{ApiError, ApiResult};
 use super::server::serve_router;
-use crate::cluster::session::Follower;
 use crate::dataflow::metrics::lock;
 use crate::error::{Error, ErrorKind, Result};
+use crate::job::processes::Following;
 use crate::limits::HTTP_FORWARDED_IDLE_MAX;
 
-/// The way to the leader, once there is one.
+/// What a process that follows does, and its way to the leader, once there is one.
 #[derive(Clone, Default)]
 struct Way {
-    follower: Arc<OnceLock<Arc<Follower>>>,
+    following: Arc<OnceLock<Arc<Following>>>,
     idle: Arc<Mutex<Vec<SendRequest<Body>>>>,
 }
 
-/// Serves on `listener` what the leader of `follower` answers, until `shutdown`.
+/// Serves on `listener` what the leader of `following` answers, until `shutdown`. For its metrics
+/// and its health this process answers itself.
 pub async fn forward(
     listener: TcpListener,
-    follower: Arc<OnceLock<Arc<Follower>>>,
+    following: Arc<OnceLock<Arc<Following>>>,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    let way = Way { follower, idle: Arc::default() };
-    let router = Router::new().route("/healthz", get(health)).fallback(on).with_state(way);
+    let way = Way { following, idle: Arc::default() };
+    let router = Router::new()
+        .route("/healthz", get(health))
+        .route("/metrics", get(metrics))
+        .fallback(on)
+        .with_state(way);
     serve_router(listener, router, shutdown).await
 }
 
 async fn health() -> &'static str {
     "{\"status\":\"ok\"}\n"
+}
+
+async fn metrics(State(way): State<Way>) -> ApiResult<Response> {
+    let following = way.following()?;
+    let page = tokio::task::spawn_blocking(move || following.metrics()).await;
+    Ok(super::handlers::metrics_page(page.map_err(|e| lost(&e))?))
 }
 
 async fn on(State(way): State<Way>, request: Request) -> ApiResult<Response> {
@@ -54,6 +65,13 @@ async fn on(State(way): State<Way>, request: Request) -> ApiResult<Response> {
 }
 
 impl Way {
+    fn following(&self) -> ApiResult<Arc<Following>> {
+        self.following.get().cloned().ok_or_else(|| {
+            let error = Error::new(ErrorKind::Unavailable, "the cluster is coming together");
+            ApiError::from(error.with_hint("ask again in a moment"))
+        })
+    }
+
     async fn sender(&self) -> ApiResult<SendRequest<Body>> {
         loop {
             let idle = lock(&self.idle).pop();
@@ -67,11 +85,9 @@ impl Way {
     }
 
     async fn connect(&self) -> ApiResult<SendRequest<Body>> {
-        let Some(follower) = self.follower.get().cloned() else {
-            let error = Error::new(ErrorKind::Unavailable, "the cluster is coming together");
-            return Err(ApiError::from(error.with_hint("ask again in a moment")));
-        };
-        let connected = tokio::task::spawn_blocking(move || follower.http()).await;
+        let following = self.following()?;
+        let connecting = move || following.session().http();
+        let connected = tokio::task::spawn_blocking(connecting).await;
         let connection = connected.map_err(|e| lost(&e))?.map_err(|e| lost(&e.message))?;
         let stream = connection.into_async().map_err(|e| lost(&e))?;
         let (sender, connection) = handshake(TokioIo::new(stream)).await.map_err(|e| lost(&e))?;

@@ -107,8 +107,12 @@ pub(super) async fn health(State(edge): State<Edge>, headers: HeaderMap) -> ApiR
 
 pub(super) async fn metrics(State(edge): State<Edge>) -> ApiResult<Response> {
     let page = edge.call(|service| Ok(service.metrics())).await?;
+    Ok(metrics_page(page))
+}
+
+pub(super) fn metrics_page(page: String) -> Response {
     let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, page).into_response())
+    (headers, page).into_response()
 }
 
 pub(super) async fn list_jobs(State(edge): State<Edge>, headers: HeaderMap) -> ApiResult<Response> {

@@ -96,6 +96,10 @@ fn cannot_start(what: &dyn std::fmt::Display) -> Error {
     Error::new(ErrorKind::Io, format!("the workers cannot start: {what}"))
 }
 
+/// Called when a worker has panicked, with the name of the job whose operator it was, if that is
+/// known.
+pub type OnPanic = Arc<dyn Fn(Option<&str>) + Send + Sync>;
+
 /// The workers of this process.
 pub struct Cluster {
     place: Place,
@@ -108,19 +112,24 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the workers and waits until they are ready.
     pub fn start(topology: &Topology) -> Result<Self> {
-        Self::start_with(topology, topology.allocators()?)
+        Self::start_with(topology, topology.allocators()?, None)
     }
 
-    /// Starts the workers of a process whose session has connected them to the others.
-    pub fn of_session(topology: &Topology, sockets: Sockets) -> Result<Self> {
+    /// Starts the workers of a process whose session has connected them to the others. When one of
+    /// them panics `on_panic` is called, after which none of them can be relied on.
+    pub fn of_session(topology: &Topology, sockets: Sockets, on_panic: OnPanic) -> Result<Self> {
         let allocators = match topology.place().processes {
             1 => topology.allocators_alone()?,
             _ => topology.allocators_over(sockets)?,
         };
-        Self::start_with(topology, allocators)
+        Self::start_with(topology, allocators, Some(on_panic))
     }
 
-    fn start_with(topology: &Topology, (builders, others): Allocators) -> Result<Self> {
+    fn start_with(
+        topology: &Topology,
+        (builders, others): Allocators,
+        on_panic: Option<OnPanic>,
+    ) -> Result<Self> {
         let mut senders = Vec::new();
         let mut receivers = Vec::new();
         for _ in 0..topology.workers {
@@ -141,7 +150,7 @@ impl Cluster {
             // A cluster that gave up waiting needs no waking.
             let _ = ready.send((local, worker.sync_activator_for(Vec::new())));
             let times = told.get(local).cloned().unwrap_or_default();
-            worker::run(worker, local, &receiver, times);
+            worker::run(worker, local, &receiver, times, on_panic.as_ref());
         })
         .map_err(|e| Error::new(ErrorKind::Io, format!("the workers cannot start: {e}")))?;
         let mut wakers = Vec::new();

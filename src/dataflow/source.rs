@@ -452,8 +452,20 @@ pub fn source<'s>(
         let mut cap = capabilities.pop();
         let held = Vec::new();
         let (naps, alarm, wait) = (0, None, Wait::NotStarted);
-        let mut reader =
-            Reader { shared, runtime, budget, activity, held, reads, workers, table, slot, naps, alarm, wait };
+        let mut reader = Reader {
+            shared,
+            runtime,
+            budget,
+            activity,
+            held,
+            reads,
+            workers,
+            table,
+            slot,
+            naps,
+            alarm,
+            wait,
+        };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
             // A stopped source does not end: what is open stays open, and is dropped with the

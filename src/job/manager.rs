@@ -67,6 +67,8 @@ pub struct ServiceSpec {
     pub objects: ObjectOptions,
     /// The processes that this one leads, if there are any; then there is a store.
     pub followers: Option<Arc<Followers>>,
+    /// Jobs whose operators have panicked lately, and how often: each time the whole process ends.
+    pub crashes: BTreeMap<String, usize>,
 }
 
 impl JobManager {
@@ -98,8 +100,12 @@ impl JobManager {
         for found in store.definitions()? {
             let job = match found {
                 Ok(definition) => {
-                    let started = Parsed::new(&definition).and_then(|parsed| parsed.plan());
-                    let body = started.and_then(|plan| self.run(&definition, plan));
+                    let planned = Parsed::new(&definition).and_then(|parsed| parsed.plan());
+                    let crashes = self.with.crashes.get(&definition.name).copied().unwrap_or(0);
+                    let body = planned.and_then(|plan| match restarts::parked(&plan, crashes) {
+                        Some(error) => Err(error),
+                        None => self.run(&definition, plan),
+                    });
                     Job { definition, body, failures: Failures::default() }
                 }
                 Err(damage) => unreadable(damage),

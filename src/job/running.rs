@@ -121,6 +121,17 @@ impl Running {
         followers.map(|followers| followers.counts(self.id)).unwrap_or_default()
     }
 
+    /// How far its outputs are, as all processes see it.
+    fn frontier_report(&self) -> FrontierReport {
+        let mut reports = vec![self.runtime.frontier_report()];
+        let metrics = &self.runtime.metrics;
+        if let (Some(followers), false) = (&self.followers, metrics.is_failed()) {
+            // Of one that is being lost nothing is known.
+            reports.extend(followers.frontiers(self.id).unwrap_or_default());
+        }
+        FrontierReport::merge(reports)
+    }
+
     fn names(&self, wanted: fn(&OutputTarget) -> Option<String>) -> Vec<String> {
         self.plan.outputs.iter().filter_map(|o| wanted(&o.target)).collect()
     }
@@ -202,7 +213,7 @@ impl Job {
         match &self.body {
             Ok(running) => {
                 let state = running.state();
-                JobFrontier { job, state, report: running.runtime.frontier_report() }
+                JobFrontier { job, state, report: running.frontier_report() }
             }
             Err(error) => {
                 let state = JobState::Failed { error: error.clone() };

@@ -94,7 +94,8 @@ pub enum JobState {
 
 impl JobState {
     /// The words of all states.
-    pub const NAMES: [&str; 5] = ["starting", "running", "finished", "failed", "stopping"];
+    pub const NAMES: [&str; 6] =
+        ["starting", "running", "finished", "restarting", "failed", "stopping"];
 
     /// The state as one word.
     pub fn name(&self) -> &'static str {

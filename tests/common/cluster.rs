@@ -316,7 +316,11 @@ impl Cluster {
         }
         if let Some(engine) = engine {
             // It ends by itself too, when it sees that its supervisor is gone.
-            Command::new("kill").args(["-KILL", &engine.to_string()]).stderr(Stdio::null()).status().ok();
+            Command::new("kill")
+                .args(["-KILL", &engine.to_string()])
+                .stderr(Stdio::null())
+                .status()
+                .ok();
         }
     }
 

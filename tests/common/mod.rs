@@ -3,8 +3,8 @@
 //! interface under test.
 #![allow(dead_code, reason = "each test file uses its part")]
 
-pub mod prometheus;
 pub mod cluster;
+pub mod prometheus;
 pub mod proxy;
 pub mod service;
 

@@ -15,7 +15,7 @@ use crate::api::Gate;
 use crate::cluster::hostfile::Host;
 use crate::cluster::peer::Member;
 use crate::cluster::session::{About, ClusterInfo, Follower, Leader, Lost, Timing};
-use crate::cluster::{Cluster, Topology, epoch};
+use crate::cluster::{Cluster, OnPanic, Topology, epoch};
 use crate::dataflow::metrics::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::manager::{JobManager, Service, ServiceSpec};
@@ -24,11 +24,10 @@ use crate::job::service::JobService;
 use crate::job::snapshots::open_store;
 use crate::limits::SQL_STACK_BYTES;
 use crate::telemetry::clock::wall_ms;
+use crate::telemetry::process;
 
 /// Threads of the system that carry data between processes begin like this.
 const DATA_THREADS: [&str; 2] = ["timely:send-", "timely:recv-"];
-/// Those of workers.
-const WORKER_THREADS: &str = "timely:work-";
 
 /// Works until it is told to stop, or the session is over.
 pub fn run(arguments: &WorkerArguments, hosts: &[Host], member: &Arc<Member>) -> Result<()> {
@@ -75,8 +74,7 @@ fn supervised(timeout: Duration) -> Result<(History, Arc<Notify>)> {
     Ok((history, stop))
 }
 
-/// A thread that carries data panics when its peer is lost, and a worker that panics has lost what
-/// its operators hold: neither can be gone on with.
+/// A thread that carries data panics when its peer is lost: the session is over.
 fn end_with_threads() {
     let usual = std::panic::take_hook();
     std::panic::set_hook(Box::new(move |panic| {
@@ -87,12 +85,20 @@ fn end_with_threads() {
             lost(&format!("the connection to the workers of process {process} is lost"));
         }
         usual(panic);
-        if name.starts_with(WORKER_THREADS) {
-            let what = panic.payload_as_str().unwrap_or("without a message");
-            tell(&Sign::Ends(format!("a worker panicked: {what}")));
-            exit(101);
-        }
     }));
+}
+
+/// A worker that panics has lost what its operators hold: the process ends, and says whose they
+/// were.
+fn end_with_workers() -> OnPanic {
+    Arc::new(|job| {
+        if let Some(job) = job {
+            tell(&Sign::Crashed(job.to_owned()));
+        }
+        let of = job.map(|job| format!(" in job {job}")).unwrap_or_default();
+        tell(&Sign::Ends(format!("a worker panicked{of}; its message is in the log")));
+        exit(101)
+    })
 }
 
 fn lost(why: &str) -> ! {
@@ -137,6 +143,7 @@ fn work(
     let http = listener.local_addr().map_err(|e| Error::io(&wanted, &e))?.to_string();
     std::fs::create_dir_all(&arguments.data_dir)
         .map_err(|e| Error::io(arguments.data_dir.display(), &e))?;
+    process::was_restarted(history.restarts);
     let about = About {
         process: member.process,
         http: http.clone(),
@@ -145,6 +152,7 @@ fn work(
         since_ms: wall_ms(),
         restarts: history.restarts,
         reasons: history.reasons,
+        crashed: history.crashed,
     };
     let topology = Topology { member: Some(Arc::clone(member)), ..Topology::alone(member.workers) };
     let timing = Timing { silence: arguments.peer_timeout };
@@ -178,7 +186,9 @@ impl Engine<'_> {
             Leader::gather(Arc::clone(self.member), epoch, self.timing, self.lost())?;
         let leader = Arc::new(leader);
         lock(&present).extend(leader.others().iter().cloned());
-        let cluster = Cluster::of_session(&self.topology, sockets)?;
+        let crashed: Vec<_> = lock(&present).iter().filter_map(|a| a.crashed.clone()).collect();
+        let crashes = epoch::crashed(&self.arguments.data_dir, &crashed, wall_ms())?;
+        let cluster = Cluster::of_session(&self.topology, sockets, end_with_workers())?;
         let followers = Followers::start(
             Arc::clone(&leader),
             Arc::clone(&store),
@@ -193,6 +203,7 @@ impl Engine<'_> {
                 settings: super::super::settings(&self.arguments.settings)?.into_iter().collect(),
                 objects: super::super::copies::options_of_environment(),
                 followers: (!alone).then_some(followers),
+                crashes,
             },
         )?;
         let service: Arc<dyn JobService> = Arc::new(Service(Arc::clone(&manager)));
@@ -214,18 +225,18 @@ impl Engine<'_> {
     }
 
     fn follow(self, listener: TcpListener) -> Result<()> {
-        let way: Arc<OnceLock<Arc<Follower>>> = Arc::default();
+        let way: Arc<OnceLock<Arc<Following>>> = Arc::default();
         let forwarding = crate::api::forward(listener, Arc::clone(&way), std::future::pending());
         self.runtime.spawn(forwarding);
         let early = self.runtime.spawn(end_early(Arc::clone(&self.stop)));
         let (follower, sockets) =
             Follower::join(Arc::clone(self.member), &self.about, self.timing, self.lost())?;
         let follower = Arc::new(follower);
-        let cluster = Cluster::of_session(&self.topology, sockets)?;
+        let cluster = Cluster::of_session(&self.topology, sockets, end_with_workers())?;
         let dir = Some(self.arguments.data_dir.clone());
         let following = Following::start(Arc::clone(&follower), cluster, dir)?;
         // Once: it was empty.
-        let _ = way.set(Arc::clone(&follower));
+        let _ = way.set(Arc::clone(&following));
         tell(&Sign::Works);
         tracing::info!("process {} works, in epoch {}", self.member.process, follower.epoch());
         early.abort();

@@ -22,6 +22,9 @@ pub struct History {
     pub restarts: u64,
     /// The last times.
     pub reasons: Vec<Restart>,
+    /// The job whose operator had panicked, if that was the last reason.
+    #[serde(default)]
+    pub crashed: Option<String>,
 }
 
 /// What the engine tells the supervisor.
@@ -31,6 +34,8 @@ pub enum Sign {
     Lives,
     /// Its session has begun.
     Works,
+    /// An operator of a job has panicked.
+    Crashed(String),
     /// It ends; why.
     Ends(String),
 }

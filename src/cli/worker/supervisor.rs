@@ -35,6 +35,7 @@ pub fn run(arguments: &WorkerArguments) -> Result<()> {
         restarts: 0,
         reasons: VecDeque::new(),
         has_worked: false,
+        crashed: None,
     };
     loop {
         let Some(ended) = supervisor.watch(&stop)? else { return Ok(()) };
@@ -68,6 +69,8 @@ struct Supervisor {
     restarts: u64,
     reasons: VecDeque<Restart>,
     has_worked: bool,
+    /// The job whose operator has panicked in the last engine.
+    crashed: Option<String>,
 }
 
 /// The end of an engine.
@@ -89,6 +92,7 @@ impl Supervisor {
         let (mut heard, mut stopping) = (monotonic(), None::<Instant>);
         let mut working = None::<Instant>;
         let mut reason = None;
+        self.crashed = None;
         loop {
             match signs.recv_timeout(LOOK) {
                 Ok(Sign::Lives) => heard = monotonic(),
@@ -96,6 +100,7 @@ impl Supervisor {
                     self.has_worked = true;
                     working = Some(monotonic());
                 }
+                Ok(Sign::Crashed(job)) => self.crashed = Some(job),
                 Ok(Sign::Ends(why)) => reason = Some(why),
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
@@ -140,7 +145,8 @@ impl Supervisor {
             .spawn()
             .map_err(failed)?;
         let reasons = self.reasons.iter().cloned().collect();
-        let history = History { restarts: self.restarts, reasons };
+        let crashed = self.crashed.clone();
+        let history = History { restarts: self.restarts, reasons, crashed };
         let mut line = serde_json::to_vec(&history).map_err(|e| Error::internal(e.to_string()))?;
         line.push(b'\n');
         // The pipe stays open as long as the child is held: it ends when this process does.

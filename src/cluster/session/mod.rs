@@ -41,6 +41,9 @@ pub struct About {
     pub restarts: u64,
     /// When, and why, the last times.
     pub reasons: Vec<Restart>,
+    /// The job whose operator had panicked, if that was why it was started again.
+    #[serde(default)]
+    pub crashed: Option<String>,
 }
 
 /// Why a process was started again.
@@ -90,3 +93,6 @@ pub type OnHttp = Box<dyn Fn(Connection) + Send + Sync>;
 
 /// The data connections of a process, by the process on the other side; `None` in its own place.
 pub type Sockets = Vec<Option<Connection>>;
+
+#[cfg(test)]
+mod tests;

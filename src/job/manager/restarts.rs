@@ -6,7 +6,9 @@ use std::sync::{Arc, PoisonError, Weak};
 use std::time::Duration;
 
 use super::{JobManager, Parsed};
+use crate::error::Error;
 use crate::job::running::{Failures, Job};
+use crate::plan::node::StreamPlan;
 use crate::sql::settings::Settings;
 use crate::telemetry::clock::monotonic;
 
@@ -60,6 +62,18 @@ pub(super) fn after_failure(manager: &Weak<JobManager>, job: &Arc<Job>) {
         let times = failures.count + 1;
         tracing::error!("job {name} has failed {times} times and stays so: {error}");
     }
+}
+
+/// Why a job of `plan`, whose operators have panicked `crashes` times lately, is not started again.
+pub(super) fn parked(plan: &StreamPlan, crashes: usize) -> Option<Error> {
+    let attempts = plan.nodes.first().map_or(0, |node| node.settings.restart_attempts);
+    (crashes > attempts).then(|| {
+        let message = format!("its operators have panicked {crashes} times in ten minutes");
+        Error::internal(message).with_hint(
+            "the log has the messages; give it another script with `floodmark upgrade`, or start \
+             the cluster again later",
+        )
+    })
 }
 
 fn delay(settings: &Settings, failures: usize) -> Duration {

@@ -12,6 +12,7 @@ use super::messages::{
 use super::{parts, standing};
 use crate::cluster::session::Leader;
 use crate::dataflow::decisions::Decision;
+use crate::dataflow::frontier::report::FrontierReport;
 use crate::dataflow::metrics::lock;
 use crate::dataflow::runtime::JobRuntime;
 use crate::dataflow::snapshots::{Others, Snapshots, Wanted};
@@ -21,8 +22,8 @@ use crate::time::EventTime;
 
 /// How long the others may take to answer an order.
 const ANSWER: Duration = Duration::from_secs(60);
-/// The same where snapshots are concerned: they can be taken later.
-const ANSWER_SNAPSHOT: Duration = Duration::from_secs(10);
+/// The same where it can be asked again later.
+const ANSWER_SOON: Duration = Duration::from_secs(10);
 /// How often it is looked at how far the sources of this process are.
 const LOOK: Duration = Duration::from_millis(50);
 
@@ -186,6 +187,17 @@ impl Followers {
         jobs.get(&id).map(|led| led.reports.values().cloned().collect()).unwrap_or_default()
     }
 
+    /// How far the outputs of job `id` are, as the others see it.
+    pub fn frontiers(&self, id: u64) -> Result<Vec<FrontierReport>> {
+        let ticket = self.ticket();
+        let answers = self.ask(ticket, &Order::Frontier { id, ticket }, ANSWER_SOON)?;
+        let report = |(_, news)| match news {
+            News::Frontier { report, .. } => Some(report),
+            _ => None,
+        };
+        Ok(answers.into_iter().filter_map(report).collect())
+    }
+
     fn tell(&self, order: &Order) -> Result<()> {
         self.leader.send_all(&to_bytes(order))
     }
@@ -249,7 +261,10 @@ impl Followers {
                 }
                 self.look();
             }
-            News::Prepared { .. } | News::Held { .. } | News::Counted { .. } => {}
+            News::Prepared { .. }
+            | News::Held { .. }
+            | News::Counted { .. }
+            | News::Frontier { .. } => {}
         }
     }
 
@@ -326,7 +341,7 @@ impl Others for OthersOf {
     fn hold(&self) -> Result<Vec<Vec<EventTime>>> {
         let (id, ticket) = (self.id, self.followers.ticket());
         let order = Order::Hold { id, ticket };
-        let answers = self.followers.ask(ticket, &order, ANSWER_SNAPSHOT);
+        let answers = self.followers.ask(ticket, &order, ANSWER_SOON);
         if answers.is_err() {
             self.choose(None);
         }
@@ -351,7 +366,7 @@ impl Others for OthersOf {
     fn counters(&self, frontier: EventTime) -> Result<Vec<BTreeMap<String, u64>>> {
         let (id, ticket) = (self.id, self.followers.ticket());
         let order = Order::Count { id, ticket, frontier };
-        let answers = self.followers.ask(ticket, &order, ANSWER_SNAPSHOT)?;
+        let answers = self.followers.ask(ticket, &order, ANSWER_SOON)?;
         let counted = |(_, news)| match news {
             News::Counted { counters, .. } => Some(counters),
             _ => None,

@@ -24,6 +24,8 @@ use crate::dataflow::runtime::JobRuntime;
 use crate::dataflow::snapshots::{Handed, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::definition::{Definition, PlanFor};
+use crate::job::metrics::{self, JobPart};
+use crate::job::service::JobState;
 use crate::job::snapshots::load::ReadChunk;
 use crate::job::snapshots::{FollowedRun, fingerprint, followed};
 use crate::limits::SNAPSHOT_MESSAGES_MAX;
@@ -44,6 +46,7 @@ pub struct Following {
 }
 
 struct Followed {
+    name: String,
     runtime: Arc<JobRuntime>,
     snapshots: Option<Arc<Snapshots>>,
     is_failed: bool,
@@ -122,6 +125,11 @@ impl Following {
                 let counters = snapshots.map(|s| s.counters(frontier)).unwrap_or_default();
                 self.send(&News::Counted { ticket, counters });
             }
+            Order::Frontier { id, ticket } => {
+                let runtime = lock(&self.jobs).get(&id).map(|job| Arc::clone(&job.runtime));
+                let report = runtime.map(|runtime| runtime.frontier_report()).unwrap_or_default();
+                self.send(&News::Frontier { ticket, report });
+            }
             Order::Elsewhere { id, frontiers } => {
                 if let Some(job) = lock(&self.jobs).get(&id) {
                     for (source, frontier) in job.runtime.sources().zip(frontiers) {
@@ -156,6 +164,7 @@ impl Following {
                 .with_hint("all processes must be of one version and see the same files"));
         }
         let place = self.cluster.place();
+        let name = job.clone();
         let snapshots = match kept {
             None => None,
             Some(run) => {
@@ -168,8 +177,9 @@ impl Following {
             }
         };
         let runtime = self.open(&plan, snapshots.clone())?;
-        let told = Counts::default();
-        let job = Followed { runtime: Arc::new(runtime), snapshots, is_failed: false, told };
+        runtime.metrics.named(&name);
+        let (runtime, told) = (Arc::new(runtime), Counts::default());
+        let job = Followed { name, runtime, snapshots, is_failed: false, told };
         lock(&self.jobs).insert(id, job);
         Ok(())
     }
@@ -243,6 +253,31 @@ impl Following {
             }
         }
         news.iter().for_each(|news| self.send(news));
+    }
+
+    /// What this process does, for `GET /metrics`.
+    pub fn metrics(&self) -> String {
+        let jobs = lock(&self.jobs);
+        let state = |job: &Followed| match job.runtime.metrics.failure() {
+            Some(error) => JobState::Failed { error },
+            None if job.runtime.metrics.is_done() => JobState::Finished,
+            None => JobState::Running,
+        };
+        let parts: Vec<_> = jobs
+            .values()
+            .map(|job| JobPart {
+                name: &job.name,
+                state: state(job),
+                runtime: Some(&job.runtime),
+                snapshots: None,
+            })
+            .collect();
+        metrics::page(&self.cluster, &parts)
+    }
+
+    /// The session.
+    pub fn session(&self) -> &Arc<Follower> {
+        &self.follower
     }
 
     /// Ends all jobs, and the workers.

@@ -5,6 +5,7 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::dataflow::frontier::report::FrontierReport;
 use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::{ChunkRef, JournalEntry, Manifest};
 use crate::time::EventTime;
@@ -51,6 +52,13 @@ pub enum Order {
         ticket: u64,
         /// The frontier.
         frontier: EventTime,
+    },
+    /// Say how far the outputs are; answered by [`News::Frontier`].
+    Frontier {
+        /// The job.
+        id: u64,
+        /// Of the answer.
+        ticket: u64,
     },
     /// How far the sources are, by number, as far as all processes know.
     Elsewhere {
@@ -119,6 +127,13 @@ pub enum News {
         /// By name.
         counters: BTreeMap<String, u64>,
     },
+    /// How far the outputs are, and why.
+    Frontier {
+        /// Of the order.
+        ticket: u64,
+        /// As seen here.
+        report: FrontierReport,
+    },
     /// A job cannot go on.
     Failed {
         /// The job.
@@ -141,7 +156,8 @@ impl News {
         match self {
             News::Prepared { ticket, .. }
             | News::Held { ticket, .. }
-            | News::Counted { ticket, .. } => Some(*ticket),
+            | News::Counted { ticket, .. }
+            | News::Frontier { ticket, .. } => Some(*ticket),
             News::Failed { .. } | News::Report { .. } => None,
         }
     }
