@@ -125,6 +125,10 @@ pub const SQL_STACK_BYTES: usize = 64 << 20;
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 /// Seconds that a connection to a process may take until both sides know who the other one is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
+/// Bytes of the file that names them.
+pub const HOSTFILE_BYTES_MAX: u64 = 256 << 10;
+/// Processes of one cluster.
+pub const PROCESSES_MAX: usize = 256;
 /// Bytes of one message between two processes of a cluster that work together.
 pub const CLUSTER_FRAME_BYTES_MAX: usize = 1 << 30;
 /// Calls to the leader of a cluster that are answered at a time.
@@ -155,6 +159,10 @@ pub const CLUSTER_SECRET_BYTES_MIN: usize = 16;
 pub const CLUSTER_SECRET_BYTES_MAX: usize = 4096;
 /// Bytes of a cluster id.
 pub const CLUSTER_ID_BYTES_MAX: usize = 64;
+/// Connections to the leader that a process keeps open for HTTP requests while there are none.
+pub const HTTP_FORWARDED_IDLE_MAX: usize = 16;
+/// Reasons for its restarts that a process remembers.
+pub const RESTART_REASONS_MAX: usize = 10;
 /// Variables of one MATCH_RECOGNIZE pattern.
 pub const MATCH_VARIABLES_MAX: usize = 63;
 /// States of the automaton of one MATCH_RECOGNIZE pattern, its repetitions written out.

@@ -381,6 +381,7 @@ impl From<&Error> for ErrorForm {
             ErrorKind::NotFound => "not_found",
             ErrorKind::Conflict => "conflict",
             ErrorKind::Limit => "limit",
+            ErrorKind::Unavailable => "unavailable",
             ErrorKind::Internal => "internal",
         };
         ErrorForm {

@@ -8,10 +8,11 @@
 //! the other workers when a split that it waits for is through, and by a timer only while time
 //! itself can change something.
 
+mod holding;
 mod keeping;
 mod standing;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -36,8 +37,9 @@ use crate::plan::node::{NodeId, Scan};
 use crate::sql::settings::Settings;
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
+use holding::Wait;
 use keeping::{Keeping, Span};
-use standing::Wait;
+pub use standing::Standing;
 
 /// How long a source that must wait for others sleeps at first; it doubles while it waits.
 const NAP: Duration = Duration::from_millis(1);
@@ -59,6 +61,8 @@ pub struct SharedSource {
     sleepers: Arc<Mutex<Vec<Sleeper>>>,
     alignment: Arc<Alignment>,
     keeping: OnceLock<Keeping>,
+    /// What its partitions in other processes have reached.
+    elsewhere: AtomicI64,
 }
 
 /// The operator of one worker, as others see it.
@@ -103,18 +107,14 @@ impl SharedSource {
             sleepers: Arc::default(),
             alignment,
             keeping: OnceLock::new(),
+            elsewhere: AtomicI64::new(BEGINNING),
         }
     }
 
     /// Starts reading; the workers' operators have been built.
     pub fn start(&self) -> Result<()> {
         let sleepers = Arc::clone(&self.sleepers);
-        self.source.start(Arc::new(move || {
-            for sleeper in lock(&sleepers).iter() {
-                // A worker that is gone needs no waking.
-                let _ = sleeper.activator.activate();
-            }
-        }))
+        self.source.start(Arc::new(move || wake_all(&sleepers)))
     }
 
     /// Worker `slot` is about to look: from now on it is told of what others publish.
@@ -168,6 +168,9 @@ impl SharedSource {
             clock.tick(now);
         }
         let mut frontier = clock.frontier(complete);
+        if !complete && !clock.holds() {
+            frontier = clock.follow(self.elsewhere.load(Ordering::Acquire));
+        }
         let timeout = self.idle_timeout.filter(|_| frontier != CLOSED);
         let is_silent = timeout.is_some_and(|timeout| clock.is_silent(timeout, now));
         if is_silent {
@@ -215,6 +218,13 @@ impl SharedSource {
             }
         }
         Claim::Nothing
+    }
+}
+
+fn wake_all(sleepers: &Mutex<Vec<Sleeper>>) {
+    for sleeper in lock(sleepers).iter() {
+        // A worker that is gone needs no waking.
+        let _ = sleeper.activator.activate();
     }
 }
 

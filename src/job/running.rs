@@ -1,9 +1,10 @@
 //! One job of the service: what it is, whether it runs, what users see of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 
 use super::inlets::Inlets;
+use super::processes::{Counts, Followers, SourceCounts};
 use super::service::{JobFrontier, JobInfo, JobState, SnapshotsInfo, SourceInfo};
 use super::snapshots::JobSnapshots;
 use crate::dataflow::frontier::report::FrontierReport;
@@ -35,6 +36,8 @@ pub struct Running {
     pub inlets: Inlets,
     /// Its snapshots, if the service has a data directory.
     pub kept: Option<Kept>,
+    /// The other processes that it runs in.
+    pub followers: Option<Arc<Followers>>,
     /// Whether it was told to stop.
     pub is_stopping: AtomicBool,
 }
@@ -92,13 +95,26 @@ impl Running {
         self.runtime.metrics.sources.iter().zip(self.runtime.sources()).map(source).collect()
     }
 
+    /// How it goes in other processes.
+    fn elsewhere(&self) -> Vec<Counts> {
+        let followers = self.followers.as_ref();
+        followers.map(|followers| followers.counts(self.id)).unwrap_or_default()
+    }
+
     fn names(&self, wanted: fn(&OutputTarget) -> Option<String>) -> Vec<String> {
         self.plan.outputs.iter().filter_map(|o| wanted(&o.target)).collect()
     }
 
     fn info(&self, info: JobInfo) -> JobInfo {
         let metrics = &self.runtime.metrics;
-        let sources = self.sources();
+        let elsewhere = self.elsewhere();
+        let mut sources = self.sources();
+        for counts in &elsewhere {
+            sources.iter_mut().zip(&counts.sources).for_each(|(all, own)| add(all, own));
+        }
+        let sum = |own: &AtomicU64, of: fn(&Counts) -> u64| {
+            own.load(Ordering::Relaxed) + elsewhere.iter().map(of).sum::<u64>()
+        };
         let snapshots = self.kept.as_ref().map(|kept| SnapshotsInfo {
             from: kept.from,
             damaged: kept.skipped.clone(),
@@ -117,17 +133,36 @@ impl Running {
                 _ => None,
             }),
             rows_in: sources.iter().map(|s| s.rows).sum(),
-            rows_out: metrics.outputs.iter().map(|o| o.updates.load(Ordering::Relaxed)).sum(),
-            late_rows: metrics.late_rows.load(Ordering::Relaxed),
-            dead_letters: metrics.dead_letters.load(Ordering::Relaxed),
-            unknown_updates: metrics.unknown_updates.load(Ordering::Relaxed),
-            absent_deletes: metrics.absent_deletes.load(Ordering::Relaxed),
-            duplicate_inserts: metrics.duplicate_inserts.load(Ordering::Relaxed),
+            rows_out: metrics
+                .outputs
+                .iter()
+                .map(|o| o.updates.load(Ordering::Relaxed))
+                .sum::<u64>()
+                + elsewhere.iter().flat_map(|counts| &counts.updates).sum::<u64>(),
+            late_rows: sum(&metrics.late_rows, |counts| counts.late_rows),
+            dead_letters: sum(&metrics.dead_letters, |counts| counts.dead_letters),
+            unknown_updates: sum(&metrics.unknown_updates, |counts| counts.unknown_updates),
+            absent_deletes: sum(&metrics.absent_deletes, |counts| counts.absent_deletes),
+            duplicate_inserts: sum(&metrics.duplicate_inserts, |counts| counts.duplicate_inserts),
             sources,
             snapshots,
             memory: metrics.spilled(),
             ..info
         }
+    }
+}
+
+/// Adds what a source has done in another process.
+fn add(all: &mut SourceInfo, own: &SourceCounts) {
+    all.partitions += own.partitions;
+    all.rows += own.rows;
+    all.bytes += own.bytes;
+    // One without partitions there holds nothing back.
+    if own.partitions > 0 {
+        all.watermark = match (all.watermark, time(own.frontier)) {
+            (Some(all), Some(own)) => Some(all.min(own)),
+            _ => None,
+        };
     }
 }
 

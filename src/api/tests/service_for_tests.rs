@@ -181,6 +181,7 @@ fn report() -> FrontierReport {
     let source = SourcePoint {
         table: "rides".to_owned(),
         least: least.clone(),
+        gives_way: false,
         furthest: NOON + 5000,
         partitions: 1,
         partition: Some(PartitionPoint { name, offset: 300, frontier: NOON }),
@@ -374,7 +375,7 @@ pub async fn start() -> Server {
     let fake = Arc::new(fake());
     let service: Arc<dyn JobService> = Arc::clone(&fake) as _;
     let (stop, stopped) = oneshot::channel::<()>();
-    let task = tokio::spawn(crate::api::serve(listener, service, async {
+    let task = tokio::spawn(crate::api::serve(listener, service, Default::default(), async {
         let _ = stopped.await;
     }));
     Server { address, fake, stop, task }

@@ -12,14 +12,20 @@ use timely::communication::allocator::zero_copy::stream::Stream;
 #[derive(Debug)]
 pub struct Connection(Carrier);
 
+/// What carries it.
 #[derive(Debug)]
-enum Carrier {
+pub(super) enum Carrier {
     Plain(TcpStream),
 }
 
 impl Connection {
     pub(super) fn plain(socket: TcpStream) -> Self {
         Connection(Carrier::Plain(socket))
+    }
+
+    /// What carries it.
+    pub(super) fn into_carrier(self) -> Carrier {
+        self.0
     }
 
     /// Another handle to the same connection, for another thread.

@@ -52,6 +52,19 @@ pub struct Restart {
     pub reason: String,
 }
 
+/// The processes of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterInfo {
+    /// Its id.
+    pub cluster: String,
+    /// Its epoch; 0 for a single process.
+    pub epoch: u64,
+    /// Workers of each process.
+    pub workers: usize,
+    /// The address of each process, and what it is, if it is there.
+    pub processes: Vec<(String, Option<About>)>,
+}
+
 /// How long, and how often.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
@@ -77,6 +90,3 @@ pub type OnHttp = Box<dyn Fn(Connection) + Send + Sync>;
 
 /// The data connections of a process, by the process on the other side; `None` in its own place.
 pub type Sockets = Vec<Option<Connection>>;
-
-#[cfg(test)]
-mod tests;
