@@ -8,7 +8,7 @@
 //! the other workers when a split that it waits for is through, and by a timer only while time
 //! itself can change something.
 
-mod elsewhere;
+mod holding;
 mod keeping;
 mod standing;
 
@@ -38,9 +38,9 @@ use crate::plan::node::{NodeId, Scan};
 use crate::sql::settings::Settings;
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
-pub use elsewhere::Here;
+use holding::Wait;
 use keeping::{Keeping, Span};
-use standing::Wait;
+pub use standing::Standing;
 
 /// How long a source that must wait for others sleeps at first; it doubles while it waits.
 const NAP: Duration = Duration::from_millis(1);

@@ -9,6 +9,8 @@ use super::inlets::{RowsIn, RowsRefused, RowsTaken};
 use super::snapshots::SnapshotProgress;
 use super::upgrade::Report;
 use crate::dataflow::frontier::report::FrontierReport;
+/// What the edge shows of it.
+pub use crate::dataflow::frontier::{graph, held, report};
 use crate::error::{Error, Result};
 use crate::serve::ServedView;
 use crate::snapshot::{CopyPlace, Store};

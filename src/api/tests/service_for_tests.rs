@@ -14,12 +14,12 @@ use tokio::task::JoinHandle;
 use super::NOON;
 use super::client_for_tests::{Reply, request};
 use crate::batch::UpdateBatch;
-use crate::dataflow::frontier::graph::{Edge, OutputKind, Point};
-use crate::dataflow::frontier::report::{
-    FrontierReport, Least, OutputPoint, PartitionPoint, SourcePoint, SourceState,
-};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::job::inlets::{RowsIn, RowsRefused, RowsTaken};
+use crate::job::service::graph::{Edge, OutputKind, Point};
+use crate::job::service::report::{
+    FrontierReport, Least, OutputPoint, PartitionPoint, SourcePoint, SourceState,
+};
 use crate::job::service::{JobFrontier, JobInfo, JobService, JobState, SnapshotsInfo, SourceInfo};
 use crate::job::snapshots::{LastSnapshot, SnapshotProgress};
 use crate::job::upgrade::{Fate, Part, Reading, Report, SinkChange, SinkFate, TableReading};
@@ -185,6 +185,7 @@ fn report() -> FrontierReport {
     let source = SourcePoint {
         table: "rides".to_owned(),
         least: least.clone(),
+        gives_way: false,
         furthest: NOON + 5000,
         partitions: 1,
         partition: Some(PartitionPoint { name, offset: 300, frontier: NOON }),

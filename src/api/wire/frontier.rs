@@ -6,7 +6,7 @@ use std::fmt::Write;
 use serde::{Deserialize, Serialize};
 
 use super::{AsOf, ErrorForm};
-use crate::dataflow::frontier::held::{Holder, OutputHeld};
+use crate::job::service::held::{Holder, OutputHeld};
 use crate::job::service::{JobFrontier as Known, JobState};
 use crate::serve::time_text::format_time;
 use crate::time::{CLOSED, EventTime};

@@ -1,14 +1,14 @@
 //! Who holds an output back: from it against the data, along the least frontier.
 //!
 //! Law: what holds an output stands at the least frontier of all that it hangs on, and nothing that
-//! it hangs on itself is as far back. Where that waits for its worker, what has the worker is named.
-//! Only a table that is read whole may be further: until it has
-//! ended, how far it is says nothing.
+//! it hangs on itself is as far back. Where that waits for its worker, what has the worker is
+//! named. Only a table that is read whole may be further: until it has ended, how far it is says
+//! nothing.
 
 use serde::{Deserialize, Serialize};
 
 use super::graph::{Edge, OutputKind, Point};
-use super::report::{FrontierReport, Least, PartitionPoint, SourcePoint, SourceState, behind};
+use super::report::{FrontierReport, Least, PartitionPoint, SourceState, behind};
 use crate::time::{CLOSED, EventTime};
 
 /// What holds an output back.
@@ -95,7 +95,7 @@ impl<'a> Effective<'a> {
 
     fn gives_way(&self, edge: Edge) -> bool {
         match edge.from {
-            Point::Source(s) => self.report.sources.get(s).is_some_and(SourcePoint::gives_way),
+            Point::Source(s) => self.report.sources.get(s).is_some_and(|s| s.gives_way),
             Point::Operator(_) => false,
         }
     }
@@ -215,6 +215,10 @@ impl FrontierReport {
                 format!("waits for data; in {ms} ms it is idle and holds others no more")
             }
             SourceState::Idle => "idle: nothing has come for long".to_owned(),
+            // With several processes: the others have partitions of it.
+            SourceState::AllRead | SourceState::NoPartition(_) if point.gives_way => {
+                "nothing is to be read of it here; it goes as far as others do".to_owned()
+            }
             SourceState::AllRead => format!(
                 "{} read to the end; waits for new ones",
                 match point.partitions {

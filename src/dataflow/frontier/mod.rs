@@ -156,11 +156,11 @@ impl JobRuntime {
         let now = wall_ms();
         let shared: Vec<_> = self.sources().collect();
         let table = |source: usize| shared.get(source).map_or("", |s| s.table()).to_owned();
-        let standing = |(shared, passed): (&&Arc<_>, Least)| -> SourcePoint {
+        let point = |(shared, passed): (&&Arc<_>, Least)| -> SourcePoint {
             let shared: &super::source::SharedSource = shared;
-            shared.standing(passed, now, &table)
+            shared.holding(passed, now, &table)
         };
-        let sources = shared.iter().zip(passed).map(standing).collect();
+        let sources = shared.iter().zip(passed).map(point).collect();
         FrontierReport { at_ms: now, sources, operators, outputs }
     }
 }

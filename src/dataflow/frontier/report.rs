@@ -79,6 +79,9 @@ pub struct SourcePoint {
     pub table: String,
     /// What it has let pass, where that is least.
     pub least: Least,
+    /// Whether it lets pass what others reach, beyond what has been read of it: of two that are as
+    /// far, the other one holds.
+    pub gives_way: bool,
     /// The greatest `f_p`.
     pub furthest: EventTime,
     /// Partitions so far.
@@ -182,21 +185,11 @@ impl Least {
 }
 
 impl SourcePoint {
-    /// Whether it lets pass what others reach, beyond what has been read of it: of two that are as
-    /// far, the other one holds.
-    pub fn gives_way(&self) -> bool {
-        match self.state {
-            SourceState::Ended => true,
-            SourceState::Idle => self.furthest < self.least.frontier,
-            _ => false,
-        }
-    }
-
     /// In a process without partitions of its own it has ended, or waits for one.
     fn take(&mut self, other: SourcePoint) {
         let furthest = self.furthest.max(other.furthest);
         let partitions = self.partitions + other.partitions;
-        let key = |p: &SourcePoint| (p.least.frontier, p.gives_way(), p.least.process);
+        let key = |p: &SourcePoint| (p.least.frontier, p.gives_way, p.least.process);
         if key(&other) < key(self) {
             *self = other;
         }

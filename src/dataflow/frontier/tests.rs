@@ -19,6 +19,7 @@ fn source(table: &str, frontier: EventTime, process: usize) -> SourcePoint {
     SourcePoint {
         table: table.to_owned(),
         least: least(frontier, process),
+        gives_way: false,
         furthest: frontier,
         partitions: 1,
         partition: Some(PartitionPoint { name, offset: frontier, frontier }),
@@ -94,12 +95,23 @@ fn the_holder_is_where_the_least_frontier_begins() {
 #[test]
 fn of_two_as_far_the_one_that_gives_way_does_not_hold() {
     let mut report = joined(50, 50, 50, 50);
-    report.sources[0].state = SourceState::Idle;
-    assert_eq!(holders(&report)[0], labels(&["Source(a)"])[0], "all of it that has been read");
-    report.sources[0].furthest = 40;
+    assert_eq!(holders(&report)[0], labels(&["Source(a)"])[0]);
+    report.sources[0].gives_way = true;
     assert_eq!(holders(&report)[0], labels(&["Source(b)"])[0]);
-    report.sources[1].state = SourceState::Idle;
-    assert_eq!(holders(&report)[0], labels(&["Source(b)"])[0], "nothing more has come of that");
+    report.sources[1].gives_way = true;
+    assert_eq!(holders(&report)[0], labels(&["Source(a)"])[0]);
+    // So it is of two processes, whatever a third one says.
+    let mut follower = joined(50, 50, 50, 50);
+    (follower.sources[0].gives_way, follower.sources[0].state) = (true, SourceState::AllRead);
+    let mut reports = vec![follower, joined(90, 50, 50, 50), joined(50, 50, 50, 50)];
+    for (process, report) in reports.iter_mut().enumerate() {
+        report.sources[0] = SourcePoint {
+            state: report.sources[0].state.clone(),
+            gives_way: process == 0,
+            ..source("a", report.sources[0].least.frontier, process)
+        };
+    }
+    assert_eq!(FrontierReport::merge(reports).sources[0].least.process, 2);
 }
 
 #[test]

@@ -292,14 +292,14 @@ fn counts_of(runtime: &JobRuntime) -> Counts {
     let metrics = &runtime.metrics;
     let source = |(own, shared): (&crate::dataflow::metrics::SourceMetrics, &Arc<_>)| {
         let shared: &Arc<crate::dataflow::source::SharedSource> = shared;
-        let here = shared.here();
+        let standing = shared.standing();
         SourceCounts {
-            partitions: here.partitions,
+            partitions: standing.partitions,
             rows: own.rows.load(Ordering::Relaxed),
             bytes: own.bytes.load(Ordering::Relaxed),
-            frontier: here.frontier,
-            holds: here.holds,
-            may_grow: here.may_grow,
+            frontier: standing.frontier,
+            holds: standing.holds,
+            may_grow: standing.may_grow,
         }
     };
     Counts {
