@@ -244,7 +244,8 @@ proptest! {
         let bytes = hello.encode();
         let (read, again) = Hello::read(&mut &bytes[..]).unwrap();
         prop_assert_eq!((&read, &again), (&hello, &bytes));
-        let longer = [&bytes[..8], &(bytes.len() as u16 - 9).to_be_bytes(), &bytes[10..], &[0]].concat();
+        let length = (bytes.len() as u16 - 9).to_be_bytes();
+        let longer = [&bytes[..8], &length, &bytes[10..], &[0]].concat();
         prop_assert!(matches!(Hello::read(&mut &longer[..]), Err(Unread::Foreign)));
         let verdict = Verdict { code: Code::Conflict, claims, reason };
         let bytes = verdict.encode();
