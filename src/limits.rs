@@ -125,6 +125,18 @@ pub const SQL_STACK_BYTES: usize = 64 << 20;
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 /// Seconds that a connection to a process may take until both sides know who the other one is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
+/// Bytes of the file that names them.
+pub const HOSTFILE_BYTES_MAX: u64 = 256 << 10;
+/// Processes of one cluster.
+pub const PROCESSES_MAX: usize = 256;
+/// Bytes of one message between two processes of a cluster that work together.
+pub const CLUSTER_FRAME_BYTES_MAX: usize = 1 << 30;
+/// Calls to the leader of a cluster that are answered at a time.
+pub const CLUSTER_CALLS_MAX: usize = 256;
+/// Connections for calls that a process keeps open while it needs none.
+pub const CLUSTER_CALLS_IDLE_MAX: usize = 16;
+/// Seconds that the processes of a cluster may take to connect their workers once all are there.
+pub const CLUSTER_MEETING_SECONDS_MAX: u64 = 10;
 /// Bytes of one message of two processes that do not know yet who the other one is.
 pub const PEER_MESSAGE_BYTES_MAX: usize = 1024;
 /// Connections to a process that have not said yet who they are; beyond, the oldest is closed.
@@ -157,6 +169,10 @@ pub const HOSTFILE_BYTES_MAX: u64 = 256 << 10;
 pub const PEER_REFUSALS_TOLD_MAX: u32 = 60;
 /// Bytes of a cluster id.
 pub const CLUSTER_ID_BYTES_MAX: usize = 64;
+/// Connections to the leader that a process keeps open for HTTP requests while there are none.
+pub const HTTP_FORWARDED_IDLE_MAX: usize = 16;
+/// Reasons for its restarts that a process remembers.
+pub const RESTART_REASONS_MAX: usize = 10;
 /// Variables of one MATCH_RECOGNIZE pattern.
 pub const MATCH_VARIABLES_MAX: usize = 63;
 /// States of the automaton of one MATCH_RECOGNIZE pattern, its repetitions written out.

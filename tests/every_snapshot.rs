@@ -14,6 +14,7 @@ use std::sync::{Arc, Mutex};
 
 use common::{difference, in_parallel, sorted};
 use floodmark::cluster::Topology;
+use floodmark::dataflow::runtime::Place;
 use floodmark::formats::csv;
 use floodmark::job::batch_run::{Outcome, run};
 use floodmark::job::definition::Definition;
@@ -85,7 +86,8 @@ fn rows(sql: &str, workers: usize, store: Option<Arc<Store>>) -> Result<String, 
         job: "job".to_owned(),
         sql: String::new(),
         settings: Default::default(),
-        workers,
+        place: Place::alone(workers),
+        others: None,
         anew: false,
     });
     let mut out = String::new();

@@ -23,6 +23,7 @@ use std::time::Duration;
 use common::{difference, in_parallel, root_dir, sorted, tests_dir};
 use floodmark::cluster::Topology;
 use floodmark::dataflow::metrics::JobMetrics;
+use floodmark::dataflow::runtime::Place;
 use floodmark::formats::csv;
 use floodmark::job::batch_run::{Outcome, run};
 use floodmark::job::definition::Definition;
@@ -130,7 +131,8 @@ impl Case {
             job: self.name.clone(),
             sql: String::new(),
             settings: Default::default(),
-            workers,
+            place: Place::alone(workers),
+            others: None,
             anew: true,
         };
         thread::scope(|scope| {

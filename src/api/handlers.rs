@@ -45,7 +45,7 @@ impl Edge {
             let error = Error::new(ErrorKind::Limit, "too many requests at a time");
             return Err(error.with_hint("try again later").into());
         };
-        let service = std::sync::Arc::clone(&self.service);
+        let service = self.gate.service()?;
         let task = tokio::task::spawn_blocking(move || {
             let result = call(service.as_ref());
             drop(turn);

@@ -19,6 +19,8 @@ pub enum Route {
     Single,
     /// Whole batches in turn.
     Rebalance,
+    /// Whole batches to the worker of this one's number among the first so many, counted round.
+    Fold(usize),
 }
 
 /// Cuts `batch` into `peers` parts by the hash of the columns `keys`.
@@ -67,13 +69,15 @@ pub fn worker_of(hash: u64, peers: usize) -> usize {
 /// The [`Distributor`] of a [`Route`]; nothing is held back between batches.
 pub struct BatchDistributor {
     route: Route,
+    worker: usize,
     next: usize,
 }
 
 impl BatchDistributor {
-    /// A distributor for `route`; `first` staggers the turn of [`Route::Rebalance`].
-    pub fn new(route: Route, first: usize) -> Self {
-        BatchDistributor { route, next: first }
+    /// A distributor for `route` on worker `worker`.
+    pub fn new(route: Route, worker: usize) -> Self {
+        // Not all begin with the same one.
+        BatchDistributor { route, worker, next: worker }
     }
 }
 
@@ -91,6 +95,7 @@ impl Distributor<UpdateBatch> for BatchDistributor {
                 self.next = (self.next + 1) % pushers.len();
                 self.next
             }
+            Route::Fold(workers) => self.worker % workers.clamp(&1, &pushers.len()),
             Route::Hash(keys) => match partition_by_hash(&batch, keys, pushers.len()) {
                 Ok(parts) => {
                     for (part, pusher) in parts.into_iter().zip(pushers) {

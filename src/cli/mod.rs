@@ -14,6 +14,7 @@ mod runs;
 mod serve;
 mod snapshots;
 mod upgrade;
+mod worker;
 
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
@@ -53,6 +54,8 @@ enum Command {
     Runs(runs::RunsArguments),
     /// Give a job another script, with the state that it can go on with
     Upgrade(upgrade::UpgradeArguments),
+    /// Run one process of a cluster
+    Worker(worker::WorkerArguments),
 }
 
 /// Runs the command that the arguments name.
@@ -91,6 +94,7 @@ fn dispatch(command: Command) -> Result<()> {
         Command::Snapshots(arguments) => snapshots::run(&arguments),
         Command::Runs(arguments) => runs::run(&arguments),
         Command::Upgrade(arguments) => upgrade::run(&arguments),
+        Command::Worker(arguments) => worker::run(&arguments),
     }
 }
 

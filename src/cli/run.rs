@@ -133,7 +133,7 @@ fn keep(
         return Err(Error::config(
             "--data-dir with --peers: a job on several processes takes no snapshots",
         )
-        .with_hint("leave one of them out"));
+        .with_hint("leave one of them out, or run it in a cluster: floodmark worker"));
     }
     let first = arguments.files.first().and_then(|file| file.file_stem());
     let stem = first.map(|stem| stem.to_string_lossy().into_owned()).unwrap_or_default();
@@ -143,7 +143,8 @@ fn keep(
         job: arguments.name.clone().unwrap_or(stem),
         sql: sql.join("\n"),
         settings: settings.into_iter().collect(),
-        workers: topology.workers,
+        place: topology.place(),
+        others: None,
         anew: arguments.anew,
     }))
 }

@@ -137,6 +137,13 @@ pub trait Source: Send + Sync {
         Err(Error::internal("a source without positions was asked to go on from one"))
     }
 
+    /// Whether this process goes on with partition `name` of a snapshot; asked before
+    /// [`Source::resume`]. Of all processes, however many there are, exactly one does.
+    fn owns(&self, name: &str) -> bool {
+        let _ = name;
+        true
+    }
+
     /// The partitions so far. A partition is listed before its first split is handed out.
     fn partitions(&self) -> Vec<PartitionInfo>;
 

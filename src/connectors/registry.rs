@@ -9,6 +9,7 @@ use std::sync::Arc;
 use super::options::{Options, choices};
 use super::{SinkMode, SinkWriter, Source, SourceSpec, blackhole, filesystem, http, print};
 use crate::error::{Error, Result};
+use crate::plan::node::OutputTarget;
 use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::{ColumnKind, TableDef};
 
@@ -153,6 +154,11 @@ pub fn is_bounded(table: &TableDef) -> Result<bool> {
 /// Whether a sink of `table` throws everything away, so that rows need not be brought together.
 pub fn discards(table: &TableDef) -> bool {
     table.options.get("connector").is_some_and(|c| c == "blackhole")
+}
+
+/// Whether the rows of an output end on the workers that they are on: nobody sees them.
+pub fn ends_anywhere(target: &OutputTarget) -> bool {
+    matches!(target, OutputTarget::Sink(table) if discards(table))
 }
 
 /// What the records of a source of `table` are.

@@ -273,10 +273,14 @@ impl SourceClock {
         self.frontier
     }
 
+    /// Whether a partition holds the frontier.
+    pub fn holds(&self) -> bool {
+        self.partitions.iter().any(PartitionClock::holds)
+    }
+
     /// Whether no partition holds the frontier and none has spoken for `timeout_ms`.
     pub fn is_silent(&self, timeout_ms: i64, now_ms: i64) -> bool {
-        !self.partitions.iter().any(PartitionClock::holds)
-            && now_ms.saturating_sub(self.active_ms) >= timeout_ms
+        !self.holds() && now_ms.saturating_sub(self.active_ms) >= timeout_ms
     }
 
     /// A silent source lets pass what others have reached.

@@ -10,6 +10,7 @@ use super::logic::StatefulLogic;
 use super::runtime::JobRuntime;
 use super::snapshots::{Handed, Snapshots, StatePlace};
 use crate::batch::UpdateBatch;
+use crate::connectors::registry;
 use crate::error::Result;
 use crate::limits::{SNAPSHOT_LOG_ROWS_MAX, SNAPSHOT_PIECE_ROWS, SNAPSHOT_PIECES_US_MAX};
 use crate::plan::exchange::placements;
@@ -27,6 +28,7 @@ pub struct Keeper {
     place: StatePlace,
     worker: usize,
     workers: usize,
+    workers_here: usize,
     /// By input: its columns, and those whose hash places a row.
     inputs: Vec<(SchemaRef, Option<Vec<usize>>)>,
     /// By input the updates applied and not handed over yet.
@@ -80,6 +82,7 @@ impl Keeper {
             giving: None,
             logged,
             workers: runtime.workers,
+            workers_here: runtime.workers_here(),
             snapshots,
             place,
             worker,
@@ -117,7 +120,7 @@ impl Keeper {
         });
         let mut next = || pieces.next().transpose();
         logic.restore(&mut next, &schemas.collect::<Vec<_>>(), frontier)?;
-        self.snapshots.took_state(self.place, self.workers);
+        self.snapshots.took_state(self.place, self.workers_here);
         Ok(Some(frontier))
     }
 
@@ -139,7 +142,7 @@ impl Keeper {
                 }
             }
         }
-        self.snapshots.took_state(self.place, self.workers);
+        self.snapshots.took_state(self.place, self.workers_here);
         Ok(logs)
     }
 
@@ -308,10 +311,14 @@ pub struct OutputKeeper {
 }
 
 impl OutputKeeper {
-    /// The keeper of output `index`; `None` if its job takes no snapshots.
+    /// The keeper of output `index`; `None` if its job takes no snapshots, or none of its rows come
+    /// to this process.
     pub fn new(runtime: &Arc<JobRuntime>, index: usize, worker: usize) -> Option<Self> {
         let snapshots = Arc::clone(runtime.snapshots()?);
         let output = runtime.plan.outputs.get(index)?;
+        if runtime.place().process > 0 && !registry::ends_anywhere(&output.target) {
+            return None;
+        }
         let began = snapshots.output_began(index);
         let digesting = snapshots.digesting();
         Some(OutputKeeper {
@@ -327,7 +334,8 @@ impl OutputKeeper {
             known_since: snapshots.known_since(index),
             log: Vec::new(),
             rows: 0,
-            workers: runtime.workers,
+            // Those of the first process: no rows come to others.
+            workers: runtime.workers_here(),
             snapshots,
             index,
             worker,

@@ -17,6 +17,7 @@ use super::sink::SinkMessage;
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::order_changes;
 use crate::batch::partition::Route;
+use crate::connectors::registry;
 use crate::error::Result;
 use crate::plan::explain::output_name;
 use crate::plan::node::OutputTarget;
@@ -34,13 +35,14 @@ pub fn output<'s>(
 ) -> Stream<'s, EventTime, UpdateBatch> {
     let planned = &runtime.plan.outputs[index];
     let node = runtime.plan.node(planned.node);
-    let single = match &planned.target {
-        OutputTarget::Sink(table) => !crate::connectors::registry::discards(table),
-        OutputTarget::Print(_) => true,
-        OutputTarget::View { .. } => false,
+    let place = runtime.place();
+    let route = match &planned.target {
+        target if registry::ends_anywhere(target) => None,
+        OutputTarget::Sink(_) | OutputTarget::Print(_) => Some(Route::Single),
+        // They are read there.
+        OutputTarget::View { .. } => (place.processes > 1).then_some(Route::Fold(place.workers)),
     };
     let mut builder = OperatorBuilder::new(output_name(&runtime.plan, index), scope);
-    let route = single.then_some(Route::Single);
     let mut input = Input::new(&mut builder, rows, route, scope.index());
     let (_, progress) = builder.new_output::<UpdateBatch>();
     let address = builder.operator_info().address;

@@ -69,7 +69,7 @@ pub struct JobRuntime {
     sources: BTreeMap<NodeId, Arc<SharedSource>>,
     stopping: AtomicBool,
     built: Mutex<usize>,
-    workers_here: usize,
+    place: Place,
     snapshots: Option<Arc<Snapshots>>,
     memory: Option<Arc<Memory>>,
 }
@@ -147,7 +147,16 @@ impl JobRuntime {
                 let positions = restored.and_then(|r| r.sources.get(&index)).map(Vec::as_slice);
                 shared.keep(Arc::clone(snapshots), positions)?;
             }
-            sources.insert(NodeId(id), Arc::new(shared));
+            let shared = Arc::new(shared);
+            if let Some(snapshots) = keeping.as_ref().filter(|snapshots| snapshots.has_others()) {
+                let weak = Arc::downgrade(&shared);
+                snapshots.answers(Box::new(move || {
+                    if let Some(shared) = weak.upgrade() {
+                        shared.answer_if_ended();
+                    }
+                }));
+            }
+            sources.insert(NodeId(id), shared);
         }
         let mut outputs = Vec::new();
         for (index, output) in plan.outputs.iter().enumerate() {
@@ -163,7 +172,7 @@ impl JobRuntime {
             sources,
             stopping: AtomicBool::new(false),
             built: Mutex::new(0),
-            workers_here: place.workers,
+            place,
             snapshots: keeping,
             memory,
         })
@@ -193,7 +202,7 @@ impl JobRuntime {
     pub fn built(&self) {
         let mut built = lock(&self.built);
         *built += 1;
-        if *built == self.workers_here {
+        if *built == self.place.workers {
             for source in self.sources.values() {
                 if let Err(error) = source.start() {
                     self.metrics.fail(error);
@@ -214,7 +223,12 @@ impl JobRuntime {
 
     /// Workers of this process.
     pub fn workers_here(&self) -> usize {
-        self.workers_here
+        self.place.workers
+    }
+
+    /// Where this process stands among its peers.
+    pub fn place(&self) -> Place {
+        self.place
     }
 
     /// The views of the job.
@@ -266,13 +280,15 @@ impl Opening<'_> {
             return Ok(OutputRuntime::Discard);
         }
         match &output.target {
+            // The rows of all processes come to the first one.
+            _ if self.place.process > 0 => Ok(OutputRuntime::Discard),
             OutputTarget::View { retain_history, .. } => {
                 let schema = Arc::clone(&node.schema);
                 let contents = ViewContents::new(schema, self.place.workers, *retain_history);
                 Ok(OutputRuntime::View(Arc::new(contents)))
             }
             OutputTarget::Sink(table) => {
-                if registry::discards(table) || self.place.process > 0 {
+                if registry::discards(table) {
                     return Ok(OutputRuntime::Discard);
                 }
                 let mode = self.snapshots.map(|s| s.sink_mode()).unwrap_or_default();
@@ -280,7 +296,6 @@ impl Opening<'_> {
                 self.start(&table.name, writer, index)
             }
             OutputTarget::Print(_) => match print {
-                _ if self.place.process > 0 => Ok(OutputRuntime::Discard),
                 Some(print) => {
                     let key = node.props.unique_key.as_deref();
                     self.start("print", print(&node.schema, key), index)

@@ -12,6 +12,7 @@
 //! Called by the operators here; the job layer asks for snapshots and writes what is handed over.
 
 use std::collections::{BTreeMap, BTreeSet};
+use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
 use std::sync::mpsc::SyncSender;
@@ -51,6 +52,8 @@ pub enum Handed {
     Source {
         /// Its number.
         index: usize,
+        /// The process that reads these partitions of it.
+        process: usize,
         /// Of which snapshot.
         frontier: EventTime,
         /// One a partition that has begun.
@@ -145,6 +148,25 @@ pub enum Requested {
     NothingNew,
 }
 
+/// The other processes of a job, as its first one sees them, which chooses its snapshots.
+pub trait Others: fmt::Debug + Send + Sync {
+    /// Holds their sources where they are; for each process what each source has let pass, by
+    /// number.
+    fn hold(&self) -> Result<Vec<Vec<EventTime>>>;
+
+    /// Lets them go on, to take part in the snapshot that was chosen, if one was.
+    fn choose(&self, wanted: Option<&Wanted>);
+
+    /// The snapshot is complete, or given up.
+    fn done(&self);
+
+    /// What each has counted of all that lies before `frontier`, by name.
+    fn counters(&self, frontier: EventTime) -> Result<Vec<BTreeMap<String, u64>>>;
+}
+
+/// Tells the snapshot that is being taken of a source that may have ended in this process.
+type Answer = Box<dyn Fn() + Send + Sync>;
+
 /// A part of the state that a job starts from.
 #[derive(Debug)]
 struct RestoredState {
@@ -173,6 +195,12 @@ pub struct RunOf {
     pub digesting: Digesting,
     /// The data directory.
     pub dir: Option<PathBuf>,
+    /// This process.
+    pub process: usize,
+    /// Number of processes; 0 is one.
+    pub processes: usize,
+    /// The other ones; of the first process.
+    pub others: Option<Arc<dyn Others>>,
 }
 
 impl RunOf {
@@ -201,14 +229,19 @@ impl Default for Digesting {
 }
 
 /// The snapshots of one job in this process.
-#[derive(Debug)]
 pub struct Snapshots {
     run: RunOf,
     /// The frontier of the snapshot that is being taken, or [`BEGINNING`].
     wanted: AtomicI64,
     /// The frontier of the last snapshot that was chosen, or [`BEGINNING`].
     last: AtomicI64,
+    /// What each source of this process has let pass, by number.
     released: Mutex<Vec<EventTime>>,
+    /// Whether they stay where they are until a snapshot has been chosen; changed with `released`
+    /// locked.
+    are_held: AtomicBool,
+    /// One a source that others may read after this process.
+    answers: Mutex<Vec<Answer>>,
     /// The operators that take part.
     sleepers: Mutex<Vec<SyncActivator>>,
     resolution: Resolution,
@@ -232,6 +265,12 @@ pub struct Snapshots {
     pause_us: AtomicU64,
     /// What the job counts.
     metrics: OnceLock<Arc<JobMetrics>>,
+}
+
+impl fmt::Debug for Snapshots {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        f.debug_struct("Snapshots").field("run", &self.run).finish_non_exhaustive()
+    }
 }
 
 impl Snapshots {
@@ -270,6 +309,8 @@ impl Snapshots {
             last: AtomicI64::new(BEGINNING),
             sleepers: Mutex::default(),
             released: Mutex::new(released),
+            are_held: AtomicBool::new(false),
+            answers: Mutex::default(),
             resolution: ticks.max_by_key(|r| r.tick_ms()).unwrap_or_default(),
             is_stepwise: AtomicBool::new(interval == Some(0) && !is_over),
             is_read_first: scans.iter().map(|scan| first.contains(scan)).collect(),
@@ -291,9 +332,33 @@ impl Snapshots {
     /// again, after an upgrade, there is none up to where that ends. Where sources wait for each
     /// snapshot it is a border that none has come to, so that they go on.
     pub fn request(&self) -> Requested {
+        let others = match self.run.others.as_ref().map(|others| others.hold()) {
+            None => Vec::new(),
+            Some(Ok(others)) => others,
+            // A process that is lost ends the dataflow.
+            Some(Err(error)) => {
+                tracing::warn!("job {}: no snapshot is chosen: {error}", self.run.job);
+                return Requested::NothingNew;
+            }
+        };
+        let requested = self.choose(&others);
+        if let Some(others) = &self.run.others {
+            match &requested {
+                Requested::Wanted(wanted) => others.choose(Some(wanted)),
+                Requested::NothingRead | Requested::NothingNew => others.choose(None),
+            }
+        }
+        self.begin();
+        requested
+    }
+
+    /// Chooses among what the sources of this and of the `others` have let pass.
+    fn choose(&self, others: &[Vec<EventTime>]) -> Requested {
         let released = lock(&self.released);
-        let live = || released.iter().enumerate().filter(|(_, r)| **r != CLOSED);
-        let reached = live().map(|(_, r)| *r).max().filter(|r| *r != BEGINNING);
+        let here = std::iter::once(&*released);
+        let all = || here.clone().chain(others).flat_map(|of| of.iter().copied().enumerate());
+        let live = || all().filter(|(_, released)| *released != CLOSED);
+        let reached = live().map(|(_, r)| r).max().filter(|r| *r != BEGINNING);
         let Some(reached) = reached else { return Requested::NothingRead };
         let restored = self.restored.as_ref().map_or(BEGINNING, |restored| restored.frontier);
         let last = self.last.load(Ordering::Acquire).max(restored);
@@ -308,12 +373,58 @@ impl Snapshots {
         self.last.store(frontier, Ordering::Release);
         self.wanted.store(frontier, Ordering::Release);
         drop(released);
+        Requested::Wanted(Wanted { frontier, live })
+    }
+
+    /// Holds the sources of this process where they are until [`Snapshots::follow`]: what they have
+    /// let pass, by number.
+    pub fn hold(&self) -> Vec<EventTime> {
+        let released = lock(&self.released);
+        self.are_held.store(true, Ordering::Release);
+        released.clone()
+    }
+
+    /// Lets the sources go on, to take part in the snapshot at `frontier`, if one was chosen.
+    pub fn follow(&self, frontier: Option<EventTime>) {
+        let released = lock(&self.released);
+        self.are_held.store(false, Ordering::Release);
+        if let Some(frontier) = frontier {
+            self.last.store(frontier, Ordering::Release);
+            self.wanted.store(frontier, Ordering::Release);
+        }
+        drop(released);
+        self.begin();
+    }
+
+    /// Tells all who take part that something has been chosen.
+    fn begin(&self) {
         // Who is there already may have nothing else to do.
         for sleeper in lock(&self.sleepers).iter() {
             // A worker that is gone takes no snapshots.
             let _ = sleeper.activate();
         }
-        Requested::Wanted(Wanted { frontier, live })
+        lock(&self.answers).iter().for_each(|answer| answer());
+    }
+
+    /// `answer` is called for each snapshot: other processes may still read a source that has ended
+    /// in this one.
+    pub fn answers(&self, answer: Answer) {
+        lock(&self.answers).push(answer);
+    }
+
+    /// Whether source `index` has ended in this process.
+    pub fn has_ended(&self, index: usize) -> bool {
+        lock(&self.released).get(index) == Some(&CLOSED)
+    }
+
+    /// Whether the job runs in several processes.
+    pub fn has_others(&self) -> bool {
+        self.run.processes > 1
+    }
+
+    /// This process.
+    pub fn process(&self) -> usize {
+        self.run.process
     }
 
     fn next_tick(&self, time: EventTime) -> EventTime {
@@ -328,14 +439,15 @@ impl Snapshots {
     /// How far source `index`, which has come to `frontier`, may go: all the way, or no further
     /// than it has been until the next snapshot has been chosen, and taken.
     pub fn paced(&self, index: usize, frontier: EventTime) -> EventTime {
-        if !self.is_stepwise.load(Ordering::Acquire) || self.is_read_first.get(index) == Some(&true)
-        {
+        let is_stepwise = self.is_stepwise.load(Ordering::Acquire)
+            && self.is_read_first.get(index) != Some(&true);
+        let is_held = self.are_held.load(Ordering::Acquire);
+        if !is_stepwise && !is_held {
             return frontier;
         }
-        let released = lock(&self.released);
-        let own = released.get(index).copied().unwrap_or(BEGINNING);
+        let own = lock(&self.released).get(index).copied().unwrap_or(BEGINNING);
         let goes_on = own == BEGINNING || own < self.wanted.load(Ordering::Acquire);
-        if goes_on { frontier } else { frontier.min(own) }
+        if goes_on && !is_held { frontier } else { frontier.min(own) }
     }
 
     /// What the job counts is part of its snapshots; `metrics` goes on from the restored one.
@@ -346,10 +458,21 @@ impl Snapshots {
         let _ = self.metrics.set(Arc::clone(metrics));
     }
 
-    /// What has been counted of all that lies before `frontier`, which is that of a complete
-    /// snapshot, by name.
+    /// What has been counted in this process of all that lies before `frontier`, which is that of a
+    /// complete snapshot, by name.
     pub fn counters(&self, frontier: EventTime) -> BTreeMap<String, u64> {
         self.metrics.get().map(|metrics| metrics.counters_before(frontier)).unwrap_or_default()
+    }
+
+    /// The same in all processes.
+    pub fn counters_of_all(&self, frontier: EventTime) -> Result<BTreeMap<String, u64>> {
+        let mut sum = self.counters(frontier);
+        let others =
+            self.run.others.as_ref().map(|others| others.counters(frontier)).transpose()?;
+        for (name, count) in others.into_iter().flatten().flatten() {
+            *sum.entry(name).or_default() += count;
+        }
+        Ok(sum)
     }
 
     /// There are no more snapshots.
@@ -363,14 +486,22 @@ impl Snapshots {
     /// The snapshot is complete, or given up.
     pub fn done(&self) {
         self.wanted.store(BEGINNING, Ordering::Release);
+        if let Some(others) = &self.run.others {
+            others.done();
+        }
     }
 
     /// Source `index` is about to let `frontier` pass. To be called before it does: a snapshot
-    /// chosen from here on lies ahead.
-    pub fn release(&self, index: usize, frontier: EventTime) {
-        if let Some(own) = lock(&self.released).get_mut(index) {
-            *own = frontier.max(*own);
+    /// chosen from here on lies ahead. Where it returns `false` the source is held, and must not.
+    #[must_use]
+    pub fn release(&self, index: usize, frontier: EventTime) -> bool {
+        let mut released = lock(&self.released);
+        let Some(own) = released.get_mut(index) else { return true };
+        if frontier > *own && self.are_held.load(Ordering::Acquire) {
+            return false;
         }
+        *own = frontier.max(*own);
+        true
     }
 
     /// The frontier of the snapshot that is being taken, if it is above `saved`.

@@ -9,8 +9,9 @@
 //! itself can change something.
 
 mod keeping;
+mod standing;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -35,6 +36,7 @@ use crate::sql::settings::Settings;
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
 use keeping::{Keeping, Span};
+pub use standing::Standing;
 
 /// How long a source that must wait for others sleeps at first; it doubles while it waits.
 const NAP: Duration = Duration::from_millis(1);
@@ -56,6 +58,8 @@ pub struct SharedSource {
     sleepers: Arc<Mutex<Vec<Sleeper>>>,
     alignment: Arc<Alignment>,
     keeping: OnceLock<Keeping>,
+    /// What its partitions in other processes have reached.
+    elsewhere: AtomicI64,
 }
 
 /// The operator of one worker, as others see it.
@@ -98,18 +102,14 @@ impl SharedSource {
             sleepers: Arc::default(),
             alignment,
             keeping: OnceLock::new(),
+            elsewhere: AtomicI64::new(BEGINNING),
         }
     }
 
     /// Starts reading; the workers' operators have been built.
     pub fn start(&self) -> Result<()> {
         let sleepers = Arc::clone(&self.sleepers);
-        self.source.start(Arc::new(move || {
-            for sleeper in lock(&sleepers).iter() {
-                // A worker that is gone needs no waking.
-                let _ = sleeper.activator.activate();
-            }
-        }))
+        self.source.start(Arc::new(move || wake_all(&sleepers)))
     }
 
     /// Worker `slot` is about to look: from now on it is told of what others publish.
@@ -163,6 +163,9 @@ impl SharedSource {
             clock.tick(now);
         }
         let mut frontier = clock.frontier(complete);
+        if !complete && !clock.holds() {
+            frontier = clock.follow(self.elsewhere.load(Ordering::Acquire));
+        }
         let timeout = self.idle_timeout.filter(|_| frontier != CLOSED);
         let is_silent = timeout.is_some_and(|timeout| clock.is_silent(timeout, now));
         if is_silent {
@@ -210,6 +213,13 @@ impl SharedSource {
             }
         }
         Claim::Nothing
+    }
+}
+
+fn wake_all(sleepers: &Mutex<Vec<Sleeper>>) {
+    for sleeper in lock(sleepers).iter() {
+        // A worker that is gone needs no waking.
+        let _ = sleeper.activator.activate();
     }
 }
 
@@ -471,7 +481,9 @@ fn advance(
 ) -> bool {
     let shared = &reader.shared;
     if frontier == CLOSED && reader.held.is_empty() {
-        shared.release(CLOSED);
+        if !shared.release(CLOSED) {
+            return false;
+        }
         *cap = None;
         *dead_cap = None;
         return true;
@@ -481,8 +493,8 @@ fn advance(
     }
     let tick = shared.resolution.tick_start(frontier);
     let moves = |own: &Capability<EventTime>| tick > *own.time() || shared.is_asked(tick);
-    if cap.as_ref().is_some_and(moves) {
-        shared.release(tick);
+    if cap.as_ref().is_some_and(moves) && !shared.release(tick) {
+        return false;
     }
     for own in [cap, dead_cap].into_iter().flatten() {
         if tick > *own.time() {

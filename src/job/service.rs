@@ -71,7 +71,12 @@ pub enum JobState {
     Running,
     /// All its inputs have ended and all its outputs are complete.
     Finished,
-    /// It stopped on an error.
+    /// It stopped on an error and is about to be started again from its last snapshot.
+    Restarting {
+        /// Why.
+        error: Error,
+    },
+    /// It stopped on an error, for good.
     Failed {
         /// Why.
         error: Error,
@@ -87,6 +92,7 @@ impl JobState {
             JobState::Starting => "starting",
             JobState::Running => "running",
             JobState::Finished => "finished",
+            JobState::Restarting { .. } => "restarting",
             JobState::Failed { .. } => "failed",
             JobState::Stopping => "stopping",
         }
@@ -155,6 +161,10 @@ pub struct JobInfo {
     pub absent_deletes: u64,
     /// Insertions of keys that were there: they took the place of the row.
     pub duplicate_inserts: u64,
+    /// How often it was started again since it last ran for long.
+    pub restarts: usize,
+    /// Why the last time.
+    pub last_failure: Option<Error>,
     /// Its snapshots; `None` if it takes none.
     pub snapshots: Option<SnapshotsInfo>,
     /// What was put aside under its memory budget; `None` if it has none.
@@ -180,6 +190,8 @@ impl JobInfo {
             unknown_updates: 0,
             absent_deletes: 0,
             duplicate_inserts: 0,
+            restarts: 0,
+            last_failure: None,
             snapshots: None,
             memory: None,
         }

@@ -69,7 +69,7 @@ pub fn placements(plan: &StreamPlan, node: &Node) -> Vec<Option<Vec<usize>>> {
     routes
         .map(|(route, input)| match route {
             Some(Route::Hash(keys)) => Some(keys),
-            Some(Route::Single | Route::Rebalance) => None,
+            Some(Route::Single | Route::Rebalance | Route::Fold(_)) => None,
             None => placed_by(plan, *input),
         })
         .collect()

@@ -118,6 +118,7 @@ fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
         Route::Hash(keys) => format!("hash[{}]", names(plan.node(input), keys)),
         Route::Single => "single".into(),
         Route::Rebalance => "rebalance".into(),
+        Route::Fold(workers) => format!("fold[{workers}]"),
     }
 }
 

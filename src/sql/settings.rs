@@ -40,6 +40,12 @@ pub struct Settings {
     pub snapshot_keep: usize,
     /// `snapshot.on_failure`: what becomes of a job whose snapshots cannot be written.
     pub on_snapshot_failure: OnSnapshotFailure,
+    /// `restart.attempts`: how often a job that fails is started again from its last snapshot
+    /// before it stays failed. Default 3.
+    pub restart_attempts: usize,
+    /// `restart.delay` in ms of wall time before the first of them; it doubles with each. Default
+    /// 1 s.
+    pub restart_delay: i64,
 }
 
 /// What becomes of a job whose snapshots cannot be written.
@@ -69,6 +75,8 @@ impl Default for Settings {
             snapshot_interval: 10_000,
             snapshot_keep: 3,
             on_snapshot_failure: OnSnapshotFailure::default(),
+            restart_attempts: 3,
+            restart_delay: 1_000,
         }
     }
 }
@@ -92,6 +100,9 @@ enum Target {
     SnapshotInterval,
     SnapshotKeep,
     OnSnapshotFailure,
+    RestartAttempts,
+    RestartDelay,
+    RestartStrategy,
     /// Must be UTC.
     TimeZone,
     /// Accepted for scripts written for Flink; has no meaning here.
@@ -99,7 +110,7 @@ enum Target {
 }
 
 /// The keys, Flink's names beside ours.
-const KEYS: [(&str, Target); 34] = [
+const KEYS: [(&str, Target); 40] = [
     ("time_resolution", Target::TimeResolution),
     ("allowed_lateness", Target::AllowedLateness),
     ("idle_timeout", Target::IdleTimeout),
@@ -115,6 +126,12 @@ const KEYS: [(&str, Target); 34] = [
     ("snapshot.interval", Target::SnapshotInterval),
     ("snapshot.keep", Target::SnapshotKeep),
     ("snapshot.on_failure", Target::OnSnapshotFailure),
+    ("restart.attempts", Target::RestartAttempts),
+    ("restart.delay", Target::RestartDelay),
+    ("restart-strategy.type", Target::RestartStrategy),
+    ("restart-strategy.fixed-delay.attempts", Target::RestartAttempts),
+    ("restart-strategy.fixed-delay.delay", Target::RestartDelay),
+    ("restart-strategy.exponential-delay.initial-backoff", Target::RestartDelay),
     ("table.exec.source.idle-timeout", Target::IdleTimeout),
     ("table.exec.state.ttl", Target::Ignored),
     ("table.exec.emit.allow-lateness", Target::AllowedLateness),
@@ -186,6 +203,26 @@ impl Settings {
                     _ => return Err(refused(key, value).with_hint("write continue or stop")),
                 }
             }
+            Target::RestartAttempts => {
+                let attempts = value.parse();
+                self.restart_attempts = attempts.map_err(|_| {
+                    refused(key, value).with_hint("write how often, 0 for not at all")
+                })?;
+            }
+            Target::RestartDelay => {
+                self.restart_delay = positive(duration(key, value)?)
+                    .ok_or_else(|| refused(key, value).with_hint("the least is 1 ms"))?;
+            }
+            Target::RestartStrategy => match value {
+                "none" | "off" | "disable" => self.restart_attempts = 0,
+                // Delays double whatever it is called; how often is a setting of its own.
+                "fixed-delay" | "fixeddelay" | "exponential-delay" | "exponentialdelay"
+                | "failure-rate" | "failurerate" => {}
+                _ => {
+                    let hint = "write none, fixed-delay or exponential-delay";
+                    return Err(refused(key, value).with_hint(hint));
+                }
+            },
             Target::Rewrites => self.rewrites = Rewrites::parse(value)?,
             Target::TimeZone => {
                 if !["UTC", "Etc/UTC", "GMT", "Z", "+00:00"].contains(&value) {

@@ -336,7 +336,7 @@ pub async fn start() -> Server {
     let fake = Arc::new(fake());
     let service: Arc<dyn JobService> = Arc::clone(&fake) as _;
     let (stop, stopped) = oneshot::channel::<()>();
-    let task = tokio::spawn(crate::api::serve(listener, service, async {
+    let task = tokio::spawn(crate::api::serve(listener, service, Default::default(), async {
         let _ = stopped.await;
     }));
     Server { address, fake, stop, task }

@@ -16,8 +16,9 @@ use super::pump::Pumps;
 #[derive(Debug)]
 pub struct Connection(Carrier);
 
+/// What carries it.
 #[derive(Debug)]
-enum Carrier {
+pub(super) enum Carrier {
     Plain(TcpStream),
     /// The local end of a TLS connection, and what is dropped after the last of its handles.
     Tls(UnixStream, Arc<Pumps>),
@@ -26,6 +27,11 @@ enum Carrier {
 impl Connection {
     pub(super) fn plain(socket: TcpStream) -> Self {
         Connection(Carrier::Plain(socket))
+    }
+
+    /// What carries it.
+    pub(super) fn into_carrier(self) -> Carrier {
+        self.0
     }
 
     pub(super) fn tls(session: rustls::Connection, socket: TcpStream) -> io::Result<Self> {

@@ -16,6 +16,7 @@
 //! what is proved and compared, [`Listener`] and [`connect`] the two sides, [`tls`] what is below
 //! them if certificates are given.
 
+mod asynchronous;
 mod channel;
 mod connect;
 mod connection;
@@ -28,6 +29,7 @@ mod wire;
 
 use std::net::SocketAddr;
 
+pub use asynchronous::AsyncConnection;
 pub use connect::{connect, connect_until};
 pub use connection::Connection;
 pub use listener::{Decide, Listener, Take};

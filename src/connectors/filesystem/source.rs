@@ -10,7 +10,7 @@ mod queue;
 mod watch;
 
 use std::collections::BTreeSet;
-use std::path::PathBuf;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
@@ -48,6 +48,8 @@ struct Shared {
     process: usize,
     processes: usize,
     is_changelog: bool,
+    /// Files of the first listing that other processes read.
+    others: BTreeSet<PathBuf>,
     /// Memory of the text that workers read themselves.
     chunks: Arc<ChunkPool>,
     state: Mutex<State>,
@@ -81,7 +83,7 @@ impl FilesystemSource {
         let path = options.required("path")?;
         let listing = Listing::new(path, options.get("source.path.regex-pattern"))?;
         let interval = options.positive_duration_ms("source.monitor-interval")?;
-        let shared = Shared {
+        let mut shared = Shared {
             table: spec.table.name.clone(),
             encoding,
             layout,
@@ -90,6 +92,7 @@ impl FilesystemSource {
             process: spec.process,
             processes: spec.processes.max(1),
             is_changelog: super::changelog_mode(&spec.table) != ChangelogMode::Append,
+            others: BTreeSet::new(),
             chunks: Arc::default(),
             state: Mutex::default(),
             work: Condvar::new(),
@@ -101,6 +104,10 @@ impl FilesystemSource {
             return Err(shared.listing.nothing_found());
         }
         let files = shared.own_files(&found, interval.is_some())?;
+        let own: BTreeSet<&PathBuf> = files.iter().map(|file| &file.path).collect();
+        if interval.is_none() {
+            shared.others = found.iter().filter(|path| !own.contains(path)).cloned().collect();
+        }
         let mut state = shared.lock();
         state.is_complete = interval.is_none();
         state.first_bytes = (limits::FIRST_SPLITS_BYTES_MAX / files.len().max(1))
@@ -142,6 +149,16 @@ impl Source for FilesystemSource {
 
     fn resume(&self, positions: &[PartitionPosition]) -> Result<()> {
         self.shared.lock().resume(&self.shared.table, positions)
+    }
+
+    fn owns(&self, name: &str) -> bool {
+        let shared = &self.shared;
+        let path = Path::new(name);
+        if shared.lock().partitions.iter().any(|partition| partition.file.path == path) {
+            return true;
+        }
+        // One that is gone has no place in the listing.
+        !shared.others.contains(path) && shared.is_own(shared.number_of(path))
     }
 
     fn partitions(&self) -> Vec<PartitionInfo> {
@@ -262,14 +279,9 @@ impl Shared {
         found: &BTreeSet<PathBuf>,
         is_watching: bool,
     ) -> Result<Vec<Arc<FileInfo>>> {
-        let processes = self.processes as u64;
-        let is_own = |index: usize, path: &PathBuf| {
-            let number = match is_watching {
-                _ if self.is_changelog => path_hash(path.parent().unwrap_or(path)),
-                true => path_hash(path),
-                false => index as u64,
-            };
-            number % processes == self.process as u64
+        let is_own = |index: usize, path: &PathBuf| match is_watching || self.is_changelog {
+            true => self.is_own(self.number_of(path)),
+            false => self.is_own(index as u64),
         };
         let mut files = Vec::new();
         for (_, path) in found.iter().enumerate().filter(|(index, path)| is_own(*index, path)) {
@@ -281,6 +293,15 @@ impl Shared {
             }
         }
         Ok(files)
+    }
+
+    /// A number by which a file that has no place in a listing is dealt out.
+    fn number_of(&self, path: &Path) -> u64 {
+        path_hash(if self.is_changelog { path.parent().unwrap_or(path) } else { path })
+    }
+
+    fn is_own(&self, number: u64) -> bool {
+        number % self.processes as u64 == self.process as u64
     }
 
     fn file_info(&self, path: &PathBuf) -> Result<FileInfo> {

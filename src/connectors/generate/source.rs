@@ -130,6 +130,10 @@ impl GeneratorSource {
 }
 
 impl Inner {
+    fn part_name(&self, part: u64) -> String {
+        format!("{}[{part}]", self.table)
+    }
+
     fn progress(&self) -> MutexGuard<'_, Progress> {
         // No code panics while it holds the lock; were it so, the numbers would still be sound.
         self.progress.lock().unwrap_or_else(PoisonError::into_inner)
@@ -225,8 +229,15 @@ impl Source for GeneratorSource {
     }
 
     fn partitions(&self) -> Vec<PartitionInfo> {
-        let name = |part| PartitionInfo { name: format!("{}[{part}]", self.inner.table) };
+        let name = |part: &u64| PartitionInfo { name: self.inner.part_name(*part) };
         self.inner.parts.iter().map(name).collect()
+    }
+
+    fn owns(&self, name: &str) -> bool {
+        // One that there is no more is everybody's to complain about.
+        let is_named = |part: &u64| self.inner.part_name(*part) == name;
+        let part = (0..self.inner.layout.parts()).find(is_named);
+        part.is_none_or(|part| self.inner.parts.contains(&part))
     }
 
     fn resume(&self, positions: &[PartitionPosition]) -> Result<()> {

@@ -3,6 +3,7 @@
 //! * [`inlet`]: where rows come in: checked, logged, handed to the readers of the table
 //! * `source`: a reader of the table as a source of a dataflow
 //! * `text`: the body of a request as records
+//! * `elsewhere`: the table in a process of a cluster that takes no rows
 //!
 //! Knows nothing of HTTP, nor of where rows are logged: the service brings both. The rows of a
 //! table are one partition, in the order in which they came; offsets are row numbers.
@@ -12,12 +13,14 @@
 //! * `scan.watermark.idle-timeout`: after so long without rows the table holds back the others no
 //!   more; 10 s
 
+mod elsewhere;
 pub mod inlet;
 mod source;
 mod text;
 
 use std::sync::Arc;
 
+pub use elsewhere::Elsewhere;
 pub use source::HttpSource;
 
 use crate::connectors::options::{Options, choices};

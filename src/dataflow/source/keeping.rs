@@ -12,7 +12,7 @@ use super::SharedSource;
 use crate::batch::UpdateBatch;
 use crate::connectors::PartitionPosition;
 use crate::error::{Error, Result};
-use crate::time::{BEGINNING, EventTime};
+use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// The snapshots of a source.
 pub(super) struct Keeping {
@@ -42,7 +42,10 @@ impl SharedSource {
     ) -> Result<()> {
         let restored = snapshots.restored().filter(|_| !snapshots.is_ended());
         let restored = restored.map_or(BEGINNING, |restored| restored.frontier);
-        if let Some(positions) = positions {
+        // Those of other processes are not its own.
+        let own = |p: &&PartitionPosition| self.source.owns(&p.name);
+        let positions = positions.map(|all| all.iter().filter(own).cloned().collect::<Vec<_>>());
+        if let Some(positions) = &positions {
             self.source.resume(positions)?;
             let names = self.partitions();
             let of = |name: &String| positions.iter().find(|p| p.name == *name);
@@ -64,18 +67,38 @@ impl SharedSource {
         Ok(())
     }
 
-    /// Tells the snapshots that `frontier` is about to pass, and what they want to know of it.
-    pub(super) fn release(&self, frontier: EventTime) {
-        let Some(keeping) = self.keeping.get() else { return };
-        keeping.snapshots.release(self.index, frontier);
+    /// Tells the snapshots that `frontier` is about to pass, and what they want to know of it;
+    /// `false` if it must not pass yet.
+    pub(super) fn release(&self, frontier: EventTime) -> bool {
+        let Some(keeping) = self.keeping.get() else { return true };
+        if !keeping.snapshots.release(self.index, frontier) {
+            return false;
+        }
         // Of several workers one answers, and the others wait: what has passed is told only then,
         // because until then the positions may lie as far back as the frontier before.
         let mut saved = lock(&keeping.saved);
+        self.answer(keeping, &mut saved, frontier);
+        // Where it has ended others may still read on: snapshots to come ask where it was.
+        if frontier != CLOSED || !keeping.snapshots.has_others() {
+            keeping.passed.fetch_max(frontier, Ordering::AcqRel);
+        }
+        true
+    }
+
+    fn answer(&self, keeping: &Keeping, saved: &mut EventTime, frontier: EventTime) {
         if let Some(wanted) = keeping.snapshots.wanted(*saved).filter(|&w| w <= frontier) {
             *saved = wanted;
             self.hand_positions(keeping, wanted);
         }
-        keeping.passed.fetch_max(frontier, Ordering::AcqRel);
+    }
+
+    /// If it has ended in this process, tells the snapshot that is being taken where it was then:
+    /// no worker will, and others may still read its other partitions.
+    pub fn answer_if_ended(&self) {
+        let Some(keeping) = self.keeping.get() else { return };
+        if keeping.snapshots.has_ended(self.index) {
+            self.answer(keeping, &mut lock(&keeping.saved), CLOSED);
+        }
     }
 
     /// Whether a snapshot at `frontier`, where it stands, still wants to know of it.
@@ -107,8 +130,8 @@ impl SharedSource {
             })
             .collect();
         drop(clock);
-        let index = self.index;
-        keeping.snapshots.hand(Handed::Source { index, frontier: wanted, positions });
+        let (index, process) = (self.index, keeping.snapshots.process());
+        keeping.snapshots.hand(Handed::Source { index, process, frontier: wanted, positions });
     }
 
     /// What was decided before of records of a partition.

@@ -4,6 +4,7 @@ use std::collections::{BTreeMap, BTreeSet};
 
 use crate::connectors::PartitionPosition;
 use crate::connectors::registry;
+use crate::dataflow::runtime::Place;
 use crate::dataflow::snapshots::{StatePlace, Wanted, places_of};
 use crate::plan::node::{NodeId, OutputTarget, StreamPlan};
 use crate::snapshot::JournalEntry;
@@ -19,19 +20,21 @@ pub struct Pending {
     pub started_ms: i64,
     /// Parts of the state that have not been handed over, by worker.
     states: BTreeSet<(StatePlace, usize)>,
-    sources: BTreeSet<usize>,
+    /// By number and process.
+    sources: BTreeSet<(usize, usize)>,
     sinks: BTreeSet<usize>,
     digests: BTreeSet<(usize, usize)>,
     /// What the outputs have given since the snapshot before.
     pub told: Vec<JournalEntry>,
-    /// From where the sources are to be read.
-    pub positions: BTreeMap<usize, Vec<PartitionPosition>>,
+    /// From where the sources are to be read, by number and process.
+    positions: BTreeMap<(usize, usize), Vec<PartitionPosition>>,
 }
 
 impl Pending {
-    /// Of `plan` on `workers` workers.
-    pub fn new(wanted: Wanted, plan: &StreamPlan, workers: usize, now_ms: i64) -> Self {
+    /// Of `plan` on the workers of `place`, the first process, and of all the others.
+    pub fn new(wanted: Wanted, plan: &StreamPlan, place: Place, now_ms: i64) -> Self {
         let Wanted { frontier, live } = wanted;
+        let workers = place.workers * place.processes;
         let mut places: Vec<StatePlace> = Vec::new();
         for &id in &live {
             places.extend(places_of(plan, id));
@@ -41,9 +44,11 @@ impl Pending {
             if !live.contains(&output.node) {
                 continue;
             }
-            digests.extend((0..workers).map(|worker| (index, worker)));
+            let ends_anywhere = registry::ends_anywhere(&output.target);
+            let of = if ends_anywhere { workers } else { place.workers };
+            digests.extend((0..of).map(|worker| (index, worker)));
             match &output.target {
-                OutputTarget::Sink(table) if registry::discards(table) => {}
+                _ if ends_anywhere => {}
                 OutputTarget::Sink(_) => {
                     sinks.insert(index);
                 }
@@ -52,11 +57,19 @@ impl Pending {
                 }
             }
         }
-        let of_worker = |place: StatePlace| (0..workers).map(move |worker| (place, worker));
+        let of_worker = |of: StatePlace| {
+            // What comes out comes to the first process.
+            let is_output = matches!(of, StatePlace::Output(_));
+            let workers = if is_output { place.workers } else { workers };
+            (0..workers).map(move |worker| (of, worker))
+        };
         let scans = plan.scan_ids().into_iter().enumerate();
         Pending {
             states: places.into_iter().flat_map(of_worker).collect(),
-            sources: scans.filter(|(_, id)| live.contains(id)).map(|(i, _)| i).collect(),
+            sources: scans
+                .filter(|(_, id)| live.contains(id))
+                .flat_map(|(source, _)| (0..place.processes).map(move |process| (source, process)))
+                .collect(),
             sinks,
             digests,
             told: Vec::new(),
@@ -72,12 +85,22 @@ impl Pending {
         self.states.remove(&(place, worker));
     }
 
-    /// A source has said from where to read. One that had ended on one of its workers before the
-    /// frontier was chosen is no part of the snapshot, and no longer knows.
-    pub fn source(&mut self, index: usize, positions: Vec<PartitionPosition>) {
-        if self.sources.remove(&index) {
-            self.positions.insert(index, positions);
+    /// A source has said from where to read its partitions of a process. One that had ended on one
+    /// of its workers before the frontier was chosen is no part of the snapshot, and no longer
+    /// knows.
+    pub fn source(&mut self, index: usize, process: usize, positions: Vec<PartitionPosition>) {
+        if self.sources.remove(&(index, process)) {
+            self.positions.insert((index, process), positions);
         }
+    }
+
+    /// From where the sources are to be read, by number.
+    pub fn positions(&self) -> BTreeMap<usize, Vec<PartitionPosition>> {
+        let mut all: BTreeMap<usize, Vec<PartitionPosition>> = BTreeMap::new();
+        for ((index, _), positions) in &self.positions {
+            all.entry(*index).or_default().extend(positions.iter().cloned());
+        }
+        all
     }
 
     /// A sink holds everything. A bare query whose changes are printed as they come has one too,
@@ -125,10 +148,10 @@ mod tests {
         let texts = [("job.sql".to_owned(), text.to_owned())];
         let plan = Definition::new(&texts, &[]).unwrap().plan(PlanFor::default()).unwrap();
         let wanted = Wanted { frontier: 5, live: readers(&plan)[1].clone() };
-        let mut pending = Pending::new(wanted, &plan, 1, 0);
-        pending.source(0, Vec::new());
-        assert!(pending.positions.is_empty(), "it has forgotten where it was");
-        pending.source(1, Vec::new());
-        assert_eq!(pending.positions.into_keys().collect::<Vec<_>>(), [1]);
+        let mut pending = Pending::new(wanted, &plan, Place::alone(1), 0);
+        pending.source(0, 0, Vec::new());
+        assert!(pending.positions().is_empty(), "it has forgotten where it was");
+        pending.source(1, 0, Vec::new());
+        assert_eq!(pending.positions().into_keys().collect::<Vec<_>>(), [1]);
     }
 }

@@ -183,8 +183,8 @@ impl Writer {
         };
         self.answers = asked;
         self.handed.clear();
-        let workers = self.run.spec.workers;
-        self.pending = Some(Pending::new(wanted, &self.plan, workers, wall_ms()));
+        let place = self.run.spec.place;
+        self.pending = Some(Pending::new(wanted, &self.plan, place, wall_ms()));
         self.commit_if_complete();
     }
 
@@ -215,9 +215,9 @@ impl Writer {
                     }
                 }
             }
-            Handed::Source { index, frontier: of, positions } => {
+            Handed::Source { index, process, frontier: of, positions } => {
                 if let Some(pending) = self.pending.as_mut().filter(|p| p.frontier == of) {
-                    pending.source(index, positions);
+                    pending.source(index, process, positions);
                 }
             }
             Handed::Digests { output, worker, since, to, digests } => {
@@ -286,11 +286,12 @@ impl Writer {
         let manifest = Manifest {
             duration_ms: now.saturating_sub(pending.started_ms).unsigned_abs(),
             states: states.collect(),
-            sources: sources_of(plan, fingerprints, &pending.positions),
+            sources: sources_of(plan, fingerprints, &pending.positions()),
             sinks: sinks.collect(),
             new_bytes: self.new_bytes,
             changed_bytes: self.tallies.values().map(Tally::changed_bytes).sum(),
             pause_us: u64::try_from(self.snapshots.take_pause().as_micros()).unwrap_or(u64::MAX),
+            counters: self.snapshots.counters_of_all(frontier)?,
             ..self.manifest(frontier, now)
         };
         store.journal(job, self.run.run)?.append(&pending.told)?;
@@ -313,12 +314,12 @@ impl Writer {
             sql: spec.sql.clone(),
             settings: spec.settings.clone(),
             plan: fingerprint.clone(),
-            workers: u32::try_from(spec.workers).unwrap_or(u32::MAX),
+            workers: u32::try_from(spec.workers()).unwrap_or(u32::MAX),
             states: Vec::new(),
             sources: Vec::new(),
             sinks: Vec::new(),
             outputs: None,
-            counters: self.snapshots.counters(frontier),
+            counters: BTreeMap::new(),
             new_bytes: 0,
             changed_bytes: 0,
             pause_us: 0,
@@ -364,7 +365,9 @@ impl Writer {
         let spec = &self.run.spec;
         let ended = (|| {
             if is_complete && self.broken.is_none() {
-                self.put(&Manifest { complete: true, ..self.manifest(CLOSED, wall_ms()) })?;
+                let counters = self.snapshots.counters_of_all(CLOSED)?;
+                let end = self.manifest(CLOSED, wall_ms());
+                self.put(&Manifest { complete: true, counters, ..end })?;
             }
             let journal = spec.store.journal(&spec.job, self.run.run)?;
             // Of a snapshot that came too late; the next run drops what it computes again.
