@@ -62,8 +62,11 @@ impl Drop for Pumps {
     fn drop(&mut self) {
         // One that is closed already needs no telling.
         let _ = self.stop_reading();
-        let linger = Duration::from_secs(PEER_LINGER_SECONDS_MAX);
-        let _ = lock(&self.sent).recv_timeout(linger);
+        // A task must not wait; the thread goes on by itself while the process lives.
+        if tokio::runtime::Handle::try_current().is_err() {
+            let linger = Duration::from_secs(PEER_LINGER_SECONDS_MAX);
+            let _ = lock(&self.sent).recv_timeout(linger);
+        }
     }
 }
 

@@ -41,7 +41,7 @@ fn strangers_are_told_nothing_and_processes_are_let_in() {
     let (listener, taken, second) = pair();
     let address = listener.address();
     let mut noise = vec![0u8; 200_000];
-    noise.iter_mut().enumerate().for_each(|(n, byte)| *byte = (n * 7919 >> 3) as u8);
+    noise.iter_mut().enumerate().for_each(|(n, byte)| *byte = ((n * 7919) >> 3) as u8);
     let whole = hello(&second);
     let mut long = whole[..8].to_vec();
     long.extend_from_slice(&[0xff; 2]);
