@@ -129,6 +129,10 @@ pub const SQL_STACK_BYTES: usize = 64 << 20;
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 /// Seconds that a connection to a process may take until both sides know who the other one is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
+/// Processes of one cluster.
+pub const PROCESSES_MAX: usize = 256;
+/// Bytes of the file that names them.
+pub const HOSTFILE_BYTES_MAX: u64 = 256 << 10;
 /// Bytes of one message between two processes of a cluster that work together.
 pub const CLUSTER_FRAME_BYTES_MAX: usize = 1 << 30;
 /// Calls to the leader of a cluster that are answered at a time.
@@ -156,15 +160,11 @@ pub const PEER_PROBES_MAX: u32 = 3;
 /// Bytes that are read of a connection that was refused, so that it hears the reason.
 pub const PEER_UNREAD_BYTES_MAX: usize = 64 << 10;
 /// Seconds that the end of a connection waits until what was written is on its way.
-pub const PEER_LINGER_SECONDS_MAX: u64 = 5;
+pub const PEER_LINGER_SECONDS_MAX: u64 = 2;
 /// Bytes of a cluster secret at least.
 pub const CLUSTER_SECRET_BYTES_MIN: usize = 16;
 /// Bytes of a cluster secret at most.
 pub const CLUSTER_SECRET_BYTES_MAX: usize = 4096;
-/// Processes of one cluster.
-pub const PROCESSES_MAX: usize = 256;
-/// Bytes of the file that names them.
-pub const HOSTFILE_BYTES_MAX: u64 = 256 << 10;
 /// Refused connections that are told in a minute; others are counted.
 pub const PEER_REFUSALS_TOLD_MAX: u32 = 60;
 /// Bytes of a cluster id.

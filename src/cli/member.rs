@@ -13,6 +13,7 @@ const SECRET_VARIABLE: &str = "FLOODMARK_CLUSTER_SECRET";
 
 /// How processes of one cluster know each other.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Between processes")]
 pub struct MemberArguments {
     /// Name of the cluster; processes of another one are refused
     #[arg(long, value_name = "NAME", default_value = CLUSTER_DEFAULT, value_parser = cluster_id)]

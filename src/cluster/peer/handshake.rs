@@ -48,7 +48,7 @@ impl From<std::io::Error> for Failed {
 /// A refusal: which kind, and why.
 pub type Refusal = (Code, String);
 
-/// The connecting side. An error of kind [`ErrorKind::Io`] may pass; the others are the peer's word.
+/// The connecting side. An error of kind [`ErrorKind::Io`] may pass; the others are final.
 pub fn introduce(
     member: &Member,
     to: usize,

@@ -248,8 +248,9 @@ fn admit(
     examined.answer(&shared.member, &mut channel, binding, refusal.clone())?;
     if let Some((_, reason)) = refusal {
         drop(deciding);
+        lock(&shared.refusals).tell(remote, &Failed::Refused(reason));
         channel.hang_up();
-        return Err(Failed::Refused(reason));
+        return Ok(());
     }
     let connection = channel.into_connection(peer.purpose)?;
     (shared.take)(peer, connection);

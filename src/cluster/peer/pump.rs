@@ -1,9 +1,9 @@
 //! A TLS connection as a stream that two threads can use at once.
 //!
-//! The session of TLS is one thing for both directions, so the two ends of a pair of local sockets
-//! stand between it and whoever uses the connection: one thread carries what comes, one what goes.
-//! Neither holds the session while it waits, so a side that does not read stops only what is sent to
-//! it. The end of one direction is passed on as the end of that direction.
+//! The session of TLS is one thing for both directions, so a pair of local sockets stands between it
+//! and whoever uses the connection: one thread carries what comes, one what goes. Neither holds the
+//! session while it waits, so a side that does not read stops only what is sent to it. The end of
+//! one direction is passed on as the end of that direction.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};
@@ -62,8 +62,11 @@ impl Drop for Pumps {
     fn drop(&mut self) {
         // One that is closed already needs no telling.
         let _ = self.stop_reading();
-        let linger = Duration::from_secs(PEER_LINGER_SECONDS_MAX);
-        let _ = lock(&self.sent).recv_timeout(linger);
+        // A task must not wait; the thread goes on by itself while the process lives.
+        if tokio::runtime::Handle::try_current().is_err() {
+            let linger = Duration::from_secs(PEER_LINGER_SECONDS_MAX);
+            let _ = lock(&self.sent).recv_timeout(linger);
+        }
     }
 }
 

@@ -69,7 +69,7 @@ fn connected() -> (Listener, Connection, Connection) {
 #[test]
 fn both_directions_carry_much_at_once() {
     let (_listener, near, far) = connected();
-    let pattern = |seed: usize| (0..3 << 20).map(move |n: usize| (n * seed >> 5) as u8);
+    let pattern = |seed: usize| (0..3 << 20).map(move |n: usize| ((n * seed) >> 5) as u8);
     let send = |mut to: Connection, seed: usize| {
         thread::spawn(move || {
             let bytes: Vec<u8> = pattern(seed).collect();

@@ -41,7 +41,7 @@ fn strangers_are_told_nothing_and_processes_are_let_in() {
     let (listener, taken, second) = pair();
     let address = listener.address();
     let mut noise = vec![0u8; 200_000];
-    noise.iter_mut().enumerate().for_each(|(n, byte)| *byte = (n * 7919 >> 3) as u8);
+    noise.iter_mut().enumerate().for_each(|(n, byte)| *byte = ((n * 7919) >> 3) as u8);
     let whole = hello(&second);
     let mut long = whole[..8].to_vec();
     long.extend_from_slice(&[0xff; 2]);
@@ -244,7 +244,8 @@ proptest! {
         let bytes = hello.encode();
         let (read, again) = Hello::read(&mut &bytes[..]).unwrap();
         prop_assert_eq!((&read, &again), (&hello, &bytes));
-        let longer = [&bytes[..8], &(bytes.len() as u16 - 9).to_be_bytes(), &bytes[10..], &[0]].concat();
+        let length = (bytes.len() as u16 - 9).to_be_bytes();
+        let longer = [&bytes[..8], &length, &bytes[10..], &[0]].concat();
         prop_assert!(matches!(Hello::read(&mut &longer[..]), Err(Unread::Foreign)));
         let verdict = Verdict { code: Code::Conflict, claims, reason };
         let bytes = verdict.encode();
