@@ -28,7 +28,7 @@
 //! * [`sql`]: text to bound logical plan: dialect, catalog, functions, diagnostics
 //! * [`batch`]: `UpdateBatch`: columns, times, diffs; hashing, partitioning, IPC
 //! * [`time`], [`error`], [`limits`]: event time arithmetic, error kinds, every bound
-//! * [`telemetry`]: the clock, the process's memory
+//! * [`telemetry`]: the clock, logs, the text format of metrics, what is known of the process
 //!
 //! Where to look for a thing of SQL: its syntax and logical node are in [`sql`], the description
 //! of its operator and the lowering to it in [`plan`], the operator in [`dataflow`], all under one

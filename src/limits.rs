@@ -2,6 +2,10 @@
 
 /// Keys of one CUBE: it groups by each of their subsets.
 pub const CUBE_KEYS_MAX: usize = 8;
+/// Writers of one sink, each with a thread of its own.
+pub const SINK_WRITERS_MAX: usize = 64;
+/// Workers that an operator, source or sink is said to work on.
+pub const PARALLELISM_MAX: usize = 1 << 15;
 /// Bytes of a text file that one split (one unit of decoding) holds.
 pub const SPLIT_BYTES: usize = 1 << 20;
 /// Chunks of text without content that one source keeps for the next.
@@ -291,5 +295,11 @@ pub const HTTP_TIMES_SECONDS_MAX: u64 = 2;
 pub const HTTP_ROW_FAULTS_MAX: usize = 100;
 /// Seconds that a read waits for an event time when it does not say how long.
 pub const HTTP_MIN_TIME_SECONDS: u64 = 10;
+/// Batches of an operator of which one is weighed, to say how many bytes it is given.
+pub const METRICS_BATCHES_PER_WEIGHING: u64 = 64;
+/// Seconds between two counts of the state of an operator.
+pub const METRICS_STATE_SECONDS: u64 = 1;
+/// Series of one page of metrics; those beyond are counted.
+pub const METRICS_SERIES_MAX: usize = 200_000;
 /// Seconds that a read may wait for an event time.
 pub const HTTP_MIN_TIME_SECONDS_MAX: u64 = 300;

@@ -28,7 +28,9 @@ use crate::limits::{
 use crate::serve::query::{QueryRequest, common_time, run_query, views_of};
 use crate::serve::time_text::parse_time;
 use crate::serve::{ServedView, ViewCatalog};
+use crate::sql::frontier::frontier_of;
 use crate::sql::types::type_name;
+use crate::telemetry::prometheus::MEDIA_TYPE;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 pub(super) type Name = Result<Path<String>, PathRejection>;
@@ -101,6 +103,12 @@ pub(super) async fn health(State(edge): State<Edge>, headers: HeaderMap) -> ApiR
     choose(&headers, &accept::OBJECT)?;
     let time = edge.call(|service| Ok(common_time(&service.views()))).await?;
     Ok(answer::object(time, wire::Health { status: "ok" }))
+}
+
+pub(super) async fn metrics(State(edge): State<Edge>) -> ApiResult<Response> {
+    let page = edge.call(|service| Ok(service.metrics())).await?;
+    let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, "no-store")];
+    Ok((headers, page).into_response())
 }
 
 pub(super) async fn list_jobs(State(edge): State<Edge>, headers: HeaderMap) -> ApiResult<Response> {
@@ -274,6 +282,12 @@ pub(super) async fn run_sql(
 ) -> ApiResult<Response> {
     let form = choose(&headers, &accept::ROWS)?;
     let request: wire::RunSql = read_json(&headers, body).await?;
+    if let Some(asked) = frontier_of("query", &request.query) {
+        let (asked, limit) = (asked?, row_limit(request.limit)?);
+        super::frontier::check(&request)?;
+        let rows = edge.call(move |service| super::frontier::explain(service, &asked, limit));
+        return Ok(answer::rows(rows.await?, form)?);
+    }
     let min_time = request.min_time.map(|time| time.time()).transpose();
     if let Some(wanted) = Wanted::of(min_time, request.wait_ms)? {
         let query = request.query.clone();

@@ -1,7 +1,7 @@
 //! The HTTP edge: routes, limits, wire types. The only module that knows HTTP.
 //!
 //! * [`wire`]: the JSON of requests and answers
-//! * `handlers`, `snapshots`, `tables`: a function a route; `wait`: reads that wait for a time;
+//! * `handlers`, `snapshots`, `frontier`, `tables`: a function a route; `wait`: reads that wait for a time;
 //!   `accept`, `answer`, `error`: how answers are
 //!   written
 //! * [`client`]: a request of the command line to a service
@@ -30,6 +30,7 @@ pub mod client;
 mod cluster;
 mod error;
 mod forward;
+mod frontier;
 mod handlers;
 mod server;
 mod snapshots;
@@ -44,11 +45,13 @@ pub use server::{serve, serve_connection, serve_gate};
 pub const ROUTES: [(&str, &str); 20] = [
     ("GET", "/healthz"),
     ("GET", "/v1/cluster"),
+    ("GET", "/metrics"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/{name}"),
     ("DELETE", "/v1/jobs/{name}"),
     ("GET", "/v1/jobs/{name}/plan"),
+    ("GET", "/v1/jobs/{name}/frontier"),
     ("GET", "/v1/jobs/{name}/snapshots"),
     ("POST", "/v1/jobs/{name}/snapshots"),
     ("GET", "/v1/jobs/{name}/snapshots/{id}"),
@@ -111,9 +114,11 @@ pub fn router(gate: Arc<Gate>) -> Router {
     Router::new()
         .route("/healthz", get(h::health))
         .route("/v1/cluster", get(cluster::show))
+        .route("/metrics", get(h::metrics))
         .route("/v1/jobs", get(h::list_jobs).post(h::create_job))
         .route("/v1/jobs/{name}", get(h::get_job).delete(h::delete_job))
         .route("/v1/jobs/{name}/plan", get(h::get_plan))
+        .route("/v1/jobs/{name}/frontier", get(frontier::get))
         .route("/v1/jobs/{name}/snapshots", get(s::list).post(s::create))
         .route("/v1/jobs/{name}/snapshots/{id}", get(s::show).delete(s::delete))
         .route("/v1/jobs/{name}/snapshots/{id}/verify", post(s::verify))

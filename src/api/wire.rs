@@ -1,5 +1,6 @@
 //! The JSON of requests and answers. Core types are not serialisable; this is where they become so.
 
+pub mod frontier;
 pub mod snapshots;
 pub mod upgrade;
 

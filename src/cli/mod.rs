@@ -3,6 +3,7 @@
 mod allocator;
 mod copies;
 mod explain;
+mod frontier;
 pub mod generate;
 mod interrupt;
 mod kept;
@@ -18,20 +19,29 @@ mod worker;
 
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
+use std::str::FromStr;
 
 use clap::{Parser, Subcommand};
 
 use crate::error::{Error, Result};
 use crate::job::definition::Definition;
 use crate::limits::SQL_STACK_BYTES;
+use crate::telemetry::logs::{self, Form};
+use crate::telemetry::process;
 
 /// The setting that makes durable steps fail, for tests.
 const FAILPOINT: &str = "debug.failpoint";
+/// The variable that says in which form logs are written.
+const LOG_FORMAT: &str = "FLOODMARK_LOG_FORMAT";
 
 /// Incremental analytics: streaming SQL with exact, reproducible answers.
 #[derive(Debug, Parser)]
 #[command(version, arg_required_else_help = true)]
 struct Arguments {
+    /// Form of what is written to standard error: text, or one JSON object a line; the variable
+    /// FLOODMARK_LOG_FORMAT says it too. FLOODMARK_LOG says what is logged: warn by default
+    #[arg(long, value_name = "text|json", global = true, value_parser = Form::from_str)]
+    log_format: Option<Form>,
     #[command(subcommand)]
     command: Command,
 }
@@ -42,6 +52,8 @@ enum Command {
     Run(run::RunArguments),
     /// Print the stream plan of a SQL script
     Explain(explain::ExplainArguments),
+    /// Say how far the outputs of running jobs are, and what holds them back
+    Frontier(frontier::FrontierArguments),
     /// Generate test data: Nexmark, taxi rides, taxi fares
     Generate(generate::GenerateArgs),
     /// Run a historic run again and compare what it gives, interval by interval
@@ -63,7 +75,15 @@ pub fn main() -> ExitCode {
     let arguments = Arguments::parse();
     let filter = tracing_subscriber::EnvFilter::try_from_env("FLOODMARK_LOG")
         .unwrap_or_else(|_| tracing_subscriber::EnvFilter::new("warn"));
-    tracing_subscriber::fmt().with_env_filter(filter).with_writer(std::io::stderr).init();
+    let form = match log_form(arguments.log_format) {
+        Ok(form) => form,
+        Err(error) => {
+            logs::tell_error(&error.to_string());
+            return ExitCode::FAILURE;
+        }
+    };
+    logs::start(form, filter);
+    process::begun();
     // Planning recurses as deeply as a query nests: deeper than a default stack allows.
     let run = std::thread::Builder::new()
         .name("main".to_string())
@@ -77,10 +97,20 @@ pub fn main() -> ExitCode {
     match done {
         Ok(()) => ExitCode::SUCCESS,
         Err(error) => {
-            // Where standard error is closed nobody can be told.
-            let _ = writeln!(std::io::stderr(), "{error}");
+            logs::tell_error(&error.to_string());
             ExitCode::FAILURE
         }
+    }
+}
+
+/// The form of logs that the arguments ask for, or else the environment.
+fn log_form(asked: Option<Form>) -> Result<Form> {
+    let named = || std::env::var(LOG_FORMAT).ok().filter(|text| !text.is_empty());
+    match (asked, named) {
+        (Some(form), _) => Ok(form),
+        (None, named) => named().map_or(Ok(Form::default()), |text| {
+            text.parse().map_err(|what| Error::config(format!("{LOG_FORMAT}: {what}")))
+        }),
     }
 }
 
@@ -88,6 +118,7 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Frontier(arguments) => frontier::run(&arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
@@ -115,8 +146,7 @@ fn read_scripts(files: &[std::path::PathBuf]) -> Result<Vec<(String, String)>> {
 /// Says on standard error what a job's texts ask for in vain.
 fn warn(definition: &Definition) {
     for warning in definition.warnings() {
-        // Where standard error is closed nobody can be told.
-        let _ = writeln!(std::io::stderr(), "warning: {warning}");
+        logs::tell(&format!("warning: {warning}"), &[]);
     }
 }
 

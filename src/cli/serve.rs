@@ -1,6 +1,5 @@
 //! `floodmark serve`.
 
-use std::io::{Write, stderr};
 use std::path::PathBuf;
 use std::sync::Arc;
 
@@ -14,6 +13,7 @@ use crate::job::snapshots::open_store;
 use crate::limits::SQL_STACK_BYTES;
 use crate::serve::time_text::format_time;
 use crate::telemetry::clock::wall_ms;
+use crate::telemetry::logs;
 
 /// Run the service: jobs over HTTP, views that can be queried.
 #[derive(Debug, Args)]
@@ -78,19 +78,19 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
         let last = job.snapshots.as_ref().and_then(|s| s.from.zip(s.progress.last));
         let from = last.map(|(id, last)| (id, format_time(last.frontier)));
         let is_otherwise = job.snapshots.as_ref().is_some_and(|s| s.was_planned_otherwise);
-        let _ = match (job.state, from) {
-            (JobState::Failed { .. }, _) => Ok(()),
-            _ if is_otherwise => writeln!(
-                stderr(),
+        let said = match (job.state, from) {
+            (JobState::Failed { .. }, _) => continue,
+            _ if is_otherwise => format!(
                 "job {} has ended, and this version plans it otherwise: it is computed again, and \
                  its sinks stay as they are",
                 job.name
             ),
             (_, Some((id, time))) => {
-                writeln!(stderr(), "job {} goes on from snapshot {id}, as of {time}", job.name)
+                format!("job {} goes on from snapshot {id}, as of {time}", job.name)
             }
-            (_, None) => writeln!(stderr(), "job {} has no snapshot yet: begins", job.name),
+            (_, None) => format!("job {} has no snapshot yet: begins", job.name),
         };
+        logs::tell(&said, &[("job", &job.name)]);
     }
     for file in &arguments.jobs {
         start(service.as_ref(), file)?;
@@ -103,8 +103,7 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
         since_ms: wall_ms(),
         ..About::default()
     };
-    // Where standard error is closed nobody can be told.
-    let _ = writeln!(stderr(), "listening on http://{address}");
+    logs::tell(&format!("listening on http://{address}"), &[]);
     let served = runtime.block_on(crate::api::serve(listener, service, about, interrupted()));
     manager.stop();
     served

@@ -8,6 +8,7 @@ pub mod hostfile;
 pub mod peer;
 pub mod session;
 mod sockets;
+mod tally;
 mod worker;
 
 use std::any::Any;
@@ -21,6 +22,7 @@ use timely::communication::{AllocatorBuilder, Hooks, WorkerGuards};
 use timely::scheduling::SyncActivator;
 use timely::{CommunicationConfig, WorkerConfig};
 
+use crate::dataflow::activity::WorkerTimes;
 use crate::dataflow::metrics::lock;
 use crate::dataflow::runtime::{JobRuntime, Place};
 use crate::error::{Error, ErrorKind, Result};
@@ -99,6 +101,7 @@ pub struct Cluster {
     place: Place,
     commands: Vec<SyncSender<Command>>,
     wakers: Vec<SyncActivator>,
+    times: Vec<Arc<WorkerTimes>>,
     guards: Mutex<Option<WorkerGuards<()>>>,
 }
 
@@ -126,6 +129,8 @@ impl Cluster {
             receivers.push(Some(receiver));
         }
         let receivers = Mutex::new(receivers);
+        let times: Vec<Arc<WorkerTimes>> = (0..topology.workers).map(|_| Arc::default()).collect();
+        let told = times.clone();
         let (ready, started) = sync_channel(topology.workers);
         let workers = topology.workers;
         let config = WorkerConfig::default();
@@ -135,7 +140,8 @@ impl Cluster {
             let Some(receiver) = receiver else { return };
             // A cluster that gave up waiting needs no waking.
             let _ = ready.send((local, worker.sync_activator_for(Vec::new())));
-            worker::run(worker, local, &receiver);
+            let times = told.get(local).cloned().unwrap_or_default();
+            worker::run(worker, local, &receiver, times);
         })
         .map_err(|e| Error::new(ErrorKind::Io, format!("the workers cannot start: {e}")))?;
         let mut wakers = Vec::new();
@@ -151,6 +157,7 @@ impl Cluster {
             place: topology.place(),
             commands: senders,
             wakers,
+            times,
             guards: Mutex::new(Some(guards)),
         })
     }
@@ -158,6 +165,12 @@ impl Cluster {
     /// Where this process stands.
     pub fn place(&self) -> Place {
         self.place
+    }
+
+    /// How the workers of this process have spent their time, each with its number among all.
+    pub fn worker_times(&self) -> impl Iterator<Item = (usize, &WorkerTimes)> {
+        let first = self.place.process * self.place.workers;
+        self.times.iter().enumerate().map(move |(local, times)| (first + local, times.as_ref()))
     }
 
     /// Builds the job's dataflow on every worker of this process.

@@ -9,6 +9,8 @@ use std::time::Duration;
 use timely::dataflow::operators::probe::Handle as Probe;
 use timely::worker::Worker;
 
+use super::tally::Tally;
+use crate::dataflow::activity::WorkerTimes;
 use crate::dataflow::render::render;
 use crate::dataflow::runtime::JobRuntime;
 use crate::error::Error;
@@ -52,19 +54,28 @@ impl Installed {
 }
 
 /// Runs worker `local` of this process until it is told to stop.
-pub fn run(worker: &mut Worker, local: usize, commands: &Receiver<Command>) {
+pub fn run(
+    worker: &mut Worker,
+    local: usize,
+    commands: &Receiver<Command>,
+    times: Arc<WorkerTimes>,
+) {
+    // Whatever is logged on this thread says on which worker it was.
+    let _span = tracing::error_span!("worker", worker = worker.index()).entered();
+    let tally = Tally::start(worker, times);
     let mut jobs: BTreeMap<u64, Installed> = BTreeMap::new();
     loop {
         loop {
             match commands.try_recv() {
                 Ok(Command::Install { id, runtime, rows_in_flight }) => {
-                    jobs.insert(id, install(worker, runtime, rows_in_flight));
+                    jobs.insert(id, install(worker, &tally, runtime, rows_in_flight));
                 }
                 Ok(Command::Remove { id }) => {
                     if let Some(mut job) = jobs.remove(&id) {
                         if worker.installed_dataflows().contains(&job.dataflow) {
                             worker.drop_dataflow(job.dataflow);
                         }
+                        tally.forget(job.dataflow);
                         job.end();
                     }
                 }
@@ -95,8 +106,14 @@ pub fn run(worker: &mut Worker, local: usize, commands: &Receiver<Command>) {
     }
 }
 
-fn install(worker: &mut Worker, runtime: Arc<JobRuntime>, rows_in_flight: usize) -> Installed {
+fn install(
+    worker: &mut Worker,
+    tally: &Tally,
+    runtime: Arc<JobRuntime>,
+    rows_in_flight: usize,
+) -> Installed {
     let dataflow = worker.next_dataflow_index();
+    tally.begin(dataflow);
     let rendered = worker
         .dataflow_named::<EventTime, _, _>("job", |scope| render(scope, &runtime, rows_in_flight));
     let probe = match rendered {
@@ -106,6 +123,7 @@ fn install(worker: &mut Worker, runtime: Arc<JobRuntime>, rows_in_flight: usize)
             Some(Probe::new())
         }
     };
+    tally.built(worker, &runtime.metrics);
     runtime.built();
     Installed { runtime, probe, dataflow }
 }

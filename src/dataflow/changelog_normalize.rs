@@ -485,6 +485,10 @@ impl StatefulLogic for ChangelogNormalize {
     fn state_rows(&self) -> usize {
         self.known.len()
     }
+
+    fn state_bytes(&self) -> Option<usize> {
+        Some(self.rows.bytes())
+    }
 }
 
 #[cfg(test)]

@@ -8,13 +8,15 @@ use timely::communication::Pull;
 use timely::communication::allocator::thread::ThreadPuller;
 use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::{DistributorPact, LogPuller, Pipeline};
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder};
+use timely::dataflow::operators::{Capability, InputCapability};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
+use super::activity::{Scales, StateCount};
+use super::frontier::{Gauge, Owner, Part};
 use super::keeper::Keeper;
 use super::logic::{Emitted, StatefulLogic};
 use super::runtime::JobRuntime;
@@ -24,6 +26,7 @@ use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
 use crate::error::Result;
 use crate::limits::{SNAPSHOT_NAP_US, SPILL_GATHER_DIVISOR};
+use crate::plan::node::NodeId;
 use crate::spill::Memory;
 use crate::telemetry::clock::monotonic;
 use crate::time::{BEGINNING, CLOSED, EventTime, frontier_of};
@@ -62,18 +65,24 @@ impl Input {
 
     /// Hands on what has arrived, with the right to send it.
     pub fn pass(&mut self, mut hand: impl FnMut(Capability<EventTime>, UpdateBatch)) {
-        let mut each = |cap: Option<Capability<EventTime>>, data: &mut UpdateBatch| {
-            if let Some(cap) = cap {
-                hand(cap, std::mem::take(data));
+        self.pass_beside(false, |cap, _, batch| hand(cap, batch));
+    }
+
+    /// As [`Input::pass`], with the right to send to the second output too if there is one.
+    pub fn pass_beside(
+        &mut self,
+        beside: bool,
+        mut hand: impl FnMut(Capability<EventTime>, Option<Capability<EventTime>>, UpdateBatch),
+    ) {
+        let mut each = |cap: InputCapability<EventTime>, data: &mut UpdateBatch| {
+            let second = beside.then(|| cap.retain_least(1)).flatten();
+            if let Some(cap) = cap.retain_least(0) {
+                hand(cap, second, std::mem::take(data));
             }
         };
         match self {
-            Input::Forward(input) => {
-                input.for_each(|cap, data| each(cap.retain_least(0), data));
-            }
-            Input::Exchanged(input) => {
-                input.for_each(|cap, data| each(cap.retain_least(0), data));
-            }
+            Input::Forward(input) => input.for_each(&mut each),
+            Input::Exchanged(input) => input.for_each(&mut each),
         }
     }
 
@@ -171,6 +180,8 @@ struct Driver<L> {
     logic: L,
     name: String,
     stashes: Vec<Stash>,
+    scales: Scales,
+    counted: StateCount,
     /// The inputs that have ended.
     ended: Vec<bool>,
     runtime: Arc<JobRuntime>,
@@ -178,6 +189,7 @@ struct Driver<L> {
     /// Everything below is in the state.
     applied: EventTime,
     gathering: Gathering,
+    gauge: Option<Gauge>,
     /// Whether it is on its way to a frontier, step by step.
     is_behind: bool,
     out: Port,
@@ -225,6 +237,8 @@ pub struct Identity {
     pub name: String,
     /// Whose state it has; `None`: nothing that a snapshot must hold.
     pub place: Option<StatePlace>,
+    /// Of which node it notes how far which part is; `None`: of none.
+    pub noted: Option<(NodeId, Part)>,
 }
 
 /// Builds the operator of `logic` over `inputs`.
@@ -236,9 +250,14 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
     wants: SideWants,
     runtime: Arc<JobRuntime>,
 ) -> (Stream<'s, EventTime, UpdateBatch>, SideStreams<'s>) {
-    let Identity { name, place } = identity;
+    let Identity { name, place, noted } = identity;
     let mut builder = OperatorBuilder::new(name.clone(), scope);
     let worker = scope.index();
+    let activity = &runtime.metrics.activity;
+    for (input, (_, route)) in inputs.iter().enumerate() {
+        route.iter().for_each(|route| activity.is_exchanged(&name, input, route));
+    }
+    let scales = Scales::new(activity.operator(&name, worker));
     let mut handles: Vec<Input> = inputs
         .into_iter()
         .map(|(stream, route)| Input::new(&mut builder, stream, route, worker))
@@ -251,17 +270,21 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
         snapshots.wakes(scope, &address);
     }
     let activator = scope.activator_for(address);
+    let gauge = noted.map(|(id, part)| Gauge::new(&runtime, Owner::Node(id), part, worker));
     let memory = runtime.memory().cloned();
     let gathering = Gathering { activator: activator.clone(), memory, seen: None };
     builder.build(move |caps| {
         let mut driver = Driver {
             name,
             stashes: handles.iter().map(|_| Stash::default()).collect(),
+            scales,
+            counted: StateCount::default(),
             ended: handles.iter().map(|_| false).collect(),
             keeper: place.and_then(|place| Keeper::new(&runtime, place, worker, &logic)),
             runtime,
             applied: BEGINNING,
             gathering,
+            gauge,
             is_behind: false,
             out: OutputBuilder::from(out),
             late,
@@ -272,12 +295,15 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
         };
         let restored = driver.restore();
         driver.unless_failed(restored);
+        driver.counted.changed();
         move |frontiers| {
             let taken = driver.take(&mut handles);
             driver.unless_failed(taken);
             let advanced = driver.advance(frontiers);
             driver.unless_failed(advanced);
+            driver.note();
             driver.come_again();
+            driver.tell();
         }
     });
     (stream, SideStreams { late: late_stream, dead: dead_stream })
@@ -286,9 +312,22 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
 impl<L: StatefulLogic> Driver<L> {
     fn unless_failed(&mut self, result: Result<()>) {
         if let Err(error) = result {
-            self.runtime.metrics.fail(error);
+            self.runtime.metrics.fail_in(&self.name, error);
             self.caps = None;
         }
+    }
+
+    /// Tells how many rows wait here and, now and then, how many it holds.
+    fn tell(&mut self) {
+        let Driver { scales, stashes, logic, .. } = self;
+        let waiting: usize = stashes.iter().map(Stash::rows).sum();
+        scales.cell().queued.set(waiting as u64);
+        let (cell, width) = (scales.cell(), scales.row_bytes());
+        self.counted.look(&self.activator, || {
+            let rows = logic.state_rows() as u64;
+            let bytes = logic.state_bytes().map_or(rows * width, |bytes| bytes as u64);
+            cell.set_state(rows, bytes);
+        });
     }
 
     /// Starts from the snapshot, if it holds a part of this operator.
@@ -322,8 +361,10 @@ impl<L: StatefulLogic> Driver<L> {
     /// Stashes what has arrived.
     fn take(&mut self, handles: &mut [Input]) -> Result<()> {
         let mut taken = Ok(());
+        let scales = &mut self.scales;
         for (handle, stash) in handles.iter_mut().zip(&mut self.stashes) {
             handle.drain(|batch| {
+                scales.weigh(&batch);
                 if taken.is_ok() {
                     taken = stash.admit(batch);
                 }
@@ -378,6 +419,20 @@ impl<L: StatefulLogic> Driver<L> {
         Ok(())
     }
 
+    /// Notes how far it is.
+    fn note(&mut self) {
+        let Some(gauge) = &mut self.gauge else { return };
+        let mut caps = self.caps.iter().flatten().map(|cap| *cap.time());
+        let rows = caps.next().unwrap_or(CLOSED);
+        gauge.passes(rows, caps.min().unwrap_or(rows));
+    }
+
+    fn is_busy(&self, busy: bool) {
+        if let Some(gauge) = &self.gauge {
+            gauge.is_busy(busy);
+        }
+    }
+
     /// Applies what is below `to`, or a part of it: whether it has come there. Otherwise it is run
     /// again, once those that read its output have had their turn.
     fn apply_up_to(&mut self, to: EventTime) -> Result<bool> {
@@ -418,13 +473,17 @@ impl<L: StatefulLogic> Driver<L> {
             let mut emitted = Emitted::default();
             // Below the frontier that was let pass without applying, nothing may be emitted.
             let from = caps.first().map_or(self.applied, |cap| *cap.time());
-            self.logic.advance(from, frontier, closed, &mut emitted)?;
+            self.is_busy(true);
+            let advanced = self.logic.advance(from, frontier, closed, &mut emitted);
+            self.is_busy(false);
+            advanced?;
             if let Some(keeper) = &mut self.keeper {
                 keeper.log_output(&self.logic, &emitted.updates)?;
                 keeper.hand_changes(&mut self.logic)?;
             }
             self.send(emitted, &caps)?;
             self.applied = frontier;
+            self.counted.changed();
         }
         // A row found late keeps its time, which is not before those of the rows not applied yet.
         let waiting = self.stashes.iter().filter_map(Stash::first).min().unwrap_or(frontier);

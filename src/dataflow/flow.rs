@@ -100,6 +100,14 @@ impl Alignment {
         peers.filter(|p| !p.is_silent).map(|p| p.frontier).min().unwrap_or(CLOSED)
     }
 
+    /// Of the others that source `index` must not run away from, the one that is furthest behind.
+    pub fn last_of_peers(&self, index: usize) -> Option<(usize, EventTime)> {
+        let sources = lock(&self.sources);
+        let peers = self.peers[index].iter().map(|&peer| (peer, sources[peer]));
+        let read = peers.filter(|(_, p)| !p.is_silent).map(|(peer, p)| (peer, p.frontier));
+        read.min_by_key(|(_, frontier)| *frontier)
+    }
+
     /// What a silent source may let pass: all that its peers have reached; when none of them
     /// reads any more, all that they have seen.
     pub fn reached_by_peers(&self, index: usize) -> EventTime {
@@ -131,6 +139,8 @@ struct Sent {
     /// By the latest time in the batch: what operators may still hold.
     held: BTreeMap<EventTime, usize>,
     held_rows: usize,
+    /// How many there might be when that was last looked at.
+    rows_max: usize,
 }
 
 /// What a source may read now.
@@ -171,6 +181,12 @@ impl Budget {
         sent.held_rows += rows;
     }
 
+    /// Rows on their way as far as is known, and how many may be.
+    pub fn in_flight(&self) -> (usize, usize) {
+        let sent = self.sent.borrow();
+        (sent.held_rows, sent.rows_max)
+    }
+
     fn is_past(&self, time: EventTime) -> bool {
         self.probes.iter().all(|probe| !probe.less_equal(&time))
     }
@@ -191,6 +207,7 @@ impl Budget {
             sent.held_rows -= rows;
         }
         let rows_max = self.rows_max();
+        sent.rows_max = rows_max;
         if sent.held_rows < rows_max {
             return MayRead::All;
         }

@@ -54,6 +54,11 @@ pub trait StatefulLogic {
     /// Rows or groups held, for metrics and for tests of bounded state.
     fn state_rows(&self) -> usize;
 
+    /// Bytes that the state takes, where that can be told without looking at its rows.
+    fn state_bytes(&self) -> Option<usize> {
+        None
+    }
+
     /// How the state as of the frontier comes back after a restart; asked at each snapshot.
     fn recovery(&self) -> Recovery {
         Recovery::Log
@@ -290,6 +295,10 @@ impl StatefulLogic for Box<dyn StatefulLogic + '_> {
 
     fn state_rows(&self) -> usize {
         self.as_ref().state_rows()
+    }
+
+    fn state_bytes(&self) -> Option<usize> {
+        self.as_ref().state_bytes()
     }
 
     fn recovery(&self) -> Recovery {

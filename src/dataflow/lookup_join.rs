@@ -273,6 +273,10 @@ impl StatefulLogic for LookupJoinLogic {
         self.rows.len()
     }
 
+    fn state_bytes(&self) -> Option<usize> {
+        Some(self.rows.bytes())
+    }
+
     fn whole_input(&self) -> Option<usize> {
         Some(self.join.table)
     }

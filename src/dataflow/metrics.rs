@@ -2,9 +2,10 @@
 
 use std::collections::{BTreeMap, VecDeque};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, Ordering};
-use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
+use std::sync::{Arc, Condvar, Mutex, MutexGuard, OnceLock, PoisonError};
 use std::time::Duration;
 
+use super::activity::{Activity, Count};
 use super::logic::Irregular;
 use super::side::DeadLetters;
 use crate::error::{DeadLetter, Error};
@@ -58,6 +59,27 @@ pub struct OutputMetrics {
     pub name: String,
     /// Updates that reached it.
     pub updates: AtomicU64,
+    /// Rows that wait for its writer.
+    pub queued: Count,
+    /// Nanoseconds that its writer has taken.
+    pub writing: Count,
+    /// How far it is, by worker of this process.
+    frontiers: Vec<AtomicI64>,
+}
+
+impl OutputMetrics {
+    /// How far it is, as far as all workers of this process have seen it.
+    pub fn frontier(&self) -> EventTime {
+        let least = self.frontiers.iter().map(|f| f.load(Ordering::Relaxed)).min();
+        least.unwrap_or(BEGINNING)
+    }
+
+    /// Worker `index` of this process has seen it at `frontier`.
+    pub fn reached(&self, index: usize, frontier: EventTime) {
+        if let Some(own) = self.frontiers.get(index) {
+            own.store(frontier, Ordering::Relaxed);
+        }
+    }
 }
 
 /// Counters and end of one job in this process.
@@ -67,6 +89,8 @@ pub struct JobMetrics {
     pub sources: Vec<SourceMetrics>,
     /// One an output.
     pub outputs: Vec<OutputMetrics>,
+    /// What its operators do.
+    pub activity: Activity,
     /// Rows that came too late for a window.
     pub late_rows: AtomicU64,
     /// Records and rows that failed.
@@ -84,6 +108,7 @@ pub struct JobMetrics {
     end: Mutex<End>,
     ended: Condvar,
     is_failed: AtomicBool,
+    job: OnceLock<String>,
 }
 
 #[derive(Debug, Default)]
@@ -101,10 +126,18 @@ impl JobMetrics {
             bytes: AtomicU64::new(0),
             frontier: AtomicI64::new(BEGINNING),
         };
-        let output = |name| OutputMetrics { name, updates: AtomicU64::new(0) };
+        let frontiers = || (0..workers).map(|_| AtomicI64::new(BEGINNING)).collect::<Vec<_>>();
+        let output = |name| OutputMetrics {
+            name,
+            updates: AtomicU64::new(0),
+            queued: Count::default(),
+            writing: Count::default(),
+            frontiers: frontiers(),
+        };
         JobMetrics {
             sources: tables.into_iter().map(source).collect(),
             outputs: outputs.into_iter().map(output).collect(),
+            activity: Activity::default(),
             late_rows: AtomicU64::new(0),
             dead_letters: AtomicU64::new(0),
             unknown_updates: AtomicU64::new(0),
@@ -112,11 +145,12 @@ impl JobMetrics {
             duplicate_inserts: AtomicU64::new(0),
             timed: Mutex::default(),
             kept: Mutex::new(VecDeque::new()),
-            frontiers: (0..workers).map(|_| AtomicI64::new(BEGINNING)).collect(),
+            frontiers: frontiers(),
             memory: None,
             end: Mutex::new(End::default()),
             ended: Condvar::new(),
             is_failed: AtomicBool::new(false),
+            job: OnceLock::new(),
         }
     }
 
@@ -245,9 +279,32 @@ impl JobMetrics {
         }
     }
 
+    /// The job is called `name`: what it says of itself in the log carries the name.
+    pub fn named(&self, name: &str) {
+        // It has one name.
+        let _ = self.job.set(name.to_owned());
+    }
+
+    /// The job cannot go on: `operator` says why.
+    pub fn fail_in(&self, operator: &str, error: Error) {
+        self.end_with(Some(operator), error);
+    }
+
     /// The job cannot go on; the first error is kept.
     pub fn fail(&self, error: Error) {
-        lock(&self.end).failure.get_or_insert(error);
+        self.end_with(None, error);
+    }
+
+    /// The first error is kept; a job with a name says it in the log.
+    fn end_with(&self, operator: Option<&str>, error: Error) {
+        let mut end = lock(&self.end);
+        if end.failure.is_none() {
+            if let Some(job) = self.job.get() {
+                tracing::error!(job = job.as_str(), operator, "job {job} failed: {error}");
+            }
+            end.failure = Some(error);
+        }
+        drop(end);
         self.is_failed.store(true, Ordering::Release);
         self.ended.notify_all();
     }

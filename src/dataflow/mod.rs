@@ -2,12 +2,14 @@
 //!
 //! * [`runtime`]: what all workers of a process share of one job
 //! * [`render`]: the match
+//! * [`metrics`]: counters of a job; [`activity`]: of its operators, by worker
 //! * [`logic`]: what a stateful operator is; [`driver`]: its plumbing
 //! * [`spilling`]: state larger than memory
 //! * [`snapshots`]: which frontier, who hands over what; [`keeper`]: an operator's part of it,
 //!   [`marks`]: a partition's; [`restored`]: what a job starts from; [`decisions`]: what is no
 //!   function of the records
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
+//! * [`frontier`]: how far each operator is, and what holds an output back
 //! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
@@ -23,6 +25,7 @@
 //! * [`digest`]: what an output has given, in a few bytes
 //! * [`sink`], [`collect`]: where rows leave the dataflow
 
+pub mod activity;
 pub mod calc;
 pub mod changelog_normalize;
 pub mod clock;
@@ -33,6 +36,7 @@ pub mod driver;
 pub mod expand;
 pub mod first_row;
 pub mod flow;
+pub mod frontier;
 pub mod group_aggregate;
 pub mod interval_join;
 pub mod join;

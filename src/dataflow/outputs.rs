@@ -10,7 +10,9 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 use timely::scheduling::Activator;
 
+use super::activity::{Scales, Wait};
 use super::driver::{Input, Stash};
+use super::frontier::{Gauge, Owner, Part};
 use super::keeper::OutputKeeper;
 use super::runtime::{JobRuntime, OutputRuntime};
 use super::sink::SinkMessage;
@@ -42,7 +44,10 @@ pub fn output<'s>(
         // They are read there.
         OutputTarget::View { .. } => (place.processes > 1).then_some(Route::Fold(place.workers)),
     };
-    let mut builder = OperatorBuilder::new(output_name(&runtime.plan, index), scope);
+    let name = output_name(&runtime.plan, index);
+    let mut builder = OperatorBuilder::new(name.clone(), scope);
+    let activity = &runtime.metrics.activity;
+    route.iter().for_each(|route| activity.is_exchanged(&name, 0, route));
     let mut input = Input::new(&mut builder, rows, route, scope.index());
     let (_, progress) = builder.new_output::<UpdateBatch>();
     let address = builder.operator_info().address;
@@ -50,6 +55,10 @@ pub fn output<'s>(
         snapshots.wakes(scope, &address);
     }
     let activator = scope.activator_for(address);
+    let scales = Scales::new(activity.operator(&name, scope.index()));
+    if runtime.outputs[index].is_sink() {
+        scales.cell().writes();
+    }
     let mut end = End {
         runtime: Arc::clone(runtime),
         index,
@@ -60,7 +69,9 @@ pub fn output<'s>(
         backlog: VecDeque::new(),
         reached: BEGINNING,
         activator,
+        scales,
         keeper: OutputKeeper::new(runtime, index, scope.index()),
+        gauge: Gauge::new(runtime, Owner::Output(index), Part::All, scope.index()),
     };
     if let Err(error) = end.restore() {
         runtime.metrics.fail(error);
@@ -70,15 +81,20 @@ pub fn output<'s>(
         move |frontiers| {
             let mut taken = Ok(());
             input.drain(|batch| {
+                end.scales.weigh(&batch);
                 if taken.is_ok() {
                     taken = end.take(batch);
                 }
             });
             let frontier = frontier_of(frontiers[0].frontier());
             if let Err(error) = taken.and_then(|()| end.step(frontier, &mut cap)) {
-                end.runtime.metrics.fail(error);
+                end.runtime.metrics.fail_in(&name, error);
                 cap = None;
             }
+            let passed = cap.as_ref().map_or(CLOSED, |cap| *cap.time());
+            end.gauge.passes(passed, passed);
+            end.gauge.is_busy(!end.backlog.is_empty());
+            end.tell(cap.is_none());
         }
     });
     progress
@@ -96,7 +112,9 @@ struct End {
     backlog: VecDeque<SinkMessage>,
     reached: EventTime,
     activator: Activator,
+    scales: Scales,
     keeper: Option<OutputKeeper>,
+    gauge: Gauge,
 }
 
 impl End {
@@ -142,6 +160,17 @@ impl End {
             self.activator.activate_after(NAP);
         }
         Ok(())
+    }
+
+    /// Tells how far the output is, and what waits here.
+    fn tell(&self, is_over: bool) {
+        let cell = self.scales.cell();
+        cell.queued.set(self.stash.rows() as u64);
+        let is_held_back = !self.backlog.is_empty() && !is_over;
+        cell.set_wait(is_held_back.then_some(Wait::Writer));
+        if !is_held_back {
+            self.runtime.metrics.outputs[self.index].reached(self.writer, self.reached);
+        }
     }
 
     /// Lets everything below `frontier` go.
@@ -247,6 +276,7 @@ impl End {
         }
         if let Some(first) = closed.first() {
             let all = UpdateBatch::concat(&first.schema(), &closed)?;
+            self.runtime.metrics.outputs[self.index].queued.add(all.len() as u64);
             self.backlog.push_back(SinkMessage::Write(order_changes(&all, &self.key)?));
         }
         self.backlog.push_back(SinkMessage::Commit(frontier));

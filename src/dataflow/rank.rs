@@ -491,4 +491,8 @@ impl StatefulLogic for RankLogic {
     fn state_rows(&self) -> usize {
         self.rows.pool.len()
     }
+
+    fn state_bytes(&self) -> Option<usize> {
+        Some(self.bytes())
+    }
 }

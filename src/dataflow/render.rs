@@ -17,9 +17,11 @@ use timely::dataflow::operators::probe::Handle as Probe;
 use timely::dataflow::operators::{Concatenate, Probe as _};
 use timely::dataflow::{Scope, Stream};
 
+use super::activity::Scales;
 use super::calc::CalcLogic;
-use super::driver::{Identity, SideWants, stateful};
+use super::driver::{Identity, Input, SideWants, stateful};
 use super::flow::{Budget, upstream};
+use super::frontier::Part;
 use super::join::Shelf;
 use super::logic::{Rest, StatefulLogic};
 use super::outputs::output;
@@ -123,14 +125,14 @@ impl<'s> Renderer<'s, '_> {
                 let probes = reached.map(|(probe, _)| probe.clone()).collect();
                 super::source::source(
                     self.scope,
-                    Arc::clone(shared),
+                    (id, Arc::clone(shared)),
                     Arc::clone(self.runtime),
                     Budget::new(probes, self.rows_in_flight)
                         .with_memory(self.runtime.memory().cloned()),
                     wants.dead,
                 )
             }
-            Operator::Values(rows) => plain(self.values(rows.clone())),
+            Operator::Values(rows) => plain(self.values(id, rows.clone())),
             Operator::LateRows { of } => {
                 let late = of.iter().filter_map(|n| self.late_rows(*n));
                 plain(self.scope.concatenate(late.collect::<Vec<_>>()))
@@ -159,7 +161,7 @@ impl<'s> Renderer<'s, '_> {
                 let inputs: Vec<_> =
                     node.inputs.iter().map(|n| self.streams[n.0].clone()).collect();
                 let merged = self.scope.concatenate(inputs);
-                plain(self.rename(merged, node))
+                plain(self.rename(merged, id))
             }
             Operator::Expand { sets, keys } => {
                 let (sets, keys, schema) = (sets.clone(), *keys, Arc::clone(&node.schema));
@@ -303,31 +305,31 @@ impl<'s> Renderer<'s, '_> {
     ) -> (Rows<'s>, SideStreams<'s>) {
         let mut builder = OperatorBuilder::new(name.to_string(), self.scope);
         let input = self.streams[node.inputs[0].0].clone();
-        let mut input = builder.new_input(input, Pipeline);
+        let route = routes(self.plan, node).pop().flatten();
+        let mut input = Input::new(&mut builder, input, route, self.scope.index());
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
         let (mut dead_port, dead_stream) = side_port(&mut builder, wants.dead);
         let runtime = Arc::clone(self.runtime);
+        let mut scales = self.scales(name);
+        let name = name.to_owned();
         builder.build(move |_capabilities| {
             move |_frontiers| {
                 let mut port = output.activate();
-                input.for_each(|cap, data| {
-                    let batch = std::mem::take(data);
-                    let Some(&time) = cap.least() else { return };
+                input.pass_beside(wants.dead, |own, dead_own, batch| {
+                    scales.weigh(&batch);
                     let mut dead = DeadLetters::default();
                     match logic(&batch, &mut dead) {
                         Ok(done) => {
-                            let own = cap.delayed(&time, 0);
                             for mut batch in done.into_iter().filter(|b| !b.is_empty()) {
                                 port.session_with_builder(&own).give_container(&mut batch);
                             }
                         }
-                        Err(error) => runtime.metrics.fail(error),
+                        Err(error) => runtime.metrics.fail_in(&name, error),
                     }
                     if !dead.letters().is_empty() {
                         runtime.metrics.record_dead_letters(&dead);
-                        let own = dead_port.is_some().then(|| cap.delayed(&time, 1));
-                        send_dead(&mut dead_port, own.as_ref(), dead);
+                        send_dead(&mut dead_port, dead_own.as_ref(), dead);
                     }
                 });
             }
@@ -335,10 +337,14 @@ impl<'s> Renderer<'s, '_> {
         (stream, SideStreams { late: None, dead: dead_stream })
     }
 
+    fn scales(&self, name: &str) -> Scales {
+        Scales::new(self.runtime.metrics.activity.operator(name, self.scope.index()))
+    }
+
     /// The inputs of a union under the names of its own columns.
-    fn rename(&self, stream: Rows<'s>, node: &Node) -> Rows<'s> {
-        let schema = Arc::clone(&node.schema);
-        self.mapped(stream, "Union", move |batch| {
+    fn rename(&self, stream: Rows<'s>, id: NodeId) -> Rows<'s> {
+        let schema = Arc::clone(&self.plan.node(id).schema);
+        self.mapped(stream, &format!("Union#{}", id.0), move |batch| {
             let count = RecordBatchOptions::new().with_row_count(Some(batch.len()));
             let columns = batch.rows().columns().to_vec();
             let rows = RecordBatch::try_new_with_options(Arc::clone(&schema), columns, &count)?;
@@ -350,7 +356,11 @@ impl<'s> Renderer<'s, '_> {
     fn late_rows(&self, id: NodeId) -> Option<Rows<'s>> {
         let tables = self.plan.tables_of(id).join(", ");
         let late = self.sides[id.0].late.clone()?;
-        Some(self.mapped(late, "LateSource", move |batch| late_from(&batch, &tables)))
+        Some(
+            self.mapped(late, &format!("LateSource#{}", id.0), move |batch| {
+                late_from(&batch, &tables)
+            }),
+        )
     }
 
     /// Each batch of `stream` as `map` makes it.
@@ -362,11 +372,14 @@ impl<'s> Renderer<'s, '_> {
     ) -> Rows<'s> {
         use timely::dataflow::operators::generic::Operator as _;
         let runtime = Arc::clone(self.runtime);
+        let mut scales = self.scales(name);
         stream.unary::<NoopBuilder<UpdateBatch>, _, _, _>(Pipeline, name, move |_, _| {
             move |input, output| {
                 input.for_each(|cap, data| {
                     let Some(time) = cap.retain_least(0) else { return };
-                    match map(std::mem::take(data)) {
+                    let batch = std::mem::take(data);
+                    scales.weigh(&batch);
+                    match map(batch) {
                         Ok(mut batch) => {
                             output.session_with_builder(&time).give_container(&mut batch);
                         }
@@ -382,15 +395,19 @@ impl<'s> Renderer<'s, '_> {
     fn arrange(&self, id: NodeId, node: &Node) -> Rows<'s> {
         let input = self.streams[node.inputs[0].0].clone();
         let Some(route) = routes(self.plan, node).pop().flatten() else { return input };
-        let mut builder = OperatorBuilder::new(format!("Arrange#{}", id.0), self.scope);
+        let name = format!("Arrange#{}", id.0);
+        self.runtime.metrics.activity.is_exchanged(&name, 0, &route);
+        let mut scales = self.scales(&name);
+        let mut builder = OperatorBuilder::new(name, self.scope);
         let worker = self.scope.index();
-        let mut input = super::driver::Input::new(&mut builder, input, Some(route), worker);
+        let mut input = Input::new(&mut builder, input, Some(route), worker);
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
         builder.build(move |_capabilities| {
             move |_frontiers| {
                 let mut port = output.activate();
                 input.pass(|cap, mut batch| {
+                    scales.weigh(&batch);
                     port.session_with_builder(&cap).give_container(&mut batch);
                 });
             }
@@ -399,8 +416,8 @@ impl<'s> Renderer<'s, '_> {
     }
 
     /// Constant rows, at the epoch, from the first worker.
-    fn values(&self, rows: RecordBatch) -> Rows<'s> {
-        let mut builder = OperatorBuilder::new("Values".to_string(), self.scope);
+    fn values(&self, id: NodeId, rows: RecordBatch) -> Rows<'s> {
+        let mut builder = OperatorBuilder::new(format!("Values#{}", id.0), self.scope);
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
         let first = self.scope.index() == 0;
@@ -419,7 +436,11 @@ impl<'s> Renderer<'s, '_> {
 }
 
 fn identity(id: NodeId, kind: &str) -> Identity {
-    Identity { name: format!("{kind}#{}", id.0), place: Some(StatePlace::Node(id)) }
+    Identity {
+        name: format!("{kind}#{}", id.0),
+        place: Some(StatePlace::Node(id)),
+        noted: Some((id, Part::All)),
+    }
 }
 
 /// The logic of a stateful operator and its name.

@@ -13,6 +13,7 @@ use crate::batch::UpdateBatch;
 use crate::connectors::SinkWriter;
 use crate::error::{Error, Result};
 use crate::limits::IO_CHANNEL_MESSAGES_MAX;
+use crate::telemetry::clock::monotonic;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// What a worker tells a writer's thread.
@@ -78,7 +79,7 @@ impl SinkHandle {
             .spawn(move || {
                 if let Err(error) = thread.run(&receiver) {
                     let message = format!("sink {label}: {}", error.message);
-                    counters.fail(Error { message, ..error });
+                    counters.fail_in(&format!("Sink({label})"), Error { message, ..error });
                 }
             })
             .map_err(|e| Error::io("a thread for a sink", &e))?;
@@ -145,6 +146,20 @@ impl WriterThread {
     }
 
     fn take(&mut self, message: SinkMessage) -> Result<()> {
+        let begun = monotonic();
+        let rows = match &message {
+            SinkMessage::Write(batch) => batch.len() as u64,
+            _ => 0,
+        };
+        let done = self.do_as_told(message);
+        if let Some(output) = self.metrics.outputs.get(self.index) {
+            output.queued.take(rows);
+            output.writing.add_time(monotonic().duration_since(begun));
+        }
+        done
+    }
+
+    fn do_as_told(&mut self, message: SinkMessage) -> Result<()> {
         let is_new = |frontier: EventTime| frontier > self.resume.from;
         match message {
             SinkMessage::Write(batch) => self.write(&batch)?,

@@ -8,6 +8,7 @@
 //! the other workers when a split that it waits for is through, and by a timer only while time
 //! itself can change something.
 
+mod elsewhere;
 mod keeping;
 mod standing;
 
@@ -22,8 +23,10 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 use timely::scheduling::{Activator, SyncActivator};
 
+use super::activity::{OperatorActivity, Wait as Delay};
 use super::clock::SourceClock;
 use super::flow::{Alignment, Budget, MayRead};
+use super::frontier::{Gauge, Owner, Part};
 use super::metrics::lock;
 use super::runtime::JobRuntime;
 use super::side::{DeadLetters, SideStreams, send_dead};
@@ -31,12 +34,13 @@ use super::split::{Origin, TimedSplit};
 use crate::batch::UpdateBatch;
 use crate::connectors::{NextSplit, Source, Split};
 use crate::error::{Error, Result};
-use crate::plan::node::Scan;
+use crate::plan::node::{NodeId, Scan};
 use crate::sql::settings::Settings;
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
+pub use elsewhere::Here;
 use keeping::{Keeping, Span};
-pub use standing::Standing;
+use standing::Wait;
 
 /// How long a source that must wait for others sleeps at first; it doubles while it waits.
 const NAP: Duration = Duration::from_millis(1);
@@ -67,6 +71,8 @@ struct Sleeper {
     activator: SyncActivator,
     /// Whether it may have missed what happened since it last looked.
     is_dozing: bool,
+    /// Why it does not read.
+    wait: Wait,
 }
 
 impl SharedSource {
@@ -194,11 +200,11 @@ impl SharedSource {
             let own = &clock.partitions()[partition];
             let reached = own.frontier();
             if may_read == MayRead::Holding && self.resolution.tick_start(reached) > floor {
-                return Claim::Ahead;
+                return Claim::Ahead(Delay::InFlight);
             }
             // Ingestion time is no place in the data that others could be far from.
             if reached > horizon && !self.is_ingestion_time() {
-                return Claim::Ahead;
+                return Claim::Ahead(Delay::Drift);
             }
             if own.outstanding() >= 2 * workers as u64 {
                 continue;
@@ -226,7 +232,7 @@ fn wake_all(sleepers: &Mutex<Vec<Sleeper>>) {
 enum Claim {
     Split(Split),
     /// Others are behind: wait for them.
-    Ahead,
+    Ahead(Delay),
     /// There is nothing now, or nothing any more.
     Nothing,
 }
@@ -245,7 +251,11 @@ struct Reader {
     shared: Arc<SharedSource>,
     runtime: Arc<JobRuntime>,
     budget: Budget,
+    activity: Arc<OperatorActivity>,
     held: Vec<Held>,
+    /// Whether it is one of the workers that read.
+    reads: bool,
+    /// How many those are.
     workers: usize,
     table: String,
     /// Its place among the sleepers.
@@ -254,6 +264,8 @@ struct Reader {
     naps: u32,
     /// When it will be called next if nothing else calls it.
     alarm: Option<Instant>,
+    /// Why it does not read, as told last.
+    wait: Wait,
 }
 
 /// What a step of a [`Reader`] produced.
@@ -276,7 +288,11 @@ impl Reader {
             return Err(error);
         }
         self.shared.doze(self.slot);
-        let mut again = self.read(held_back)?;
+        let (mut again, wait) = self.read(held_back)?;
+        if wait != self.wait {
+            self.wait = wait;
+            self.shared.waits(self.slot, wait);
+        }
         let keeps = self.shared.keeping.get().is_some();
         let (starts, frontier) = {
             let mut clock = self.shared.clock();
@@ -310,26 +326,32 @@ impl Reader {
         Ok(Step { ready, frontier, again })
     }
 
-    fn read(&mut self, held_back: EventTime) -> Result<Again> {
-        if self.held.len() >= HELD_MAX {
-            return Ok(Again::WhenWoken);
+    fn read(&mut self, held_back: EventTime) -> Result<(Again, Wait)> {
+        self.activity.set_wait(None);
+        if !self.reads || self.held.len() >= HELD_MAX {
+            return Ok((Again::WhenWoken, Wait::Reads));
         }
         if self.shared.paced(CLOSED) != CLOSED {
-            return Ok(Again::AfterNap);
+            return Ok((Again::AfterNap, Wait::Snapshot));
         }
         let may_read = self.budget.may_read(held_back);
         if may_read == MayRead::Nothing {
-            return Ok(Again::AfterNap);
+            self.activity.set_wait(Some(Delay::InFlight));
+            return Ok((Again::AfterNap, Wait::BackPressure));
         }
-        match self.shared.claim(self.workers, may_read) {
+        let again = match self.shared.claim(self.workers, may_read) {
             Claim::Split(split) => {
                 self.decode(split)?;
-                Ok(Again::Now)
+                Again::Now
             }
-            Claim::Ahead => Ok(Again::AfterNap),
-            Claim::Nothing if may_read == MayRead::Holding => Ok(Again::AfterNap),
-            Claim::Nothing => Ok(Again::WhenWoken),
-        }
+            Claim::Ahead(delay) => {
+                self.activity.set_wait(Some(delay));
+                Again::AfterNap
+            }
+            Claim::Nothing if may_read == MayRead::Holding => Again::AfterNap,
+            Claim::Nothing => Again::WhenWoken,
+        };
+        Ok((again, Wait::Reads))
     }
 
     /// Decodes a split; publishes its watermark where that needs no `f_p`.
@@ -350,7 +372,7 @@ impl Reader {
         }
         metrics.rows.fetch_add(split.row_count() as u64, Ordering::Relaxed);
         if shared.max_future_skew.is_none() {
-            shared.clock().partition(partition).publish(sequence, split.bound());
+            shared.publish(partition, sequence, split.bound(), end);
             shared.wake_others(self.slot);
         }
         self.held.push(Held { partition, sequence, end, split });
@@ -379,7 +401,7 @@ impl Reader {
         }
         let publishes = shared.max_future_skew.is_some();
         if publishes {
-            shared.clock().partition(partition).publish(sequence, frontier);
+            shared.publish(partition, sequence, frontier, end);
             shared.wake_others(self.slot);
         }
         Ok((batch, dead, publishes))
@@ -399,7 +421,7 @@ impl Reader {
 /// Builds the source operator of one worker.
 pub fn source<'s>(
     scope: Scope<'s, EventTime>,
-    shared: Arc<SharedSource>,
+    (id, shared): (NodeId, Arc<SharedSource>),
     runtime: Arc<JobRuntime>,
     budget: Budget,
     wants_dead: bool,
@@ -417,18 +439,21 @@ pub fn source<'s>(
     let activator = scope.activator_for(info.address);
     let slot = {
         let mut sleepers = lock(&shared.sleepers);
-        sleepers.push(Sleeper { activator: sync, is_dozing: false });
+        sleepers.push(Sleeper { activator: sync, is_dozing: false, wait: Wait::NotStarted });
         sleepers.len() - 1
     };
-    let workers = runtime.workers;
+    let workers = shared.scan.parallelism().of(runtime.workers);
+    let reads = scope.index() < workers;
+    let mut gauge = Gauge::new(&runtime, Owner::Node(id), Part::All, scope.index());
+    let activity = runtime.metrics.activity.operator(&format!("Source({table})"), scope.index());
     builder.build(move |mut capabilities| {
         // Once failed or ended, no capability is left and nothing happens any more.
         let mut dead_cap = wants_dead.then(|| capabilities.pop()).flatten();
         let mut cap = capabilities.pop();
         let held = Vec::new();
-        let (naps, alarm) = (0, None);
+        let (naps, alarm, wait) = (0, None, Wait::NotStarted);
         let mut reader =
-            Reader { shared, runtime, budget, held, workers, table, slot, naps, alarm };
+            Reader { shared, runtime, budget, activity, held, reads, workers, table, slot, naps, alarm, wait };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
             // A stopped source does not end: what is open stays open, and is dropped with the
@@ -448,9 +473,13 @@ pub fn source<'s>(
                         }
                     }
                     drop(port);
+                    let (rows, most) = reader.budget.in_flight();
+                    reader.activity.set_in_flight(rows, most);
                     let paced = reader.shared.paced(step.frontier);
                     reader.reached(step.frontier);
                     let done = advance(&reader, &mut cap, &mut dead_cap, paced);
+                    let passed = cap.as_ref().map_or(CLOSED, |cap| *cap.time());
+                    gauge.passes(passed, passed);
                     // Nobody says when a snapshot has been chosen that it waits for.
                     let waits = paced < step.frontier;
                     let again = match step.again {
@@ -462,7 +491,9 @@ pub fn source<'s>(
                     }
                 }
                 Err(error) => {
-                    reader.runtime.metrics.fail(with_table(error, &reader.table));
+                    let operator = format!("Source({})", reader.table);
+                    reader.activity.set_wait(None);
+                    reader.runtime.metrics.fail_in(&operator, with_table(error, &reader.table));
                     cap = None;
                     dead_cap = None;
                 }

@@ -20,9 +20,8 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, UInt32Array};
 use arrow::datatypes::{Schema, SchemaRef};
 
-use self::pieces::{
-    ROW_OVERHEAD_BYTES, SAMPLE_ROWS, bytes_of, keyless, rows_of, split_at, stage, unstaged,
-};
+pub use self::pieces::bytes_of;
+use self::pieces::{ROW_OVERHEAD_BYTES, SAMPLE_ROWS, keyless, rows_of, split_at, stage, unstaged};
 use super::logic::{Emitted, NextPiece, Rest, StatefulLogic, restore_from, save_all};
 use crate::batch::UpdateBatch;
 use crate::batch::hash::hash_columns;
@@ -400,6 +399,11 @@ impl StatefulLogic for Spilling<'_> {
 
     fn state_rows(&self) -> usize {
         self.logic.state_rows() + self.cold.rows()
+    }
+
+    fn state_bytes(&self) -> Option<usize> {
+        // What is on disk is told by itself.
+        self.logic.state_bytes()
     }
 
     fn recovery(&self) -> Recovery {

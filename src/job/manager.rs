@@ -14,9 +14,10 @@ use std::time::Duration;
 use super::definition::{Definition, PlanFor};
 use super::found_views;
 use super::inlets::{self, Inlets, RowsIn, RowsRefused, RowsTaken};
+use super::metrics;
 use super::processes::{Followers, Led, Prepared};
 use super::running::{Failures, Job, Kept, Running};
-use super::service::{JobInfo, JobService, JobState, validate_job_name};
+use super::service::{JobFrontier, JobInfo, JobService, JobState, validate_job_name};
 use super::snapshots::{self, Beginning, SnapshotSpec};
 use super::upgrade::{self, Report, UpgradeSpec};
 use crate::cluster::{Cluster, Topology};
@@ -104,7 +105,8 @@ impl JobManager {
                 Err(damage) => unreadable(damage),
             };
             if let Err(error) = &job.body {
-                tracing::error!("job {} could not be started: {error}", job.definition.name);
+                let name = job.definition.name.as_str();
+                tracing::error!(job = name, "job {name} could not be started: {error}");
             }
             self.enter(Arc::new(job))?;
         }
@@ -139,7 +141,8 @@ impl JobManager {
                 };
                 let begun = beginning.insert(snapshots::start(spec, &plan)?);
                 for damage in &begun.skipped {
-                    tracing::error!("job {}: {damage}", definition.name);
+                    let name = definition.name.as_str();
+                    tracing::error!(job = name, "job {name}: {damage}");
                 }
                 Some(Kept {
                     snapshots: Arc::clone(&begun.snapshots),
@@ -168,6 +171,7 @@ impl JobManager {
             }
             (prepared, _) => prepared?,
         };
+        runtime.metrics.named(&definition.name);
         if let Some(beginning) = &beginning {
             beginning.is_built();
         }
@@ -265,7 +269,10 @@ impl JobManager {
                         running.save();
                         if let Err(error) = self.end(&job.definition.name, running) {
                             let name = &job.definition.name;
-                            tracing::error!("job {name} did not stop cleanly: {error}");
+                            tracing::error!(
+                                job = name.as_str(),
+                                "job {name} did not stop cleanly: {error}"
+                            );
                         }
                     });
                 }
@@ -431,7 +438,8 @@ impl JobManager {
         let take_back = |error: Error| match upgrade::take_back(&spec.store, before.clone(), old) {
             Ok(()) => error,
             Err(other) => {
-                tracing::error!("job {}: the upgrade is not taken back: {other}", old.name);
+                let name = old.name.as_str();
+                tracing::error!(job = name, "job {name}: the upgrade is not taken back: {other}");
                 error
             }
         };
@@ -539,8 +547,18 @@ impl JobService for Service {
         self.0.delete(name, keep_snapshots)
     }
 
+    fn metrics(&self) -> String {
+        let jobs: Vec<_> = self.0.jobs().values().cloned().collect();
+        let parts: Vec<_> = jobs.iter().map(|job| job.metrics()).collect();
+        metrics::page(&self.0.cluster, &parts)
+    }
+
     fn plan(&self, name: &str) -> Result<String> {
         Ok(explain(&self.0.find(name)?.running()?.plan))
+    }
+
+    fn frontier(&self, name: &str) -> Result<JobFrontier> {
+        Ok(self.0.find(name)?.frontier())
     }
 
     fn view(&self, name: &str) -> Result<ServedView> {

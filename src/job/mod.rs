@@ -4,6 +4,7 @@
 //! * [`batch_run`]: one job in one process, to its end (`floodmark run`)
 //! * [`service`], [`manager`], [`running`], [`found_views`]: jobs that come and go
 //!   (`floodmark serve`)
+//! * [`metrics`]: what `GET /metrics` says
 //! * [`inlets`]: tables whose rows are sent to a running job
 //! * [`archive`]: what is stored of a job, for those who look at it
 //! * [`snapshots`]: the snapshots of a running job, and what it starts from
@@ -16,9 +17,12 @@ pub mod archive;
 pub mod batch_run;
 pub mod definition;
 pub mod found_views;
+#[cfg(test)]
+mod frontier_tests;
 pub mod inlets;
 pub mod manager;
 pub mod processes;
+pub mod metrics;
 pub mod replay;
 pub mod results;
 pub mod running;

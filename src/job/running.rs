@@ -5,9 +5,11 @@ use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::time::Instant;
 
 use super::inlets::Inlets;
+use super::metrics::JobPart;
 use super::processes::{Counts, Followers, SourceCounts};
-use super::service::{JobInfo, JobState, SnapshotsInfo, SourceInfo};
+use super::service::{JobFrontier, JobInfo, JobState, SnapshotsInfo, SourceInfo};
 use super::snapshots::JobSnapshots;
+use crate::dataflow::frontier::report::FrontierReport;
 use crate::dataflow::metrics::SourceMetrics;
 use crate::dataflow::runtime::JobRuntime;
 use crate::dataflow::source::SharedSource;
@@ -192,6 +194,38 @@ impl Job {
     /// What runs; an error if nothing does.
     pub fn running(&self) -> Result<&Running> {
         self.body.as_ref().map_err(Error::clone)
+    }
+
+    /// How far its outputs are.
+    pub fn frontier(&self) -> JobFrontier {
+        let job = self.definition.name.clone();
+        match &self.body {
+            Ok(running) => {
+                let state = running.state();
+                JobFrontier { job, state, report: running.runtime.frontier_report() }
+            }
+            Err(error) => {
+                let state = JobState::Failed { error: error.clone() };
+                JobFrontier { job, state, report: FrontierReport::default() }
+            }
+        }
+    }
+
+    /// What metrics tell.
+    pub fn metrics(&self) -> JobPart<'_> {
+        let name = self.definition.name.as_str();
+        match &self.body {
+            Ok(running) => JobPart {
+                name,
+                state: running.state(),
+                runtime: Some(&running.runtime),
+                snapshots: running.kept.as_ref().map(|kept| kept.snapshots.progress()),
+            },
+            Err(error) => {
+                let state = JobState::Failed { error: error.clone() };
+                JobPart { name, state, runtime: None, snapshots: None }
+            }
+        }
     }
 
     /// What users see.

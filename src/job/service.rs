@@ -8,6 +8,7 @@ use std::sync::Arc;
 use super::inlets::{RowsIn, RowsRefused, RowsTaken};
 use super::snapshots::SnapshotProgress;
 use super::upgrade::Report;
+use crate::dataflow::frontier::report::FrontierReport;
 use crate::error::{Error, Result};
 use crate::serve::ServedView;
 use crate::snapshot::{CopyPlace, Store};
@@ -31,8 +32,14 @@ pub trait JobService: Send + Sync {
     /// Stops a job and forgets it and its views, and what is stored of it unless `keep_snapshots`.
     fn delete(&self, name: &str, keep_snapshots: bool) -> Result<()>;
 
+    /// The metrics of this process, in the text format of Prometheus.
+    fn metrics(&self) -> String;
+
     /// The stream plan of a job as text.
     fn plan(&self, name: &str) -> Result<String>;
+
+    /// How far the outputs of a job are, and what holds each back.
+    fn frontier(&self, name: &str) -> Result<JobFrontier>;
 
     /// The view of a name as users write it: `v`, `v$late`, `floodmark.dead_letters`, `job.v`.
     ///
@@ -86,6 +93,9 @@ pub enum JobState {
 }
 
 impl JobState {
+    /// The words of all states.
+    pub const NAMES: [&str; 5] = ["starting", "running", "finished", "failed", "stopping"];
+
     /// The state as one word.
     pub fn name(&self) -> &'static str {
         match self {
@@ -97,6 +107,17 @@ impl JobState {
             JobState::Stopping => "stopping",
         }
     }
+}
+
+/// How far the outputs of a job are.
+#[derive(Clone, Debug)]
+pub struct JobFrontier {
+    /// The job.
+    pub job: String,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// The frontiers; nothing of a job that could not be started.
+    pub report: FrontierReport,
 }
 
 /// A source of a job as users see it.
@@ -216,6 +237,15 @@ pub fn validate_job_name(name: &str) -> Result<()> {
 #[cfg(test)]
 mod tests {
     use super::*;
+
+    #[test]
+    fn every_state_is_among_the_names() {
+        let failed = JobState::Failed { error: Error::internal("") };
+        let states = [JobState::Starting, JobState::Running, JobState::Finished, failed];
+        let names: Vec<_> =
+            states.iter().chain([&JobState::Stopping]).map(JobState::name).collect();
+        assert_eq!(names, JobState::NAMES);
+    }
 
     #[test]
     fn job_names() {

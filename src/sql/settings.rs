@@ -1,7 +1,9 @@
 //! Job settings: `SET 'key' = 'value'`, `--set key=value`.
 
+use super::blocks::BlockHints;
 use super::diagnostics::nearest;
 use super::interval::parse_duration;
+use super::parallelism;
 use super::rewrites::Rewrites;
 use crate::error::{Error, Result};
 use crate::time::Resolution;
@@ -46,6 +48,10 @@ pub struct Settings {
     /// `restart.delay` in ms of wall time before the first of them; it doubles with each. Default
     /// 1 s.
     pub restart_delay: i64,
+    /// `parallelism`: operators work on the first so many workers; `None`: on all.
+    pub parallelism: Option<usize>,
+    /// The hints of the query block.
+    pub block: BlockHints,
 }
 
 /// What becomes of a job whose snapshots cannot be written.
@@ -77,6 +83,8 @@ impl Default for Settings {
             on_snapshot_failure: OnSnapshotFailure::default(),
             restart_attempts: 3,
             restart_delay: 1_000,
+            parallelism: None,
+            block: BlockHints::default(),
         }
     }
 }
@@ -103,6 +111,7 @@ enum Target {
     RestartAttempts,
     RestartDelay,
     RestartStrategy,
+    Parallelism,
     /// Must be UTC.
     TimeZone,
     /// Accepted for scripts written for Flink; has no meaning here.
@@ -110,7 +119,7 @@ enum Target {
 }
 
 /// The keys, Flink's names beside ours.
-const KEYS: [(&str, Target); 40] = [
+const KEYS: [(&str, Target); 41] = [
     ("time_resolution", Target::TimeResolution),
     ("allowed_lateness", Target::AllowedLateness),
     ("idle_timeout", Target::IdleTimeout),
@@ -132,6 +141,7 @@ const KEYS: [(&str, Target); 40] = [
     ("restart-strategy.fixed-delay.attempts", Target::RestartAttempts),
     ("restart-strategy.fixed-delay.delay", Target::RestartDelay),
     ("restart-strategy.exponential-delay.initial-backoff", Target::RestartDelay),
+    ("parallelism", Target::Parallelism),
     ("table.exec.source.idle-timeout", Target::IdleTimeout),
     ("table.exec.state.ttl", Target::Ignored),
     ("table.exec.emit.allow-lateness", Target::AllowedLateness),
@@ -141,8 +151,8 @@ const KEYS: [(&str, Target); 40] = [
     ("table.exec.mini-batch.size", Target::Ignored),
     ("table.optimizer.agg-phase-strategy", Target::Ignored),
     ("table.optimizer.distinct-agg.split.enabled", Target::Ignored),
-    ("table.exec.resource.default-parallelism", Target::Ignored),
-    ("parallelism.default", Target::Ignored),
+    ("table.exec.resource.default-parallelism", Target::Parallelism),
+    ("parallelism.default", Target::Parallelism),
     ("execution.runtime-mode", Target::Ignored),
     ("pipeline.name", Target::Ignored),
     ("sql-client.execution.result-mode", Target::Ignored),
@@ -222,6 +232,12 @@ impl Settings {
                     let hint = "write none, fixed-delay or exponential-delay";
                     return Err(refused(key, value).with_hint(hint));
                 }
+            },
+            // Flink's way to say that there is none.
+            Target::Parallelism if value == "-1" => self.parallelism = None,
+            Target::Parallelism => match parallelism::parse(value) {
+                Some(number) => self.parallelism = Some(number),
+                None => return Err(refused(key, value).with_hint(parallelism::number_hint())),
             },
             Target::Rewrites => self.rewrites = Rewrites::parse(value)?,
             Target::TimeZone => {

@@ -1,4 +1,11 @@
-//! Counters, logs, the clock and the process's memory.
+//! Counters, logs, the clock and what is known of the process.
+//!
+//! * [`clock`]: the wall clock; [`memory`], [`process`]: what the system says of the process
+//! * [`prometheus`]: the text format of metrics
+//! * [`logs`]: what is written to standard error, as text or as JSON
 
 pub mod clock;
+pub mod logs;
 pub mod memory;
+pub mod process;
+pub mod prometheus;

@@ -3,6 +3,7 @@
 //! interface under test.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod prometheus;
 pub mod cluster;
 pub mod proxy;
 pub mod service;

@@ -14,9 +14,13 @@ use tokio::task::JoinHandle;
 use super::NOON;
 use super::client_for_tests::{Reply, request};
 use crate::batch::UpdateBatch;
+use crate::dataflow::frontier::graph::{Edge, OutputKind, Point};
+use crate::dataflow::frontier::report::{
+    FrontierReport, Least, OutputPoint, PartitionPoint, SourcePoint, SourceState,
+};
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::job::inlets::{RowsIn, RowsRefused, RowsTaken};
-use crate::job::service::{JobInfo, JobService, JobState, SnapshotsInfo, SourceInfo};
+use crate::job::service::{JobFrontier, JobInfo, JobService, JobState, SnapshotsInfo, SourceInfo};
 use crate::job::snapshots::{LastSnapshot, SnapshotProgress};
 use crate::job::upgrade::{Fate, Part, Reading, Report, SinkChange, SinkFate, TableReading};
 use crate::serve::ServedView;
@@ -78,6 +82,10 @@ impl JobService for Fake {
         Ok(job)
     }
 
+    fn metrics(&self) -> String {
+        "# TYPE jobs gauge\njobs 3\n".to_owned()
+    }
+
     fn list(&self) -> Vec<JobInfo> {
         self.jobs.lock().unwrap().clone()
     }
@@ -94,6 +102,12 @@ impl JobService for Fake {
 
     fn plan(&self, name: &str) -> Result<String> {
         Ok(format!("plan of {}\n", self.get(name)?.sql))
+    }
+
+    fn frontier(&self, name: &str) -> Result<JobFrontier> {
+        let info = self.get(name)?;
+        let report = if name == "trips" { report() } else { FrontierReport::default() };
+        Ok(JobFrontier { job: info.name, state: info.state, report })
     }
 
     fn view(&self, name: &str) -> Result<ServedView> {
@@ -161,6 +175,34 @@ impl JobService for Fake {
 
     fn delete_snapshot(&self, name: &str, id: u64) -> Result<()> {
         self.store.delete(name, id)
+    }
+}
+
+/// One view over one source that is held by a file.
+fn report() -> FrontierReport {
+    let least = Least { frontier: NOON, since_ms: NOON, ..Least::default() };
+    let name = "rides.csv".to_owned();
+    let source = SourcePoint {
+        table: "rides".to_owned(),
+        least: least.clone(),
+        furthest: NOON + 5000,
+        partitions: 1,
+        partition: Some(PartitionPoint { name, offset: 300, frontier: NOON }),
+        state: SourceState::AllRead,
+        since_ms: NOON,
+    };
+    let output = |name: &str, frontier| OutputPoint {
+        name: name.to_owned(),
+        kind: OutputKind::View,
+        label: format!("View({name})"),
+        reads: vec![Edge { from: Point::Source(0), side: false, whole: false }],
+        least: Least { frontier, ..least.clone() },
+    };
+    FrontierReport {
+        at_ms: NOON + 60_000,
+        sources: vec![source],
+        operators: Vec::new(),
+        outputs: vec![output("tips", NOON), output("done", CLOSED)],
     }
 }
 
@@ -293,7 +335,8 @@ fn fake() -> Fake {
     ];
     let dir = tempfile::tempdir().unwrap();
     let mut trips = job("trips", "CREATE ..", JobState::Running, Some(NOON));
-    let last = LastSnapshot { id: 1, frontier: NOON, created_ms: NOON, bytes: 900 };
+    let last =
+        LastSnapshot { id: 1, frontier: NOON, created_ms: NOON, bytes: 900, duration_ms: 12 };
     let failure = Error::new(ErrorKind::Io, "the disk is full");
     let (last, stopped) = (Some(last), Some(failure));
     let progress = SnapshotProgress { taken: 1, last, stopped, ..Default::default() };

@@ -303,4 +303,13 @@ impl StatefulLogic for InnerJoin {
             false => rows + right.shared.borrow().len(),
         }
     }
+
+    fn state_bytes(&self) -> Option<usize> {
+        let [left, right] = &self.sides;
+        let bytes = left.shared.borrow().bytes();
+        Some(match std::rc::Rc::ptr_eq(&left.shared, &right.shared) {
+            true => bytes,
+            false => bytes + right.shared.borrow().bytes(),
+        })
+    }
 }

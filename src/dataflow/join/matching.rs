@@ -242,6 +242,15 @@ impl StatefulLogic for Matching {
             false => rows + right.shared.borrow().len(),
         }
     }
+
+    fn state_bytes(&self) -> Option<usize> {
+        let [left, right] = &self.sides;
+        let bytes = left.shared.borrow().bytes();
+        Some(match Rc::ptr_eq(&left.shared, &right.shared) {
+            true => bytes,
+            false => bytes + right.shared.borrow().bytes(),
+        })
+    }
 }
 
 impl Matching {

@@ -122,7 +122,7 @@ impl<'s> Fragment<'_, 's> {
         );
         let groups = groups.inspect(move |((key, result), time, diff)| {
             if let Err(error) = failed.note(key, result, *time, *diff) {
-                failed.shared.runtime.metrics.fail(error);
+                failed.shared.runtime.metrics.fail_in(&failed.shared.name, error);
             }
         });
         Ok(groups.map(|(key, result)| Row::join(key.bytes(), split_failed(&result).1)))

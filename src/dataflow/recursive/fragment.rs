@@ -203,7 +203,7 @@ impl<'s> Fragment<'_, 's> {
                                 output.session(&cap).give_container(&mut done);
                             }
                             Ok(_) => {}
-                            Err(error) => shared.runtime.metrics.fail(error),
+                            Err(error) => shared.runtime.metrics.fail_in(&shared.name, error),
                         }
                     });
                 }
@@ -268,7 +268,7 @@ impl<'s> Fragment<'_, 's> {
                                     output.session(&cap).give_container(&mut done);
                                 }
                                 Ok(_) => {}
-                                Err(error) => shared.runtime.metrics.fail(error),
+                                Err(error) => shared.runtime.metrics.fail_in(&shared.name, error),
                             }
                         });
                     }

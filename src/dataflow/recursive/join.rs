@@ -179,7 +179,7 @@ impl<'s> Fragment<'_, 's> {
                             let mut passed = match passed {
                                 Ok(passed) => passed.into_iter(),
                                 Err(error) => {
-                                    shared.runtime.metrics.fail(error);
+                                    shared.runtime.metrics.fail_in(&shared.name, error);
                                     return;
                                 }
                             };

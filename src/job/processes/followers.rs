@@ -77,7 +77,7 @@ impl Led {
         if self.reports.len() < followers {
             return None;
         }
-        let own: Vec<_> = runtime.sources().map(|s| of_standing(s.standing())).collect();
+        let own: Vec<_> = runtime.sources().map(|s| of_here(s.here())).collect();
         if own.iter().all(|source| !source.may_grow) {
             return None;
         }
@@ -95,8 +95,8 @@ impl Led {
     }
 }
 
-fn of_standing(standing: crate::dataflow::source::Standing) -> SourceCounts {
-    let crate::dataflow::source::Standing { frontier, holds, may_grow, partitions } = standing;
+fn of_here(here: crate::dataflow::source::Here) -> SourceCounts {
+    let crate::dataflow::source::Here { frontier, holds, may_grow, partitions } = here;
     SourceCounts { partitions, rows: 0, bytes: 0, frontier, holds, may_grow }
 }
 

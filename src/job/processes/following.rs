@@ -257,14 +257,14 @@ fn counts_of(runtime: &JobRuntime) -> Counts {
     let metrics = &runtime.metrics;
     let source = |(own, shared): (&crate::dataflow::metrics::SourceMetrics, &Arc<_>)| {
         let shared: &Arc<crate::dataflow::source::SharedSource> = shared;
-        let standing = shared.standing();
+        let here = shared.here();
         SourceCounts {
-            partitions: standing.partitions,
+            partitions: here.partitions,
             rows: own.rows.load(Ordering::Relaxed),
             bytes: own.bytes.load(Ordering::Relaxed),
-            frontier: standing.frontier,
-            holds: standing.holds,
-            may_grow: standing.may_grow,
+            frontier: here.frontier,
+            holds: here.holds,
+            may_grow: here.may_grow,
         }
     };
     Counts {

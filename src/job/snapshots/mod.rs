@@ -37,11 +37,12 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::job::processes::KeptRun;
 use crate::job::upgrade::end_dropped;
 use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};
-use crate::plan::explain::explain;
+use crate::plan::explain::explain_computed;
 use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{Chunks, JournalEntry, Latest, Manifest, Store, failpoint};
 use crate::telemetry::clock::{monotonic, wall_ms};
+use crate::telemetry::prometheus::Observed;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// How long a job that is told to stop waits for its last snapshot.
@@ -117,14 +118,33 @@ pub struct SnapshotProgress {
     pub stopped: Option<Error>,
     /// What the run has taken back, and how long that took.
     pub restored: Option<(Amount, Duration)>,
+    /// How long those that this run has taken took, in seconds.
+    pub took: Observed,
 }
 
+/// The bounds by which the durations of snapshots are counted, in seconds.
+const DURATION_BOUNDS: [f64; 12] =
+    [0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1.0, 2.5, 5.0, 10.0, 30.0, 60.0];
+
 impl SnapshotProgress {
+    /// How long those that this run has taken took, in seconds.
+    pub fn durations(&self) -> Observed {
+        match self.took.count {
+            0 => Observed::by(&DURATION_BOUNDS),
+            _ => self.took.clone(),
+        }
+    }
+
     fn note(&mut self, manifest: &Manifest) {
         self.taken += 1;
         self.written_bytes += manifest.new_bytes;
         self.changed_bytes += manifest.changed_bytes;
         self.pause_us_max = self.pause_us_max.max(manifest.pause_us);
+        // What says that the run has come to its end took no time.
+        if !manifest.complete {
+            self.took = self.durations();
+            self.took.observe(manifest.duration_ms as f64 / 1000.0);
+        }
         self.last = Some(manifest.into());
     }
 }
@@ -140,13 +160,16 @@ pub struct LastSnapshot {
     pub created_ms: i64,
     /// Bytes of all that it names.
     pub bytes: u64,
+    /// How long it took, in milliseconds.
+    pub duration_ms: i64,
 }
 
 impl From<&Manifest> for LastSnapshot {
     fn from(manifest: &Manifest) -> Self {
         let bytes = manifest.bytes();
-        let Manifest { id, frontier, created_ms, .. } = *manifest;
-        LastSnapshot { id, frontier, created_ms, bytes }
+        let Manifest { id, frontier, created_ms, duration_ms, .. } = *manifest;
+        let duration_ms = i64::try_from(duration_ms).unwrap_or(i64::MAX);
+        LastSnapshot { id, frontier, created_ms, bytes, duration_ms }
     }
 }
 
@@ -187,7 +210,7 @@ pub fn fingerprint(plan: &StreamPlan, parts: &Fingerprints) -> String {
 /// What a plan is without the options of its tables: the word before there were fingerprints of
 /// parts.
 fn shape(plan: &StreamPlan) -> String {
-    let text = explain(plan);
+    let text = explain_computed(plan);
     let hash = crate::batch::hash::hash_bytes(text.as_bytes());
     let second = crate::batch::hash::mix(hash, text.len() as u64);
     format!("{hash:016x}{second:016x}")

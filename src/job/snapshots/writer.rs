@@ -344,10 +344,8 @@ impl Writer {
     /// From here on there are no more snapshots in this run.
     fn fail(&mut self, error: Error) {
         self.snapshots.end();
-        tracing::error!(
-            "job {}: no more snapshots, the last complete one stays: {error}",
-            self.run.spec.job
-        );
+        let job = self.run.spec.job.as_str();
+        tracing::error!(job, "job {job}: no more snapshots, the last complete one stays: {error}");
         self.snapshots.done();
         self.pending = None;
         self.next.clear();
@@ -383,7 +381,8 @@ impl Writer {
         })();
         self.snapshots.end();
         if let Err(error) = ended {
-            tracing::error!("job {}: its end was not noted: {error}", spec.job);
+            let job = spec.job.as_str();
+            tracing::error!(job, "job {job}: its end was not noted: {error}");
         }
         self.shared.changed.notify_all();
     }

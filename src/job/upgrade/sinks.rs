@@ -175,7 +175,10 @@ pub fn saved(
 /// them; that changes nothing.
 pub fn end_dropped(store: &Store, job: &str, manifest: &Manifest) {
     if let Err(error) = close_dropped(store, job, manifest) {
-        tracing::warn!("job {job}: a sink that ended with the old script is not closed: {error}");
+        tracing::warn!(
+            job,
+            "job {job}: a sink that ended with the old script is not closed: {error}"
+        );
     }
 }
 
