@@ -129,10 +129,6 @@ pub const SQL_STACK_BYTES: usize = 64 << 20;
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 /// Seconds that a connection to a process may take until both sides know who the other one is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
-/// Bytes of the file that names them.
-pub const HOSTFILE_BYTES_MAX: u64 = 256 << 10;
-/// Processes of one cluster.
-pub const PROCESSES_MAX: usize = 256;
 /// Bytes of one message between two processes of a cluster that work together.
 pub const CLUSTER_FRAME_BYTES_MAX: usize = 1 << 30;
 /// Calls to the leader of a cluster that are answered at a time.

@@ -42,7 +42,7 @@ pub use forward::forward;
 pub use server::{serve, serve_connection, serve_gate};
 
 /// Every route: method and path.
-pub const ROUTES: [(&str, &str); 20] = [
+pub const ROUTES: [(&str, &str); 22] = [
     ("GET", "/healthz"),
     ("GET", "/v1/cluster"),
     ("GET", "/metrics"),

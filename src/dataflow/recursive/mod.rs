@@ -108,8 +108,8 @@ pub fn render<'s>(
     let sides = buried(scope, (id, all.clone()), &shared, wants);
     let logic = edge::Leave::new(Arc::clone(&node.schema));
     let none = SideWants::default();
+    let name = format!("{name}.Leave");
     let identity = Identity { name, place: None, noted: Some((id, Part::Rows)) };
-    let identity = Identity { name: format!("{name}.Leave"), place: None };
     let inputs = vec![(all, None)];
     let (rows, _) = stateful(scope, identity, inputs, logic, none, Arc::clone(runtime));
     Ok((rows, sides))
@@ -132,12 +132,9 @@ fn buried<'s>(
     let named = |part: &str, noted| Identity { name: format!("{name}.{part}"), place: None, noted };
     let inputs = vec![(progress, None)];
     let notes = stateful(scope, named("Notes", None), inputs, collect, none, Arc::clone(runtime)).0;
-    let inputs = vec![(notes, Some(Route::Hash(dead::ROW.to_vec())))];
+    let inputs = vec![(notes, Some(Route::Hash(dead::ROW.to_vec(), Parallelism::ALL)))];
     let noted = Some((id, Part::Sides));
     stateful(scope, named("Bury", noted), inputs, dead::Bury, wants, Arc::clone(runtime)).1
-    let notes = stateful(scope, named("Notes"), inputs, collect, none, Arc::clone(runtime)).0;
-    let inputs = vec![(notes, Some(Route::Hash(dead::ROW.to_vec(), Parallelism::ALL)))];
-    stateful(scope, named("Bury"), inputs, dead::Bury, wants, Arc::clone(runtime)).1
 }
 
 /// The names at their fixed points.
