@@ -194,7 +194,10 @@ impl Shops {
             body += &format!("{{\"shop\":\"{shop}\",\"amount\":{amount}}}\n");
         }
         self.sent += 1;
-        let headers = format!("Idempotency-Key: request {}\r\n", self.sent);
+        let headers = format!(
+            "Content-Type: application/x-ndjson\r\nIdempotency-Key: request {}\r\n",
+            self.sent
+        );
         let began = monotonic();
         loop {
             let process = dice.below(cluster.processes());
