@@ -43,7 +43,6 @@ pub use server::{serve, serve_connection, serve_gate};
 
 /// Every route: method and path.
 pub const ROUTES: [(&str, &str); 22] = [
-pub const ROUTES: [(&str, &str); 21] = [
     ("GET", "/healthz"),
     ("GET", "/v1/cluster"),
     ("GET", "/metrics"),
