@@ -14,7 +14,8 @@ cost       by processes and workers: bytes a second between the processes and CP
            waits, and of one whose time moves ten times a second; bytes a record for a job that
            exchanges every row. docs/cluster-cost.md has the figures and what follows from them
 
---events is that of `ratio` (default 10 million), --rows the changes of `latency` (default 300).
+--events is that of `ratio` (default 10 million), --rows the changes of `latency` (default 300),
+--keys the state of `recovery` (default a million, 100 MB).
 """
 
 import argparse
@@ -36,8 +37,7 @@ CASES = ["ratio", "idle", "latency", "recovery", "cost"]
 QUERIES = ["q0", "q5", "q8"]
 SHAPES = ["1x1", "1x2", "1x4", "1x8", "2x1", "2x2", "2x4", "4x1", "4x2"]
 SECRET = {"FLOODMARK_CLUSTER_SECRET": "a secret of measurements alone"}
-# Wide enough for 100 MB: a key, a count and a text of 88 bytes a row.
-STATE_ROWS = 1_000_000
+# A key, a count and a text of 88 bytes a row: a million of them are 100 MB.
 STATE_TEXT = 8
 
 SENT = """
@@ -224,7 +224,7 @@ class ClusterBench:
         rows = []
         with self.cluster(2, 1) as cluster:
             cluster.start()
-            cluster.submit("state", STATE.format(rows=STATE_ROWS, text=STATE_TEXT))
+            cluster.submit("state", STATE.format(rows=self.arguments.keys, text=STATE_TEXT))
             self.wait_held(cluster)
             taken = cluster.asked("/v1/jobs/state/snapshots", {}, method="POST")
             size = self.snapshot_bytes(cluster, taken)
@@ -244,8 +244,8 @@ class ClusterBench:
                 say(f"  SIGKILL of process {process}: back in {rows[-1][1]} s")
             cluster.stop()
         self.found["recovery"] = {"snapshot_bytes": size, "runs": rows}
-        wide = STATE_ROWS * (16 + 11 * STATE_TEXT)
-        table(f"SIGKILL with {STATE_ROWS} keys, {wide / 1e6:.0f} MB of state "
+        wide = self.arguments.keys * (16 + 11 * STATE_TEXT)
+        table(f"SIGKILL with {self.arguments.keys} keys, {wide / 1e6:.0f} MB of state "
               f"({size / 1e6:.0f} MB stored): until a row sent afterwards is seen",
               ["process killed", "back in s"], rows)
 
@@ -253,7 +253,7 @@ class ClusterBench:
         deadline = time.monotonic() + 300
         while time.monotonic() < deadline:
             status, told = cluster.request("/v1/views/held", timeout=30)
-            if status == 200 and told["rows"] and STATE_ROWS in values_of(told["rows"][0]):
+            if status == 200 and told["rows"] and self.arguments.keys in values_of(told["rows"][0]):
                 return
             time.sleep(0.2)
         sys.exit(f"the state is not there after 300 s\n{cluster.logs()}")
@@ -354,6 +354,7 @@ def main(arguments, bench_of):
     parser.add_argument("--cases", type=listed, default=CASES)
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--rows", type=int, default=300)
+    parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--shapes", type=listed, default=SHAPES)
     parser.add_argument("--binary", help="measure this one, in place of building the release binary")
     parser.add_argument("--out", help="also write the figures as JSON to this file")

@@ -232,9 +232,6 @@ class Cluster:
     def submit(self, name, sql, process=0):
         return self.asked("/v1/jobs", {"name": name, "sql": sql}, process)
 
-    def query(self, sql, process=0):
-        return self.asked("/v1/sql", {"sql": sql}, process)
-
     # -- what it takes ----------------------------------------------------------------------------
 
     def cpu(self):

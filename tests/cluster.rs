@@ -93,7 +93,7 @@ fn any_process_takes_every_request() {
     finished(&cluster, 2);
     for process in 0..3 {
         assert_eq!(difference(&view, &view_of(&cluster, process)), None, "process {process}");
-        let query = json!({"sql": "SELECT COUNT(*) AS n, SUM(bids) AS s FROM per_auction"});
+        let query = json!({"query": "SELECT COUNT(*) AS n, SUM(bids) AS s FROM per_auction"});
         let answer = cluster.send(process, "POST", "/v1/sql", &query).ok().body;
         assert!(answer.contains(&format!("{}", view.lines().count() - 1)), "{answer}");
     }
