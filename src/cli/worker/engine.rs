@@ -24,7 +24,7 @@ use crate::job::service::JobService;
 use crate::job::snapshots::open_store;
 use crate::limits::SQL_STACK_BYTES;
 use crate::telemetry::clock::wall_ms;
-use crate::telemetry::process;
+use crate::telemetry::{logs, process};
 
 /// Threads of the system that carry data between processes begin like this.
 const DATA_THREADS: [&str; 2] = ["timely:send-", "timely:recv-"];
@@ -143,6 +143,7 @@ fn work(
     let http = listener.local_addr().map_err(|e| Error::io(&wanted, &e))?.to_string();
     std::fs::create_dir_all(&arguments.data_dir)
         .map_err(|e| Error::io(arguments.data_dir.display(), &e))?;
+    logs::is_process(member.process);
     process::was_restarted(history.restarts);
     let about = About {
         process: member.process,
