@@ -5,8 +5,10 @@
 
 use std::fmt;
 
+use serde::{Deserialize, Serialize};
+
 /// What the caller must do about an [`Error`].
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum ErrorKind {
     /// The user's SQL is wrong: change the text.
     Sql,
@@ -20,12 +22,14 @@ pub enum ErrorKind {
     Conflict,
     /// A named bound was reached: try later or with less.
     Limit,
+    /// The service is not ready: try again.
+    Unavailable,
     /// A defect of Floodmark itself.
     Internal,
 }
 
 /// A place in a text: file, 1-based line and column, and the line itself.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Location {
     /// File name, or a name such as `query` for text that came another way.
     pub file: String,
@@ -40,7 +44,7 @@ pub struct Location {
 }
 
 /// An error for a user: message, place, hint.
-#[derive(Clone, Debug)]
+#[derive(Clone, Debug, Serialize, Deserialize)]
 pub struct Error {
     /// What the caller must do.
     pub kind: ErrorKind,

@@ -2,6 +2,10 @@
 
 /// Keys of one CUBE: it groups by each of their subsets.
 pub const CUBE_KEYS_MAX: usize = 8;
+/// Writers of one sink, each with a thread of its own.
+pub const SINK_WRITERS_MAX: usize = 64;
+/// Workers that an operator, source or sink is said to work on.
+pub const PARALLELISM_MAX: usize = 1 << 15;
 /// Bytes of a text file that one split (one unit of decoding) holds.
 pub const SPLIT_BYTES: usize = 1 << 20;
 /// Chunks of text without content that one source keeps for the next.
@@ -125,6 +129,10 @@ pub const SQL_STACK_BYTES: usize = 64 << 20;
 pub const PEERS_WAIT_SECONDS_MAX: u64 = 60;
 /// Seconds that a connection to a process may take until both sides know who the other one is.
 pub const PEER_HELLO_SECONDS_MAX: u64 = 5;
+/// Processes of one cluster.
+pub const PROCESSES_MAX: usize = 256;
+/// Bytes of the file that names them.
+pub const HOSTFILE_BYTES_MAX: u64 = 256 << 10;
 /// Bytes of one message between two processes of a cluster that work together.
 pub const CLUSTER_FRAME_BYTES_MAX: usize = 1 << 30;
 /// Calls to the leader of a cluster that are answered at a time.
@@ -149,12 +157,22 @@ pub const PEER_SILENCE_SECONDS_MAX: u64 = 30;
 pub const PEER_PROBE_SECONDS: u64 = 10;
 /// Such questions without an answer before the machine counts as gone.
 pub const PEER_PROBES_MAX: u32 = 3;
+/// Bytes that are read of a connection that was refused, so that it hears the reason.
+pub const PEER_UNREAD_BYTES_MAX: usize = 64 << 10;
+/// Seconds that the end of a connection waits until what was written is on its way.
+pub const PEER_LINGER_SECONDS_MAX: u64 = 2;
 /// Bytes of a cluster secret at least.
 pub const CLUSTER_SECRET_BYTES_MIN: usize = 16;
 /// Bytes of a cluster secret at most.
 pub const CLUSTER_SECRET_BYTES_MAX: usize = 4096;
+/// Refused connections that are told in a minute; others are counted.
+pub const PEER_REFUSALS_TOLD_MAX: u32 = 60;
 /// Bytes of a cluster id.
 pub const CLUSTER_ID_BYTES_MAX: usize = 64;
+/// Connections to the leader that a process keeps open for HTTP requests while there are none.
+pub const HTTP_FORWARDED_IDLE_MAX: usize = 16;
+/// Reasons for its restarts that a process remembers.
+pub const RESTART_REASONS_MAX: usize = 10;
 /// Variables of one MATCH_RECOGNIZE pattern.
 pub const MATCH_VARIABLES_MAX: usize = 63;
 /// States of the automaton of one MATCH_RECOGNIZE pattern, its repetitions written out.

@@ -176,6 +176,40 @@ fn explain_shows_no_exchange_to_where_the_rows_are() {
 }
 
 #[test]
+fn explain_shows_the_exchange_of_each_input_and_on_how_many_workers() {
+    let dir = orders();
+    let tables = ORDERS.replace("'connector'", "'scan.rebalance' = 'true', 'connector'");
+    let lookup = "CREATE TABLE names (who STRING, name STRING) WITH ('connector' = 'filesystem', \
+                  'path' = 'names.csv', 'format' = 'csv');\n";
+    write(dir.path(), "names.csv", "ann,Ann\n");
+    let plan = |query: &str| {
+        write(dir.path(), "job.sql", format!("{tables}{lookup}{query}"));
+        floodmark(dir.path(), &["explain", "job.sql"]).success()
+    };
+    let counted = |hints: &str| {
+        plan(&format!(
+            "SELECT {hints} UPPER(who) AS who, COUNT(*) FROM orders GROUP BY UPPER(who);"
+        ))
+    };
+    let plain = counted("");
+    assert!(plain.contains("Exchange(hash[upper(orders.who)])"), "{plain}");
+    assert!(plain.contains("parallelism=workers exchange=hash"), "{plain}");
+    assert!(plain.contains("Exchange(rebalance)"), "{plain}");
+    let hinted = counted("/*+ PARALLELISM(2) */");
+    assert!(hinted.contains("Exchange(hash[upper(orders.who)], parallelism=2)"), "{hinted}");
+    assert!(hinted.contains("parallelism=2 exchange=hash"), "{hinted}");
+    let join = |hints: &str| {
+        plan(&format!(
+            "SELECT {hints} o.who, n.name FROM orders AS o JOIN names AS n ON o.who = n.who;"
+        ))
+    };
+    assert!(join("").contains("exchange=hash,hash"), "{}", join(""));
+    let broadcast = join("/*+ BROADCAST(n) */");
+    assert!(broadcast.contains("exchange=forward,broadcast"), "{broadcast}");
+    assert!(broadcast.contains("Exchange(broadcast)"), "{broadcast}");
+}
+
+#[test]
 fn several_files_are_one_script() {
     let dir = orders();
     write(dir.path(), "a.sql", ORDERS);

@@ -220,6 +220,25 @@ const CASES: &[(&str, &[&str])] = &[
         "CREATE VIEW v AS SELECT id FROM t; SELECT id FROM v /*+ OPTIONS('path' = 'x') */;",
         &["job.sql:2:51", "'v' is a view"],
     ),
+    ("SELECT /*+ PARALLELISM(0) */ id FROM t;", &["job.sql:2:24", "'0'", "from 1 to"]),
+    ("SELECT /*+ PARALLELISM(two) */ id FROM t;", &["job.sql:2:24", "'two'", "from 1 to"]),
+    ("SELECT /*+ PARALLELISM */ id FROM t;", &["job.sql:2", "expected ("]),
+    ("SELECT /*+ PARALELISM(2) */ id FROM t;", &["job.sql:2:12", "'PARALLELISM'"]),
+    ("SELECT id FROM t /*+ PARALLELISM(2) */;", &["job.sql:2:22", "behind the SELECT"]),
+    (
+        "SELECT id FROM t WHERE id IN (SELECT /*+ PARALLELISM(2) */ id FROM t);",
+        &["job.sql:2:42", "a subquery in an expression"],
+    ),
+    ("SELECT /*+ BROADCAST(tt) */ id FROM t;", &["job.sql:2:22", "'tt'", "'t'"]),
+    ("SET 'parallelism' = '0'; SELECT 1;", &["job.sql:2", "'parallelism'", "from 1 to"]),
+    (
+        "SELECT id FROM t /*+ OPTIONS('scan.parallelism' = 'x') */;",
+        &["job.sql:2:51", "'scan.parallelism' cannot be 'x'", "from 1 to"],
+    ),
+    (
+        "SELECT id FROM t /*+ OPTIONS('scan.rebalance' = 'x') */;",
+        &["job.sql:2:49", "'scan.rebalance' cannot be 'x'", "'true' or 'false'"],
+    ),
     ("SELECT id FROM tt /*+ OPTIONS('path' = 'x') */;", &["job.sql:2:16", "'tt' not found", "'t'"]),
     // Row patterns.
     (

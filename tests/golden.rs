@@ -1,5 +1,6 @@
 //! Each shipped job, each file of `tests/sql` and the Nexmark queries against one golden: on 1, 2
-//! and 4 workers, whole and in small chunks.
+//! and 4 workers, whole and in small chunks; the jobs and the queries also on 2 processes of 1 and 2
+//! workers and on 4 of one.
 //!
 //! The goldens come from an independent batch engine (`scripts/goldens.py`) wherever it can express
 //! the query. `UPDATE_GOLDENS=1` rewrites the others from what the engine says; read the diff.
@@ -13,24 +14,42 @@ mod common;
 use std::fs;
 use std::path::{Path, PathBuf};
 
-use common::{difference, floodmark, in_parallel, root_dir, sorted, tests_dir};
+use common::cluster::on_processes;
+use common::{difference, in_parallel, root_dir, sorted, tests_dir};
 
 /// How a case is run.
 struct Shape {
+    processes: usize,
     workers: &'static str,
     split_bytes: Option<&'static str>,
 }
 
-const SMALL: [Shape; 3] = [
-    Shape { workers: "1", split_bytes: None },
-    Shape { workers: "2", split_bytes: Some("100") },
-    Shape { workers: "4", split_bytes: Some("700") },
+const fn shape(
+    processes: usize,
+    workers: &'static str,
+    split_bytes: Option<&'static str>,
+) -> Shape {
+    Shape { processes, workers, split_bytes }
+}
+
+const SMALL: [Shape; 3] =
+    [shape(1, "1", None), shape(1, "2", Some("100")), shape(1, "4", Some("700"))];
+const LARGE: [Shape; 6] = [
+    shape(1, "1", None),
+    shape(1, "2", Some("50000")),
+    shape(1, "4", Some("300000")),
+    shape(2, "1", Some("100000")),
+    shape(2, "2", Some("50000")),
+    shape(4, "1", Some("70000")),
 ];
-const LARGE: [Shape; 3] = [
-    Shape { workers: "1", split_bytes: None },
-    Shape { workers: "2", split_bytes: Some("50000") },
-    Shape { workers: "4", split_bytes: Some("300000") },
-];
+
+impl Shape {
+    fn text(&self) -> String {
+        let (processes, workers) = (self.processes, self.workers);
+        let bytes = self.split_bytes.unwrap_or("all");
+        format!("{processes} processes of {workers} workers over chunks of {bytes} bytes")
+    }
+}
 
 /// The queries of `tests/data/nexmark/queries`.
 const NEXMARK: [&str; 23] = [
@@ -60,13 +79,18 @@ impl Case {
         }
         let files: Vec<String> = self.files.iter().map(|f| f.display().to_string()).collect();
         args.extend(files.iter().map(String::as_str));
-        let ran = floodmark(&self.dir, &args);
-        if ran.code() != 0 {
-            let (name, code) = (&self.name, ran.code());
-            let stderr = ran.stderr.trim();
-            return Err(format!("{name}: exit {code} on {} workers: {stderr}", shape.workers));
+        let mut printed = String::new();
+        for (process, ran) in
+            on_processes(&self.dir, &args, shape.processes).into_iter().enumerate()
+        {
+            if ran.code() != 0 {
+                let (name, code, shape) = (&self.name, ran.code(), shape.text());
+                let stderr = ran.stderr.trim();
+                return Err(format!("{name}: process {process} exits {code} on {shape}: {stderr}"));
+            }
+            printed += &ran.stdout;
         }
-        Ok(ran.stdout)
+        Ok(printed)
     }
 
     fn check(&self) -> Result<(), String> {
@@ -79,11 +103,9 @@ impl Case {
                 continue;
             };
             if let Some(difference) = difference(first, &printed) {
-                let (name, workers) = (&self.name, shape.workers);
-                let bytes = shape.split_bytes.unwrap_or("all");
+                let (name, shape) = (&self.name, shape.text());
                 return Err(format!(
-                    "{name}: {workers} workers over chunks of {bytes} bytes print otherwise than \
-                     one worker over the whole: {difference}"
+                    "{name}: {shape} print otherwise than one worker over the whole: {difference}"
                 ));
             }
         }

@@ -6,7 +6,8 @@
 //! from the last of them. At the end the rows, and the counters of late rows, dead letters and
 //! changes that do not fit, are compared with those of a run without any.
 //!
-//! Half of the jobs put all of their state aside at every step (`debug.spill`).
+//! Half of the jobs put all of their state aside at every step (`debug.spill`). Half of them work on
+//! another part of the workers in each run (`parallelism`).
 //!
 //! A sample of the cases is run; `FLOODMARK_RESTORE=all` runs all, `CASE=text` those whose names
 //! contain the text.
@@ -38,6 +39,10 @@ const SNAPSHOTS_MAX: u64 = 4;
 const SAMPLE: u64 = 12;
 /// Workers of the runs.
 const WORKERS: [usize; 5] = [1, 2, 3, 4, 8];
+/// Of half of the jobs: on how many of the workers operators work, run by run.
+const PARALLELISMS: [&str; 4] = ["1", "2", "3", ALL];
+/// On all of them.
+const ALL: &str = "-1";
 /// How often snapshots are counted.
 const POLL: Duration = Duration::from_millis(2);
 
@@ -71,13 +76,15 @@ impl Case {
         Case { name: name.to_owned(), texts, split_bytes }
     }
 
-    /// With `spills` all state is on disk between two steps.
-    fn definition(&self, spills: bool) -> Result<Definition, String> {
+    /// With `spills` all state is on disk between two steps; operators work on the first
+    /// `parallelism` workers.
+    fn definition(&self, spills: bool, parallelism: &str) -> Result<Definition, String> {
         let set = |key: &str, value: &str| (key.to_owned(), value.to_owned());
         let mut settings = vec![
             set("source.split_bytes", self.split_bytes),
             set("snapshot.interval", "0 s"),
             set("snapshot.keep", "2"),
+            set("parallelism", parallelism),
         ];
         settings.extend(spills.then(|| set("debug.spill", "always")));
         Definition::new(&self.texts, &settings).map_err(|e| format!("{}: {e}", self.name))
@@ -86,7 +93,7 @@ impl Case {
     /// One run; its rows and counters if it came to its end.
     fn run(
         &self,
-        workers: usize,
+        (workers, parallelism): (usize, &str),
         keep: Option<SnapshotSpec>,
         stop: &AtomicBool,
     ) -> Result<Option<String>, String> {
@@ -94,7 +101,7 @@ impl Case {
         // Of half of the cases, chosen by their names, and never of what they are compared with.
         let spills = keep.is_some() && Random::of(&format!("spill {}", self.name)).below(2) == 0;
         let outcome = run(
-            &self.definition(spills)?,
+            &self.definition(spills, parallelism)?,
             &Topology::alone(workers),
             None,
             keep,
@@ -109,7 +116,10 @@ impl Case {
             },
         );
         match outcome {
-            Err(error) => Err(format!("{}: on {workers} workers: {error}", self.name)),
+            Err(error) => {
+                let (name, first) = (&self.name, parallelism);
+                Err(format!("{name}: on {workers} workers, parallelism {first}: {error}"))
+            }
             Ok((Outcome::Stopped, _)) => Ok(None),
             Ok((Outcome::Complete, metrics)) => {
                 Ok(Some(String::from_utf8_lossy(&out).into_owned() + &counters(&metrics)))
@@ -120,7 +130,7 @@ impl Case {
     /// A run that is stopped after `snapshots` more of them.
     fn run_some(
         &self,
-        workers: usize,
+        (workers, parallelism): (usize, &str),
         store: &Arc<Store>,
         snapshots: u64,
     ) -> Result<Option<String>, String> {
@@ -144,7 +154,7 @@ impl Case {
                     thread::sleep(POLL);
                 }
             });
-            let result = self.run(workers, Some(keep), &stop);
+            let result = self.run((workers, parallelism), Some(keep), &stop);
             over.store(true, Ordering::Release);
             result
         })
@@ -153,7 +163,7 @@ impl Case {
     /// The rows and counters after stops, how often it was stopped, and on how many workers each
     /// time.
     fn check(&self, stops: &Mutex<usize>) -> Result<(), String> {
-        let expected = self.run(1, None, &AtomicBool::new(false))?.unwrap_or_default();
+        let expected = self.run((1, ALL), None, &AtomicBool::new(false))?.unwrap_or_default();
         let dir = tempfile::tempdir().map_err(|e| e.to_string())?;
         let store = open_store(dir.path()).map_err(|e| e.to_string())?;
         let mut random = Random::of(&self.name);
@@ -164,8 +174,14 @@ impl Case {
                 STOPS_MAX => u64::MAX / 2,
                 _ => 1 + random.below(SNAPSHOTS_MAX),
             };
-            history.push(workers);
-            let Some(printed) = self.run_some(workers, &store, snapshots)? else { continue };
+            // Where an operator works is no part of what it keeps.
+            let parallelism = match Random::of(&format!("spread {}", self.name)).below(2) {
+                0 => PARALLELISMS[random.below(PARALLELISMS.len() as u64) as usize],
+                _ => ALL,
+            };
+            history.push((workers, parallelism));
+            let on = (workers, parallelism);
+            let Some(printed) = self.run_some(on, &store, snapshots)? else { continue };
             *stops.lock().expect("no holder panics") += round;
             return difference(&expected, &printed).map_or(Ok(()), |text| {
                 Err(format!("{}: runs on {history:?} workers: {text}", self.name))
@@ -206,7 +222,9 @@ fn scripts(dir: &str) -> Vec<(String, PathBuf)> {
 fn check(dir: &str, cases: Vec<Case>) -> usize {
     let wanted = std::env::var("CASE").unwrap_or_default();
     let all = std::env::var_os("FLOODMARK_RESTORE").is_some() || !wanted.is_empty();
-    let is_chosen = |case: &Case| all || Random::of(&case.name).below(SAMPLE) == 0;
+    let is_chosen = |case: &Case| {
+        all || case.name.starts_with("hint_") || Random::of(&case.name).below(SAMPLE) == 0
+    };
     let cases: Vec<Case> =
         cases.into_iter().filter(|c| c.name.contains(&wanted) && is_chosen(c)).collect();
     std::env::set_current_dir(tests_dir().join(dir)).expect("the folder of a job");

@@ -82,6 +82,33 @@ fn the_bytes_of_a_sink_do_not_depend_on_the_workers() {
 }
 
 #[test]
+fn several_writers_write_the_same_parts_on_any_number_of_workers() {
+    let files = |workers: &str, split: &str| {
+        let dir = tempfile::tempdir().expect("a folder");
+        let table = sink("out", "json", COLUMNS);
+        let table = table.replace("'format'", "'sink.parallelism' = '3', 'format'");
+        let sql = format!("{}{table} INSERT INTO out {PICKED};", orders());
+        run_text(dir.path(), &sql, &["--workers", workers, "--set", split]).success();
+        let folder = dir.path().join("out");
+        let read = |name: String| {
+            let text = fs::read_to_string(folder.join(&name)).expect("a part file");
+            (name, text)
+        };
+        visible(&folder).into_iter().map(read).collect::<Vec<_>>()
+    };
+    let one = files("1", "source.split_bytes=1000000");
+    let names: Vec<&str> = one.iter().map(|(name, _)| name.as_str()).collect();
+    assert!(names.len() >= 3, "{names:?}");
+    for writer in 0..3 {
+        let series = format!("part-{writer}-00000.json");
+        assert!(names.contains(&series.as_str()), "no {series} among {names:?}");
+    }
+    assert_eq!(one.iter().map(|(_, text)| text.lines().count()).sum::<usize>(), 40);
+    assert_eq!(one, files("2", "source.split_bytes=100"));
+    assert_eq!(one, files("4", "source.split_bytes=999"));
+}
+
+#[test]
 fn a_statement_set_fills_several_sinks_from_one_reading() {
     let dir = tempfile::tempdir().expect("a folder");
     let sql = format!(

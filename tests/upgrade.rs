@@ -293,6 +293,43 @@ fn what_cannot_be_done_is_refused_before_anything_happens() {
 }
 
 #[test]
+fn another_parallelism_keeps_all_state_and_goes_on() {
+    let hints = |first: &str, second: &str| {
+        COUNTS
+            .replace("SELECT k, COUNT(*) FROM t", &format!("SELECT {first} k, COUNT(*) FROM t"))
+            .replace("SELECT k, COUNT(*) AS n", &format!("SELECT {second} k, COUNT(*) AS n"))
+    };
+    let scripts = [
+        hints("/*+ PARALLELISM(2) */", "/*+ PARALLELISM(1) */"),
+        hints("/*+ PARALLELISM(1) */", "").replace(
+            "'path' = 'in'",
+            "'path' = 'in', 'scan.parallelism' = '1', 'scan.rebalance' = 'true'",
+        ),
+        format!("SET 'parallelism' = '3'; {COUNTS}"),
+        COUNTS.to_owned(),
+    ];
+    let dir = tempfile::tempdir().expect("a folder");
+    let dir = dir.path();
+    interrupted(dir);
+    for (script, workers) in scripts.iter().zip(["4", "2", "4", "1"]) {
+        let planned = upgrade(dir, script, &["--format", "json"]).success();
+        let planned: Value = serde_json::from_str(&planned).expect("JSON");
+        assert_eq!(state_of(&planned, "GroupAggregate"), ["kept", "kept"], "{planned}");
+        assert_eq!(sink_of(&planned, "counts"), "continues", "{planned}");
+        if workers != "1" {
+            let kill = ["--set", "debug.failpoint=manifest.before_commit=kill@3"];
+            killed(run(dir, script, workers, &kill));
+        }
+    }
+    let printed = run(dir, COUNTS, "1", &[]).success();
+    let whole = tempfile::tempdir().expect("a folder");
+    write(whole.path(), "in/a.csv", rows(0, 1000));
+    write(whole.path(), "in/b.csv", rows(500, 1500));
+    assert_eq!(printed, run(whole.path(), COUNTS, "2", &[]).success());
+    assert!(files(dir, "counts") == files(whole.path(), "counts"));
+}
+
+#[test]
 fn from_now_on_a_sink_of_changes_is_given_those_of_the_new_query() {
     let dir = tempfile::tempdir().expect("a folder");
     let dir = dir.path();

@@ -7,7 +7,7 @@ use super::wire::{ErrorBody, RowError};
 use crate::error::{Error, ErrorKind};
 use crate::job::inlets::RowsRefused;
 
-/// When to ask again who was refused for a bound.
+/// When to ask again who was refused for a bound, or came too early.
 const RETRY_SECONDS: &str = "1";
 
 /// An error and the status it is answered with.
@@ -42,6 +42,7 @@ impl From<Error> for ApiError {
             ErrorKind::NotFound => StatusCode::NOT_FOUND,
             ErrorKind::Conflict => StatusCode::CONFLICT,
             ErrorKind::Limit => StatusCode::TOO_MANY_REQUESTS,
+            ErrorKind::Unavailable => StatusCode::SERVICE_UNAVAILABLE,
             ErrorKind::Internal => StatusCode::INTERNAL_SERVER_ERROR,
         };
         ApiError { status, error, rows: Vec::new() }
@@ -59,7 +60,7 @@ impl IntoResponse for ApiError {
         let json = serde_json::to_vec(&body).unwrap_or_default();
         let mut response =
             (self.status, [(header::CONTENT_TYPE, "application/json")], json).into_response();
-        if self.status == StatusCode::TOO_MANY_REQUESTS {
+        if [StatusCode::TOO_MANY_REQUESTS, StatusCode::SERVICE_UNAVAILABLE].contains(&self.status) {
             let seconds = HeaderValue::from_static(RETRY_SECONDS);
             response.headers_mut().insert(header::RETRY_AFTER, seconds);
         }

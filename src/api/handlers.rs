@@ -28,6 +28,7 @@ use crate::limits::{
 use crate::serve::query::{QueryRequest, common_time, run_query, views_of};
 use crate::serve::time_text::parse_time;
 use crate::serve::{ServedView, ViewCatalog};
+use crate::sql::frontier::frontier_of;
 use crate::sql::types::type_name;
 use crate::telemetry::prometheus::MEDIA_TYPE;
 use crate::time::{BEGINNING, CLOSED, EventTime};
@@ -46,7 +47,7 @@ impl Edge {
             let error = Error::new(ErrorKind::Limit, "too many requests at a time");
             return Err(error.with_hint("try again later").into());
         };
-        let service = std::sync::Arc::clone(&self.service);
+        let service = self.gate.service()?;
         let task = tokio::task::spawn_blocking(move || {
             let result = call(service.as_ref());
             drop(turn);
@@ -106,8 +107,12 @@ pub(super) async fn health(State(edge): State<Edge>, headers: HeaderMap) -> ApiR
 
 pub(super) async fn metrics(State(edge): State<Edge>) -> ApiResult<Response> {
     let page = edge.call(|service| Ok(service.metrics())).await?;
+    Ok(metrics_page(page))
+}
+
+pub(super) fn metrics_page(page: String) -> Response {
     let headers = [(header::CONTENT_TYPE, MEDIA_TYPE), (header::CACHE_CONTROL, "no-store")];
-    Ok((headers, page).into_response())
+    (headers, page).into_response()
 }
 
 pub(super) async fn list_jobs(State(edge): State<Edge>, headers: HeaderMap) -> ApiResult<Response> {
@@ -281,6 +286,12 @@ pub(super) async fn run_sql(
 ) -> ApiResult<Response> {
     let form = choose(&headers, &accept::ROWS)?;
     let request: wire::RunSql = read_json(&headers, body).await?;
+    if let Some(asked) = frontier_of("query", &request.query) {
+        let (asked, limit) = (asked?, row_limit(request.limit)?);
+        super::frontier::check(&request)?;
+        let rows = edge.call(move |service| super::frontier::explain(service, &asked, limit));
+        return Ok(answer::rows(rows.await?, form)?);
+    }
     let min_time = request.min_time.map(|time| time.time()).transpose();
     if let Some(wanted) = Wanted::of(min_time, request.wait_ms)? {
         let query = request.query.clone();

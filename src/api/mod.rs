@@ -1,30 +1,36 @@
 //! The HTTP edge: routes, limits, wire types. The only module that knows HTTP.
 //!
 //! * [`wire`]: the JSON of requests and answers
-//! * `handlers`, `snapshots`, `tables`: a function a route; `wait`: reads that wait for a time;
+//! * `handlers`, `snapshots`, `frontier`, `tables`: a function a route; `wait`: reads that wait for a time;
 //!   `accept`, `answer`, `error`: how answers are
 //!   written
 //! * [`client`]: a request of the command line to a service
 //! * `server`: connections, their bounds, the orderly end
+//! * `cluster`: the processes; `forward`: requests that come to another process than the first
 //!
 //! Every answer carries the event time it is as of, in the JSON members `as_of` and `as_of_ms` and
 //! in the header `floodmark-as-of`. The contract is `docs/openapi.json`; a test holds [`ROUTES`]
 //! and the document together. Calls into [`JobService`] are made on blocking threads, a bounded
 //! number at a time.
 
-use std::sync::Arc;
+use std::sync::{Arc, OnceLock};
 
 use axum::Router;
 use axum::routing::{get, post};
 use tokio::sync::Semaphore;
 
+use crate::cluster::session::ClusterInfo;
+use crate::error::{Error, ErrorKind, Result};
 use crate::job::service::JobService;
 use crate::limits::HTTP_CALLS_MAX;
 
 mod accept;
 mod answer;
 pub mod client;
+mod cluster;
 mod error;
+mod forward;
+mod frontier;
 mod handlers;
 mod server;
 mod snapshots;
@@ -32,17 +38,20 @@ mod tables;
 mod wait;
 pub mod wire;
 
-pub use server::serve;
+pub use forward::forward;
+pub use server::{serve, serve_connection, serve_gate};
 
 /// Every route: method and path.
-pub const ROUTES: [(&str, &str); 20] = [
+pub const ROUTES: [(&str, &str); 22] = [
     ("GET", "/healthz"),
+    ("GET", "/v1/cluster"),
     ("GET", "/metrics"),
     ("GET", "/v1/jobs"),
     ("POST", "/v1/jobs"),
     ("GET", "/v1/jobs/{name}"),
     ("DELETE", "/v1/jobs/{name}"),
     ("GET", "/v1/jobs/{name}/plan"),
+    ("GET", "/v1/jobs/{name}/frontier"),
     ("GET", "/v1/jobs/{name}/snapshots"),
     ("POST", "/v1/jobs/{name}/snapshots"),
     ("GET", "/v1/jobs/{name}/snapshots/{id}"),
@@ -58,24 +67,58 @@ pub const ROUTES: [(&str, &str); 20] = [
     ("GET", "/openapi.json"),
 ];
 
+/// What is answered for, once it is there.
+pub struct Gate {
+    service: OnceLock<Arc<dyn JobService>>,
+    cluster: Box<dyn Fn() -> ClusterInfo + Send + Sync>,
+}
+
+impl Gate {
+    /// For a service that is not there yet, in the cluster that `cluster` tells of.
+    pub fn closed(cluster: impl Fn() -> ClusterInfo + Send + Sync + 'static) -> Self {
+        Gate { service: OnceLock::new(), cluster: Box::new(cluster) }
+    }
+
+    /// The service is there.
+    pub fn open(&self, service: Arc<dyn JobService>) {
+        // A second one would be the same.
+        let _ = self.service.set(service);
+    }
+
+    fn service(&self) -> Result<Arc<dyn JobService>> {
+        self.service.get().map(Arc::clone).ok_or_else(|| {
+            let (here, all) = {
+                let info = (self.cluster)();
+                let here = info.processes.iter().filter(|(_, about)| about.is_some()).count();
+                (here, info.processes.len())
+            };
+            let message =
+                format!("the cluster is coming together: {here} of {all} processes are there");
+            Error::new(ErrorKind::Unavailable, message).with_hint("ask again in a moment")
+        })
+    }
+}
+
 /// What every handler shares.
 #[derive(Clone)]
 struct Edge {
-    service: Arc<dyn JobService>,
+    gate: Arc<Gate>,
     /// One permit a call into the service.
     calls: Arc<Semaphore>,
 }
 
-/// The routes over `service`.
-pub fn router(service: Arc<dyn JobService>) -> Router {
+/// The routes over what is behind `gate`.
+pub fn router(gate: Arc<Gate>) -> Router {
     use {handlers as h, snapshots as s};
-    let edge = Edge { service, calls: Arc::new(Semaphore::new(HTTP_CALLS_MAX)) };
+    let edge = Edge { gate, calls: Arc::new(Semaphore::new(HTTP_CALLS_MAX)) };
     Router::new()
         .route("/healthz", get(h::health))
+        .route("/v1/cluster", get(cluster::show))
         .route("/metrics", get(h::metrics))
         .route("/v1/jobs", get(h::list_jobs).post(h::create_job))
         .route("/v1/jobs/{name}", get(h::get_job).delete(h::delete_job))
         .route("/v1/jobs/{name}/plan", get(h::get_plan))
+        .route("/v1/jobs/{name}/frontier", get(frontier::get))
         .route("/v1/jobs/{name}/snapshots", get(s::list).post(s::create))
         .route("/v1/jobs/{name}/snapshots/{id}", get(s::show).delete(s::delete))
         .route("/v1/jobs/{name}/snapshots/{id}/verify", post(s::verify))

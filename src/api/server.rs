@@ -12,6 +12,9 @@ use tokio::net::{TcpListener, TcpStream};
 use tokio::sync::{OwnedSemaphorePermit, Semaphore, watch};
 use tokio::task::JoinSet;
 
+use super::Gate;
+use crate::cluster::peer::AsyncConnection;
+use crate::cluster::session::{About, ClusterInfo};
 use crate::error::Result;
 use crate::job::service::JobService;
 use crate::limits::{HTTP_CONNECTIONS_MAX, HTTP_READ_SECONDS_MAX, HTTP_SHUTDOWN_SECONDS_MAX};
@@ -19,13 +22,47 @@ use crate::limits::{HTTP_CONNECTIONS_MAX, HTTP_READ_SECONDS_MAX, HTTP_SHUTDOWN_S
 /// How long to wait after the system refused a connection: it is out of something.
 const ACCEPT_PAUSE: Duration = Duration::from_millis(100);
 
-/// Serves `service` on `listener` until `shutdown`; open requests then get a while to finish.
+/// Serves `service`, that of a single process, on `listener` until `shutdown`; open requests then
+/// get a while to finish.
 pub async fn serve(
     listener: TcpListener,
     service: Arc<dyn JobService>,
+    about: About,
     shutdown: impl Future<Output = ()>,
 ) -> Result<()> {
-    let router = super::router(service);
+    let cluster = move || ClusterInfo {
+        processes: vec![(String::new(), Some(about.clone()))],
+        ..ClusterInfo::default()
+    };
+    let gate = Gate::closed(cluster);
+    gate.open(service);
+    serve_router(listener, super::router(Arc::new(gate)), shutdown).await
+}
+
+/// The same of what is behind `gate`.
+pub async fn serve_gate(
+    listener: TcpListener,
+    gate: Arc<Gate>,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
+    serve_router(listener, super::router(gate), shutdown).await
+}
+
+/// Serves what is behind `gate` on one connection, which brings what came to another process.
+pub async fn serve_connection(stream: AsyncConnection, gate: Arc<Gate>) {
+    let service = TowerToHyperService::new(super::router(gate));
+    let connection = http1::Builder::new().serve_connection(TokioIo::new(stream), service);
+    if let Err(error) = connection.await {
+        tracing::debug!("a connection of another process ended: {error}");
+    }
+}
+
+/// Serves `router` on `listener` until `shutdown`.
+pub(super) async fn serve_router(
+    listener: TcpListener,
+    router: axum::Router,
+    shutdown: impl Future<Output = ()>,
+) -> Result<()> {
     let places = Arc::new(Semaphore::new(HTTP_CONNECTIONS_MAX));
     let (stop, stopped) = watch::channel(());
     let mut connections = JoinSet::new();

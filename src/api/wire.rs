@@ -1,5 +1,6 @@
 //! The JSON of requests and answers. Core types are not serialisable; this is where they become so.
 
+pub mod frontier;
 pub mod snapshots;
 pub mod upgrade;
 
@@ -188,6 +189,10 @@ pub struct Job {
     pub absent_deletes: u64,
     /// Insertions of keys that were there: they took the place of the row.
     pub duplicate_inserts: u64,
+    /// How often it was started again since it last ran for long.
+    pub restarts: usize,
+    /// Why the last time.
+    pub last_failure: Option<ErrorForm>,
     /// Its snapshots; null if it takes none.
     pub snapshots: Option<JobSnapshots>,
     /// What was put aside under its memory budget; null if it has none.
@@ -380,6 +385,7 @@ impl From<&Error> for ErrorForm {
             ErrorKind::NotFound => "not_found",
             ErrorKind::Conflict => "conflict",
             ErrorKind::Limit => "limit",
+            ErrorKind::Unavailable => "unavailable",
             ErrorKind::Internal => "internal",
         };
         ErrorForm {
@@ -404,7 +410,9 @@ impl From<JobInfo> for Job {
         Job {
             state: info.state.name(),
             error: match &info.state {
-                JobState::Failed { error } => Some(ErrorForm::from(error)),
+                JobState::Failed { error } | JobState::Restarting { error } => {
+                    Some(ErrorForm::from(error))
+                }
                 _ => None,
             },
             name: info.name,
@@ -419,6 +427,8 @@ impl From<JobInfo> for Job {
             unknown_updates: info.unknown_updates,
             absent_deletes: info.absent_deletes,
             duplicate_inserts: info.duplicate_inserts,
+            restarts: info.restarts,
+            last_failure: info.last_failure.as_ref().map(ErrorForm::from),
             snapshots: info.snapshots.map(JobSnapshots::from),
             memory: info.memory.map(|spilled| JobMemory {
                 budget_bytes: spilled.budget,

@@ -7,6 +7,7 @@
 use std::sync::{Arc, OnceLock};
 
 use arrow::array::{Array, ArrayRef, AsArray, Int64Array, RecordBatch};
+use arrow::buffer::Buffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema};
 use arrow::ipc::reader::StreamReader;
 use arrow::ipc::writer::StreamWriter;
@@ -40,6 +41,39 @@ pub fn compact(array: &ArrayRef) -> ArrayRef {
         DataType::BinaryView => Arc::new(array.as_binary_view().gc()),
         _ => Arc::clone(array),
     }
+}
+
+/// `batch` without the bytes of other rows, where those are the greater part of what it keeps in
+/// memory: a short part of a long text, or the few rows that passed a filter.
+pub fn without_others(batch: UpdateBatch) -> Result<UpdateBatch> {
+    let is_wasteful = |column: &ArrayRef| {
+        let (held, used) = match column.data_type() {
+            DataType::Utf8View => {
+                let views = column.as_string_view();
+                (buffers_bytes(views.data_buffers()), views.total_buffer_bytes_used())
+            }
+            DataType::BinaryView => {
+                let views = column.as_binary_view();
+                (buffers_bytes(views.data_buffers()), views.total_buffer_bytes_used())
+            }
+            _ => (0, 0),
+        };
+        held > 2 * used + column.len()
+    };
+    if !batch.rows().columns().iter().any(is_wasteful) {
+        return Ok(batch);
+    }
+    let own = |column: &ArrayRef| match is_wasteful(column) {
+        true => compact(column),
+        false => Arc::clone(column),
+    };
+    let columns = batch.rows().columns().iter().map(own).collect();
+    let rows = RecordBatch::try_new(batch.schema(), columns)?;
+    Ok(batch.with_rows(rows))
+}
+
+fn buffers_bytes(buffers: &[Buffer]) -> usize {
+    buffers.iter().map(Buffer::len).sum()
 }
 
 /// Encodes `batch` as an Arrow IPC stream.

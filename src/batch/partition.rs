@@ -1,5 +1,7 @@
 //! Exchange: how a batch is cut into one part a worker, columns at a time.
 
+use std::num::NonZeroUsize;
+
 use arrow::array::UInt32Array;
 use timely::communication::Push;
 use timely::dataflow::channels::Message;
@@ -10,28 +12,63 @@ use super::UpdateBatch;
 use super::hash::hash_columns;
 use crate::error::Result;
 
-/// Which worker gets a row.
+/// On how many workers an operator works: on all, or on the first so many.
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Hash)]
+pub struct Parallelism(Option<NonZeroUsize>);
+
+impl Parallelism {
+    /// On all workers.
+    pub const ALL: Parallelism = Parallelism(None);
+
+    /// On the first `most` workers, where that says a number.
+    pub fn at_most(most: Option<usize>) -> Self {
+        Parallelism(most.and_then(NonZeroUsize::new))
+    }
+
+    /// The number, if it is one.
+    pub fn limit(self) -> Option<usize> {
+        self.0.map(NonZeroUsize::get)
+    }
+
+    /// How many of `workers` workers that are.
+    pub fn of(self, workers: usize) -> usize {
+        self.limit().map_or(workers, |most| most.min(workers)).max(1)
+    }
+}
+
+/// Which worker gets a row; without a route it stays where it is ([`FORWARD`]).
 #[derive(Clone, Debug, PartialEq, Eq, Hash)]
 pub enum Route {
     /// By the stable hash of the key columns.
-    Hash(Vec<usize>),
+    Hash(Vec<usize>, Parallelism),
     /// All rows to the first worker.
     Single,
+    /// All rows to every worker.
+    Broadcast,
     /// Whole batches in turn.
     Rebalance,
     /// Whole batches to the worker of this one's number among the first so many, counted round.
     Fold(usize),
 }
 
+/// What the absence of an exchange is called, as an exchange.
+pub const FORWARD: &str = "forward";
+
 impl Route {
-    /// The kind of exchange, as metrics name it.
+    /// What it is called in plans and metrics.
     pub fn kind(&self) -> &'static str {
         match self {
-            Route::Hash(_) => "hash",
+            Route::Hash(..) => "hash",
             Route::Single => "single",
+            Route::Broadcast => "broadcast",
             Route::Rebalance => "rebalance",
             Route::Fold(_) => "fold",
         }
+    }
+
+    /// What the exchange before an input is called, if there is one or not.
+    pub fn kind_of(route: Option<&Route>) -> &'static str {
+        route.map_or(FORWARD, Route::kind)
     }
 }
 
@@ -108,20 +145,28 @@ impl Distributor<UpdateBatch> for BatchDistributor {
                 self.next
             }
             Route::Fold(workers) => self.worker % workers.clamp(&1, &pushers.len()),
-            Route::Hash(keys) => match partition_by_hash(&batch, keys, pushers.len()) {
-                Ok(parts) => {
-                    for (part, pusher) in parts.into_iter().zip(pushers) {
-                        if let Some(mut part) = part {
-                            Message::push_at(&mut part, stamp.clone(), pusher);
+            Route::Broadcast => {
+                for pusher in pushers.iter_mut() {
+                    Message::push_at(&mut batch.clone(), stamp.clone(), pusher);
+                }
+                return;
+            }
+            Route::Hash(keys, parallelism) => {
+                match partition_by_hash(&batch, keys, parallelism.of(pushers.len())) {
+                    Ok(parts) => {
+                        for (part, pusher) in parts.into_iter().zip(pushers) {
+                            if let Some(mut part) = part {
+                                Message::push_at(&mut part, stamp.clone(), pusher);
+                            }
                         }
+                        return;
                     }
-                    return;
+                    Err(error) => {
+                        super::ipc::report_fault(format!("hash exchange: {error}"));
+                        0
+                    }
                 }
-                Err(error) => {
-                    super::ipc::report_fault(format!("hash exchange: {error}"));
-                    0
-                }
-            },
+            }
         };
         Message::push_at(&mut batch, stamp.clone(), &mut pushers[target]);
     }

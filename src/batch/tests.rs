@@ -499,3 +499,24 @@ fn batches_are_joined_with_their_diffs() {
     let appended = UpdateBatch::concat(&parts[0].schema(), &[batch(None), batch(None)]).unwrap();
     assert!(appended.diffs().is_none());
 }
+
+#[test]
+fn what_few_rows_keep_of_many_can_be_let_go() {
+    let texts = (0..1000).map(|i| format!("{i:04} is a text of more than a few bytes"));
+    let texts: ArrayRef = Arc::new(StringViewArray::from_iter_values(texts));
+    let rows = RecordBatch::try_from_iter([("s", texts)]).unwrap();
+    let whole = UpdateBatch::new(rows, vec![0; 1000].into(), None);
+    let held = |batch: &UpdateBatch| -> usize {
+        let views = batch.column(0).as_string_view();
+        views.data_buffers().iter().map(|buffer| buffer.len()).sum()
+    };
+    let few = whole.slice(10, 5);
+    assert_eq!(held(&few), held(&whole), "a part shares the bytes of the whole");
+    let alone = ipc::without_others(few.clone()).unwrap();
+    assert_same(&alone, &few);
+    assert!(held(&alone) < 5 * 50, "{}", held(&alone));
+    // What is in use is not copied.
+    let same = ipc::without_others(whole.clone()).unwrap();
+    let address = |batch: &UpdateBatch| batch.column(0).as_string_view().data_buffers()[0].as_ptr();
+    assert_eq!(address(&same), address(&whole));
+}

@@ -4,7 +4,7 @@ use std::path::PathBuf;
 
 use clap::Args;
 
-use crate::cluster::peer::{CLUSTER_DEFAULT, Member, Secret};
+use crate::cluster::peer::{CLUSTER_DEFAULT, Member, Secret, Tls};
 use crate::error::{Error, Result};
 use crate::limits::CLUSTER_ID_BYTES_MAX;
 
@@ -13,6 +13,7 @@ const SECRET_VARIABLE: &str = "FLOODMARK_CLUSTER_SECRET";
 
 /// How processes of one cluster know each other.
 #[derive(Debug, Args)]
+#[command(next_help_heading = "Between processes")]
 pub struct MemberArguments {
     /// Name of the cluster; processes of another one are refused
     #[arg(long, value_name = "NAME", default_value = CLUSTER_DEFAULT, value_parser = cluster_id)]
@@ -21,13 +22,31 @@ pub struct MemberArguments {
     /// variable FLOODMARK_CLUSTER_SECRET holds it
     #[arg(long, value_name = "FILE")]
     cluster_secret_file: Option<PathBuf>,
+    /// PEM file with the certificate of this process: connections between processes are encrypted,
+    /// and both sides show one
+    #[arg(long, value_name = "FILE", requires_all = ["tls_key", "tls_ca"])]
+    tls_cert: Option<PathBuf>,
+    /// PEM file with the private key of the certificate
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_key: Option<PathBuf>,
+    /// PEM file with the certificate of the authority that all certificates are of
+    #[arg(long, value_name = "FILE", requires = "tls_cert")]
+    tls_ca: Option<PathBuf>,
 }
 
 impl MemberArguments {
     /// Process `process` of those at `addresses`.
     pub fn member(&self, process: usize, addresses: Vec<String>, workers: usize) -> Result<Member> {
         let cluster = self.cluster_id.clone();
-        Ok(Member { cluster, ..Member::new(process, addresses, workers, self.secret()?) })
+        let tls = self.tls()?;
+        Ok(Member { cluster, tls, ..Member::new(process, addresses, workers, self.secret()?) })
+    }
+
+    fn tls(&self) -> Result<Option<Tls>> {
+        match (&self.tls_cert, &self.tls_key, &self.tls_ca) {
+            (Some(cert), Some(key), Some(ca)) => Tls::read(cert, key, ca).map(Some),
+            _ => Ok(None),
+        }
     }
 
     fn secret(&self) -> Result<Secret> {

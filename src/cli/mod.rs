@@ -3,6 +3,7 @@
 mod allocator;
 mod copies;
 mod explain;
+mod frontier;
 pub mod generate;
 mod interrupt;
 mod kept;
@@ -14,6 +15,7 @@ mod runs;
 mod serve;
 mod snapshots;
 mod upgrade;
+mod worker;
 
 use std::io::{BufWriter, Write};
 use std::process::ExitCode;
@@ -50,6 +52,8 @@ enum Command {
     Run(run::RunArguments),
     /// Print the stream plan of a SQL script
     Explain(explain::ExplainArguments),
+    /// Say how far the outputs of running jobs are, and what holds them back
+    Frontier(frontier::FrontierArguments),
     /// Generate test data: Nexmark, taxi rides, taxi fares
     Generate(generate::GenerateArgs),
     /// Run a historic run again and compare what it gives, interval by interval
@@ -62,6 +66,8 @@ enum Command {
     Runs(runs::RunsArguments),
     /// Give a job another script, with the state that it can go on with
     Upgrade(upgrade::UpgradeArguments),
+    /// Run one process of a cluster
+    Worker(worker::WorkerArguments),
 }
 
 /// Runs the command that the arguments name.
@@ -112,12 +118,14 @@ fn dispatch(command: Command) -> Result<()> {
     match command {
         Command::Run(arguments) => run::run(&arguments),
         Command::Explain(arguments) => explain::run(&arguments),
+        Command::Frontier(arguments) => frontier::run(&arguments),
         Command::Generate(arguments) => generate::run(arguments),
         Command::Replay(arguments) => replay::run(&arguments),
         Command::Serve(arguments) => serve::run(&arguments),
         Command::Snapshots(arguments) => snapshots::run(&arguments),
         Command::Runs(arguments) => runs::run(&arguments),
         Command::Upgrade(arguments) => upgrade::run(&arguments),
+        Command::Worker(arguments) => worker::run(&arguments),
     }
 }
 

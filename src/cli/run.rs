@@ -9,7 +9,8 @@ use clap::{Args, ValueEnum};
 
 use super::member::MemberArguments;
 use super::progress::Progress;
-use crate::cluster::Topology;
+use crate::cluster::peer::{Member, fingerprint};
+use crate::cluster::{Topology, hostfile};
 use crate::connectors::SinkWriter;
 use crate::connectors::changes::{ChangeFormat, ChangePrinter};
 use crate::error::{Error, Result};
@@ -33,7 +34,8 @@ enum Format {
     floodmark run --workers 2 --format csv job.sql > result.csv\n  \
     floodmark run --data-dir data job.sql\n  \
     floodmark run --set memory.budget=1gb job.sql\n  \
-    floodmark run --changelog --set time_resolution='1 s' job.sql")]
+    floodmark run --changelog --set time_resolution='1 s' job.sql\n  \
+    floodmark run --peers a:7100,b:7100 --process 0 --cluster-secret-file cluster.secret job.sql")]
 pub struct RunArguments {
     /// SQL scripts, read in order as one job
     #[arg(required = true, value_name = "FILE")]
@@ -84,7 +86,7 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
     if !definition.has_outputs() {
         return Ok(());
     }
-    let topology = topology(arguments)?;
+    let topology = topology(arguments, &texts, &settings)?;
     let keep = keep(arguments, &texts, &topology, settings)?;
     let format = arguments.format.unwrap_or_else(default_format);
     let stop = super::interrupt::flag()?;
@@ -147,17 +149,40 @@ fn keep(
     }))
 }
 
-fn topology(arguments: &RunArguments) -> Result<Topology> {
+fn topology(
+    arguments: &RunArguments,
+    texts: &[(String, String)],
+    settings: &[(String, String)],
+) -> Result<Topology> {
     let workers = arguments.workers.map_or_else(super::default_workers, usize::from);
     let process = arguments.process.unwrap_or(0);
     if process >= arguments.peers.len().max(1) {
         return Err(Error::config(format!("--process {process} is none of the --peers")));
     }
+    hostfile::check(&arguments.peers)?;
     let member = match arguments.peers.len() {
         0 | 1 => None,
-        _ => Some(Arc::new(arguments.member.member(process, arguments.peers.clone(), workers)?)),
+        _ => {
+            let member = arguments.member.member(process, arguments.peers.clone(), workers)?;
+            let plan = plan_of(arguments, texts, settings);
+            Some(Arc::new(Member { plan, ..member }))
+        }
     };
     Ok(Topology { workers, member, always_serialise: false })
+}
+
+/// What decides which dataflow a process builds: all processes must build the same.
+fn plan_of(
+    arguments: &RunArguments,
+    texts: &[(String, String)],
+    settings: &[(String, String)],
+) -> [u8; 32] {
+    let texts = texts.iter().map(|(_, text)| text.as_str());
+    // How much memory there is may differ from machine to machine.
+    let settings = settings.iter().filter(|(key, _)| !key.starts_with("memory."));
+    let settings = settings.flat_map(|(key, value)| [key.as_str(), value.as_str()]);
+    let changes = if arguments.changelog { "changes" } else { "contents" };
+    fingerprint(texts.chain(settings).chain([changes]))
 }
 
 fn default_format() -> Format {

@@ -5,12 +5,14 @@ use std::sync::Arc;
 
 use clap::Args;
 
+use crate::cluster::session::About;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::manager::{JobManager, Service, ServiceSpec};
 use crate::job::service::{JobService, JobState};
 use crate::job::snapshots::open_store;
 use crate::limits::SQL_STACK_BYTES;
 use crate::serve::time_text::format_time;
+use crate::telemetry::clock::wall_ms;
 use crate::telemetry::logs;
 
 /// Run the service: jobs over HTTP, views that can be queried.
@@ -63,7 +65,13 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
         .map_err(|e| Error::io(&arguments.listen, &e))?;
     let settings = super::settings(&arguments.settings)?.into_iter().collect();
     let objects = super::copies::options_of_environment();
-    let manager = JobManager::start(ServiceSpec { workers, store, settings, objects })?;
+    let manager = JobManager::start(ServiceSpec {
+        workers,
+        store,
+        settings,
+        objects,
+        ..ServiceSpec::default()
+    })?;
     let service: Arc<dyn JobService> = Arc::new(Service(Arc::clone(&manager)));
     for job in service.list() {
         // Failed ones are in the log, with their reasons.
@@ -88,13 +96,21 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
         start(service.as_ref(), file)?;
     }
     let address = listener.local_addr().map_err(|e| Error::io(&arguments.listen, &e))?;
+    let about = About {
+        http: address.to_string(),
+        pid: std::process::id(),
+        version: env!("CARGO_PKG_VERSION").to_owned(),
+        since_ms: wall_ms(),
+        ..About::default()
+    };
     logs::tell(&format!("listening on http://{address}"), &[]);
-    let served = runtime.block_on(crate::api::serve(listener, service, interrupted()));
+    let served = runtime.block_on(crate::api::serve(listener, service, about, interrupted()));
     manager.stop();
     served
 }
 
-fn start(service: &dyn JobService, file: &PathBuf) -> Result<()> {
+/// Starts the job of `file`, unless it is there.
+pub(super) fn start(service: &dyn JobService, file: &PathBuf) -> Result<()> {
     let texts = super::read_scripts(std::slice::from_ref(file))?;
     let name = file.file_stem().and_then(|s| s.to_str()).unwrap_or_default();
     for (path, text) in texts {
@@ -116,7 +132,8 @@ fn start(service: &dyn JobService, file: &PathBuf) -> Result<()> {
     Ok(())
 }
 
-async fn interrupted() {
+/// Ends when the process is told to stop.
+pub(super) async fn interrupted() {
     use tokio::signal::unix::{SignalKind, signal};
     let (Ok(mut interrupt), Ok(mut terminate)) =
         (signal(SignalKind::interrupt()), signal(SignalKind::terminate()))

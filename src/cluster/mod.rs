@@ -3,7 +3,10 @@
 //! A [`Cluster`] runs the workers of this process. Jobs are installed and removed by commands that
 //! every worker carries out in the same order, so that all build the same dataflows.
 
+pub mod epoch;
+pub mod hostfile;
 pub mod peer;
+pub mod session;
 mod sockets;
 mod tally;
 mod worker;
@@ -25,6 +28,7 @@ use crate::dataflow::runtime::{JobRuntime, Place};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::CLUSTER_COMMANDS_MAX;
 use peer::Member;
+use session::Sockets;
 use worker::Command;
 
 /// How the workers of a job are spread.
@@ -53,34 +57,48 @@ impl Topology {
         Place { process, processes, workers: self.workers }
     }
 
-    /// Allocators for the workers, and what keeps their connections alive.
-    ///
-    /// Sockets are ours: timely's own way asks nobody who he is, and waits without bound.
-    fn allocators(&self) -> Result<(Vec<AllocatorBuilder>, Box<dyn Any + Send>)> {
-        let failed = |what: &dyn std::fmt::Display| {
-            Error::new(ErrorKind::Io, format!("the workers cannot start: {what}"))
-        };
+    fn allocators(&self) -> Result<Allocators> {
         let Some(member) = self.member.as_ref().filter(|member| member.processes() > 1) else {
-            let config = match (self.workers, self.always_serialise) {
-                (1, false) => CommunicationConfig::Thread,
-                (workers, false) => CommunicationConfig::Process(workers),
-                (workers, true) => CommunicationConfig::ProcessBinary(workers),
-            };
-            return config.try_build().map_err(|e| failed(&e));
+            return self.allocators_alone();
         };
+        self.allocators_over(sockets::connect(member)?)
+    }
+
+    fn allocators_alone(&self) -> Result<Allocators> {
+        let config = match (self.workers, self.always_serialise) {
+            (1, false) => CommunicationConfig::Thread,
+            (workers, false) => CommunicationConfig::Process(workers),
+            (workers, true) => CommunicationConfig::ProcessBinary(workers),
+        };
+        config.try_build().map_err(|e| cannot_start(&e))
+    }
+
+    /// Sockets are ours: timely's own way asks nobody who he is, and waits without bound.
+    fn allocators_over(&self, sockets: Sockets) -> Result<Allocators> {
         let hooks = Hooks::default();
         let (refill, spill) = (hooks.refill.clone(), hooks.spill.clone());
         let local = match self.always_serialise {
             true => ProcessBuilder::new_bytes_vector(self.workers, refill, spill),
             false => ProcessBuilder::new_typed_vector(self.workers, refill, spill),
         };
-        let sockets = sockets::connect(member)?;
+        let process = self.place().process;
         let (builders, guard) =
-            initialize_networking_from_sockets(local, sockets, member.process, self.workers, hooks)
-                .map_err(|e| failed(&e))?;
+            initialize_networking_from_sockets(local, sockets, process, self.workers, hooks)
+                .map_err(|e| cannot_start(&e))?;
         Ok((builders.into_iter().map(AllocatorBuilder::Tcp).collect(), Box::new(guard)))
     }
 }
+
+/// Allocators for the workers, and what keeps their connections alive.
+type Allocators = (Vec<AllocatorBuilder>, Box<dyn Any + Send>);
+
+fn cannot_start(what: &dyn std::fmt::Display) -> Error {
+    Error::new(ErrorKind::Io, format!("the workers cannot start: {what}"))
+}
+
+/// Called when a worker has panicked, with the name of the job whose operator it was, if that is
+/// known.
+pub type OnPanic = Arc<dyn Fn(Option<&str>) + Send + Sync>;
 
 /// The workers of this process.
 pub struct Cluster {
@@ -94,6 +112,24 @@ pub struct Cluster {
 impl Cluster {
     /// Starts the workers and waits until they are ready.
     pub fn start(topology: &Topology) -> Result<Self> {
+        Self::start_with(topology, topology.allocators()?, None)
+    }
+
+    /// Starts the workers of a process whose session has connected them to the others. When one of
+    /// them panics `on_panic` is called, after which none of them can be relied on.
+    pub fn of_session(topology: &Topology, sockets: Sockets, on_panic: OnPanic) -> Result<Self> {
+        let allocators = match topology.place().processes {
+            1 => topology.allocators_alone()?,
+            _ => topology.allocators_over(sockets)?,
+        };
+        Self::start_with(topology, allocators, Some(on_panic))
+    }
+
+    fn start_with(
+        topology: &Topology,
+        (builders, others): Allocators,
+        on_panic: Option<OnPanic>,
+    ) -> Result<Self> {
         let mut senders = Vec::new();
         let mut receivers = Vec::new();
         for _ in 0..topology.workers {
@@ -106,7 +142,6 @@ impl Cluster {
         let told = times.clone();
         let (ready, started) = sync_channel(topology.workers);
         let workers = topology.workers;
-        let (builders, others) = topology.allocators()?;
         let config = WorkerConfig::default();
         let guards = timely::execute::execute_from(builders, others, config, move |worker| {
             let local = worker.index() % workers;
@@ -115,7 +150,7 @@ impl Cluster {
             // A cluster that gave up waiting needs no waking.
             let _ = ready.send((local, worker.sync_activator_for(Vec::new())));
             let times = told.get(local).cloned().unwrap_or_default();
-            worker::run(worker, local, &receiver, times);
+            worker::run(worker, local, &receiver, times, on_panic.as_ref());
         })
         .map_err(|e| Error::new(ErrorKind::Io, format!("the workers cannot start: {e}")))?;
         let mut wakers = Vec::new();

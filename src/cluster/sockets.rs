@@ -3,7 +3,7 @@
 //! Every process listens at its own address, connects to those before it and is connected to by
 //! those behind it. The listener is closed when all are there.
 
-use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
+use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
@@ -31,17 +31,46 @@ pub fn connect(member: &Arc<Member>) -> Result<Connections> {
         // Who has given up waiting needs no telling.
         let _ = arrived.try_send(());
     })?;
+    loop {
+        call_those_before(member, &places, until)?;
+        wait_for_those_behind(member, &places, &arrivals, until)?;
+        // A process that has gone while others were waited for may be started again.
+        let mut held = lock(&places);
+        if !lose_closed(&mut held) {
+            let connections = std::mem::take(&mut *held);
+            // The listener may be deciding on somebody, and then waits for the places.
+            drop(held);
+            drop(listener);
+            return Ok(connections);
+        }
+    }
+}
+
+/// Connects to the processes before this one that it is not connected to.
+fn call_those_before(member: &Member, places: &Mutex<Connections>, until: Instant) -> Result<()> {
     for process in 0..member.process {
+        if lock(places).get(process).is_some_and(Option::is_some) {
+            continue;
+        }
         let patience = until.saturating_duration_since(monotonic());
         let connection = connect_until(member, process, Purpose::Data, EPOCH, patience)?;
-        if let Some(place) = lock(&places).get_mut(process) {
+        if let Some(place) = lock(places).get_mut(process) {
             *place = Some(connection);
         }
     }
-    wait(member, &places, &arrivals, until)?;
-    drop(listener);
-    let connections = std::mem::take(&mut *lock(&places));
-    Ok(connections)
+    Ok(())
+}
+
+/// Frees the places of processes that have gone; says whether there are any.
+fn lose_closed(places: &mut Connections) -> bool {
+    let mut is_any = false;
+    for place in places {
+        if place.as_ref().is_some_and(Connection::is_closed) {
+            *place = None;
+            is_any = true;
+        }
+    }
+    is_any
 }
 
 /// Takes the connections of the processes behind this one into their places.
@@ -67,6 +96,7 @@ fn listen(
     };
     let places = Arc::clone(places);
     let take = move |peer: Peer, connection| {
+        tracing::info!("process {} is connected from {}", peer.process, peer.remote);
         if let Some(place) = lock(&places).get_mut(peer.process) {
             *place = Some(connection);
         }
@@ -75,8 +105,8 @@ fn listen(
     Listener::bind(Arc::clone(member), Box::new(decide), Box::new(take))
 }
 
-/// Waits until all processes are there.
-fn wait(
+/// Waits until the processes behind this one have connected.
+fn wait_for_those_behind(
     member: &Member,
     places: &Mutex<Connections>,
     arrivals: &Receiver<()>,
@@ -85,24 +115,20 @@ fn wait(
     loop {
         let absent: Vec<String> = {
             let places = lock(places);
-            let others =
-                places.iter().enumerate().filter(|(process, _)| *process != member.process);
-            others.filter(|(_, place)| place.is_none()).map(|(p, _)| p.to_string()).collect()
+            let behind = places.iter().enumerate().skip(member.process + 1);
+            behind.filter(|(_, place)| place.is_none()).map(|(p, _)| p.to_string()).collect()
         };
         if absent.is_empty() {
             return Ok(());
         }
         let remaining = until.saturating_duration_since(monotonic());
-        match arrivals.recv_timeout(remaining) {
-            Ok(()) => {}
-            Err(RecvTimeoutError::Timeout | RecvTimeoutError::Disconnected) => {
-                let message = format!(
-                    "of the other processes these did not connect in {PEERS_WAIT_SECONDS_MAX} s: {}",
-                    absent.join(", ")
-                );
-                return Err(Error::new(ErrorKind::Io, message)
-                    .with_hint("warnings above name connections that were refused"));
-            }
+        if arrivals.recv_timeout(remaining).is_err() {
+            let seconds = PEERS_WAIT_SECONDS_MAX;
+            let absent = absent.join(", ");
+            let message = format!("process {absent} did not connect within {seconds} s");
+            return Err(Error::new(ErrorKind::Io, message).with_hint(
+                "start every process; a warning above says which were refused and why",
+            ));
         }
     }
 }

@@ -106,6 +106,15 @@ impl Tally {
         self.0.borrow_mut().bind(metrics);
     }
 
+    /// The dataflow whose operator runs now; after a panic the one that has panicked.
+    pub fn running(&self, worker: &Worker) -> Option<usize> {
+        if let Some(mut logs) = worker.log_register() {
+            logs.flush();
+        }
+        let reader = self.0.borrow();
+        reader.operators.values().find(|own| own.runs).map(|own| own.dataflow)
+    }
+
     /// Dataflow `dataflow` is gone.
     pub fn forget(&self, dataflow: usize) {
         let mut reader = self.0.borrow_mut();

@@ -9,6 +9,7 @@ use std::time::Duration;
 use timely::dataflow::operators::probe::Handle as Probe;
 use timely::worker::Worker;
 
+use super::OnPanic;
 use super::tally::Tally;
 use crate::dataflow::activity::WorkerTimes;
 use crate::dataflow::render::render;
@@ -59,6 +60,7 @@ pub fn run(
     local: usize,
     commands: &Receiver<Command>,
     times: Arc<WorkerTimes>,
+    on_panic: Option<&OnPanic>,
 ) {
     // Whatever is logged on this thread says on which worker it was.
     let _span = tracing::error_span!("worker", worker = worker.index()).entered();
@@ -93,6 +95,11 @@ pub fn run(
         }
         let stepped = catch_unwind(AssertUnwindSafe(|| worker.step_or_park(Some(PARK))));
         if stepped.is_err() {
+            let culprit = tally.running(worker);
+            let culprit = jobs.values().find(|job| Some(job.dataflow) == culprit);
+            if let Some(on_panic) = on_panic {
+                on_panic(culprit.and_then(|job| job.runtime.metrics.name()));
+            }
             // What the worker's operators hold is lost: no job of it can go on.
             for job in jobs.values() {
                 let what = format!("worker {local} panicked; its message is above");

@@ -6,7 +6,7 @@ use crate::error::Result;
 use crate::time::EventTime;
 
 /// The options besides `connector`.
-pub const OPTIONS: &[&str] = &["sink.parallelism"];
+pub const OPTIONS: &[&str] = &[];
 
 /// A sink that keeps nothing.
 #[derive(Debug, Default)]

@@ -7,6 +7,7 @@ use indexmap::IndexMap;
 use crate::error::{Error, Result};
 use crate::sql::catalog::TableDef;
 use crate::sql::diagnostics::edit_distance;
+use crate::sql::parallelism;
 
 /// The options of one table, with errors that name the table and the key.
 #[derive(Clone, Copy)]
@@ -92,6 +93,7 @@ impl<'a> Options<'a> {
     /// Refuses every key that is in none of the `known` lists.
     pub fn check_known(&self, what: &str, known: &[&[&str]]) -> Result<()> {
         let known: Vec<&str> = known.iter().flat_map(|keys| keys.iter().copied()).collect();
+        let known: Vec<&str> = known.into_iter().chain(parallelism::OPTIONS).collect();
         for key in self.table.options.keys() {
             if !known.contains(&key.as_str()) {
                 let table = &self.table.name;

@@ -28,7 +28,7 @@ use crate::sql::catalog::TableDef;
 use crate::time::{CLOSED, EventTime};
 
 /// The options besides `connector`.
-pub const OPTIONS: &[&str] = &["print-identifier", "standard-error", "sink.parallelism"];
+pub const OPTIONS: &[&str] = &["print-identifier", "standard-error"];
 
 /// Bytes of lines that are written at once.
 const WRITE_BYTES: usize = 64 << 10;

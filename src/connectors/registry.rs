@@ -12,6 +12,7 @@ use crate::error::{Error, Result};
 use crate::plan::node::OutputTarget;
 use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::{ColumnKind, TableDef};
+use crate::sql::parallelism::TableParallelism;
 
 /// What a table is used as.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -137,6 +138,7 @@ pub fn create_sink(
 
 /// Checks the options of `table` for `role`, without I/O.
 pub fn validate(table: &TableDef, role: Role) -> Result<()> {
+    TableParallelism::of(table)?;
     match role {
         Role::Source => (source_of(table)?.validate)(table),
         Role::Sink => {
@@ -215,20 +217,10 @@ fn wrong_role<'a>(
     table.at_value("connector", Error::config(message).with_hint(hint))
 }
 
-/// Checks option names, and values of options that any sink may have.
+/// Checks option names.
 fn check_options(table: &TableDef, connector: &str, known: &[&str]) -> Result<()> {
     let options = Options::of(table);
-    options.check_known(&format!("connector '{connector}'"), &[&["connector"], known])?;
-    check_parallelism(&options)
-}
-
-/// `sink.parallelism` is accepted for the sake of Flink's scripts: output is in one order.
-pub(super) fn check_parallelism(options: &Options<'_>) -> Result<()> {
-    match options.get("sink.parallelism") {
-        Some(text) if text.trim().parse::<u32>().is_ok_and(|n| n > 0) => Ok(()),
-        Some(text) => Err(options.bad("sink.parallelism", text, "write a positive number")),
-        None => Ok(()),
-    }
+    options.check_known(&format!("connector '{connector}'"), &[&["connector"], known])
 }
 
 /// No sink writes metadata.

@@ -9,6 +9,7 @@ use std::collections::BTreeMap;
 
 use super::marks::Marks;
 use crate::connectors::PartitionPosition;
+use crate::telemetry::clock::wall_ms;
 use crate::time::{BEGINNING, CLOSED, EventTime, LATEST};
 
 /// The times of one partition.
@@ -38,6 +39,10 @@ pub struct PartitionClock {
     idle: bool,
     /// Wall time since when it has had nothing to read, in ms.
     pending_ms: Option<i64>,
+    /// Up to where its records have been read.
+    offset: i64,
+    /// Wall time at which `f_p` last moved, in ms; nothing depends on it.
+    moved_ms: i64,
 }
 
 impl PartitionClock {
@@ -56,6 +61,8 @@ impl PartitionClock {
             known_to: None,
             idle: false,
             pending_ms: None,
+            offset: 0,
+            moved_ms: wall_ms(),
         }
     }
 
@@ -63,6 +70,7 @@ impl PartitionClock {
     pub fn resumed(position: &PartitionPosition) -> Self {
         let mut clock = PartitionClock::new(position.floor);
         clock.origin = position.offset;
+        clock.offset = position.offset;
         if position.ended {
             // As if its last split had been read.
             clock.hand_out(0, true, BEGINNING);
@@ -124,7 +132,7 @@ impl PartitionClock {
         }
         if std::mem::take(&mut self.idle) {
             // What a silent partition says next comes at or after the frontier it let pass.
-            self.frontier = self.frontier.max(floor);
+            self.raise(floor);
             if let Some(start) = self.starts.get_mut(&self.next) {
                 *start = (*start).max(floor);
             }
@@ -136,7 +144,7 @@ impl PartitionClock {
     pub fn publish(&mut self, sequence: u64, bound: EventTime) {
         self.waiting.insert(sequence, bound);
         while let Some(bound) = self.waiting.remove(&self.next) {
-            self.frontier = self.frontier.max(bound);
+            self.raise(bound);
             self.next += 1;
             self.starts.insert(self.next, self.frontier);
         }
@@ -147,9 +155,37 @@ impl PartitionClock {
         self.starts.remove(&sequence)
     }
 
+    /// `f_p` is `bound` at least.
+    fn raise(&mut self, bound: EventTime) {
+        if bound > self.frontier {
+            self.frontier = bound;
+            self.moved_ms = wall_ms();
+        }
+    }
+
     /// `f_p`.
     pub fn frontier(&self) -> EventTime {
         self.frontier
+    }
+
+    /// Wall time at which `f_p` last moved, in ms.
+    pub fn moved_ms(&self) -> i64 {
+        self.moved_ms
+    }
+
+    /// Its records before the offset `end` have been read; `None`: that is not known.
+    pub fn reads_to(&mut self, end: Option<i64>) {
+        self.offset = self.offset.max(end.unwrap_or(self.offset));
+    }
+
+    /// Up to where its records have been read.
+    pub fn offset(&self) -> i64 {
+        self.offset
+    }
+
+    /// Wall time since when it has had nothing to read, in ms, if it has not.
+    pub fn pending_since(&self) -> Option<i64> {
+        self.pending_ms
     }
 
     /// Splits handed out and not published.
@@ -170,7 +206,7 @@ impl PartitionClock {
     /// Ingestion time: nothing will come before `now_ms` any more.
     pub fn tick(&mut self, now_ms: i64) {
         if self.handed == self.next && self.known_to.is_none() {
-            self.frontier = self.frontier.max(now_ms);
+            self.raise(now_ms);
             self.starts.insert(self.next, self.frontier);
         }
     }
@@ -187,7 +223,7 @@ impl PartitionClock {
     /// Nothing of it will come before `floor`; only before it has been begun.
     fn begin_at(&mut self, floor: EventTime) {
         if self.handed == 0 && floor > self.frontier {
-            self.frontier = floor;
+            self.raise(floor);
             self.starts.insert(0, floor);
         }
     }
@@ -273,10 +309,14 @@ impl SourceClock {
         self.frontier
     }
 
+    /// Whether a partition holds the frontier.
+    pub fn holds(&self) -> bool {
+        self.partitions.iter().any(PartitionClock::holds)
+    }
+
     /// Whether no partition holds the frontier and none has spoken for `timeout_ms`.
     pub fn is_silent(&self, timeout_ms: i64, now_ms: i64) -> bool {
-        !self.partitions.iter().any(PartitionClock::holds)
-            && now_ms.saturating_sub(self.active_ms) >= timeout_ms
+        !self.holds() && now_ms.saturating_sub(self.active_ms) >= timeout_ms
     }
 
     /// A silent source lets pass what others have reached.
@@ -299,6 +339,17 @@ impl SourceClock {
             let floor = before.frontier().saturating_add(gap);
             self.partitions[partition].begin_at(floor);
         }
+    }
+
+    /// The partition that `index` goes on from and that has not ended, if there is one.
+    pub fn waits_for(&self, index: usize) -> Option<usize> {
+        let before = self.chain.get(index).copied().flatten();
+        before.map(|(before, _)| before).filter(|_| !self.may_begin(index))
+    }
+
+    /// What has been let pass.
+    pub fn reached(&self) -> EventTime {
+        self.frontier
     }
 
     /// Whether partition `index` may be read: the one that it goes on from has ended.

@@ -8,14 +8,15 @@ use timely::communication::Pull;
 use timely::communication::allocator::thread::ThreadPuller;
 use timely::dataflow::channels::Message;
 use timely::dataflow::channels::pact::{DistributorPact, LogPuller, Pipeline};
-use timely::dataflow::operators::Capability;
 use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::operators::generic::{InputHandleCore, OutputBuilder};
+use timely::dataflow::operators::{Capability, InputCapability};
 use timely::dataflow::{Scope, Stream};
 use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
 use super::activity::{Scales, StateCount};
+use super::frontier::{Gauge, Owner, Part};
 use super::keeper::Keeper;
 use super::logic::{Emitted, StatefulLogic};
 use super::runtime::JobRuntime;
@@ -25,6 +26,7 @@ use crate::batch::UpdateBatch;
 use crate::batch::partition::{BatchDistributor, Route};
 use crate::error::Result;
 use crate::limits::{SNAPSHOT_NAP_US, SPILL_GATHER_DIVISOR};
+use crate::plan::node::NodeId;
 use crate::spill::Memory;
 use crate::telemetry::clock::monotonic;
 use crate::time::{BEGINNING, CLOSED, EventTime, frontier_of};
@@ -63,18 +65,24 @@ impl Input {
 
     /// Hands on what has arrived, with the right to send it.
     pub fn pass(&mut self, mut hand: impl FnMut(Capability<EventTime>, UpdateBatch)) {
-        let mut each = |cap: Option<Capability<EventTime>>, data: &mut UpdateBatch| {
-            if let Some(cap) = cap {
-                hand(cap, std::mem::take(data));
+        self.pass_beside(false, |cap, _, batch| hand(cap, batch));
+    }
+
+    /// As [`Input::pass`], with the right to send to the second output too if there is one.
+    pub fn pass_beside(
+        &mut self,
+        beside: bool,
+        mut hand: impl FnMut(Capability<EventTime>, Option<Capability<EventTime>>, UpdateBatch),
+    ) {
+        let mut each = |cap: InputCapability<EventTime>, data: &mut UpdateBatch| {
+            let second = beside.then(|| cap.retain_least(1)).flatten();
+            if let Some(cap) = cap.retain_least(0) {
+                hand(cap, second, std::mem::take(data));
             }
         };
         match self {
-            Input::Forward(input) => {
-                input.for_each(|cap, data| each(cap.retain_least(0), data));
-            }
-            Input::Exchanged(input) => {
-                input.for_each(|cap, data| each(cap.retain_least(0), data));
-            }
+            Input::Forward(input) => input.for_each(&mut each),
+            Input::Exchanged(input) => input.for_each(&mut each),
         }
     }
 
@@ -181,6 +189,9 @@ struct Driver<L> {
     /// Everything below is in the state.
     applied: EventTime,
     gathering: Gathering,
+    gauge: Option<Gauge>,
+    /// Whether it is on its way to a frontier, step by step.
+    is_behind: bool,
     out: Port,
     late: Option<Port>,
     dead: Option<Port>,
@@ -226,6 +237,8 @@ pub struct Identity {
     pub name: String,
     /// Whose state it has; `None`: nothing that a snapshot must hold.
     pub place: Option<StatePlace>,
+    /// Of which node it notes how far which part is; `None`: of none.
+    pub noted: Option<(NodeId, Part)>,
 }
 
 /// Builds the operator of `logic` over `inputs`.
@@ -237,7 +250,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
     wants: SideWants,
     runtime: Arc<JobRuntime>,
 ) -> (Stream<'s, EventTime, UpdateBatch>, SideStreams<'s>) {
-    let Identity { name, place } = identity;
+    let Identity { name, place, noted } = identity;
     let mut builder = OperatorBuilder::new(name.clone(), scope);
     let worker = scope.index();
     let activity = &runtime.metrics.activity;
@@ -257,6 +270,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
         snapshots.wakes(scope, &address);
     }
     let activator = scope.activator_for(address);
+    let gauge = noted.map(|(id, part)| Gauge::new(&runtime, Owner::Node(id), part, worker));
     let memory = runtime.memory().cloned();
     let gathering = Gathering { activator: activator.clone(), memory, seen: None };
     builder.build(move |caps| {
@@ -270,6 +284,8 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
             runtime,
             applied: BEGINNING,
             gathering,
+            gauge,
+            is_behind: false,
             out: OutputBuilder::from(out),
             late,
             dead,
@@ -285,6 +301,7 @@ pub fn stateful<'s, L: StatefulLogic + 'static>(
             driver.unless_failed(taken);
             let advanced = driver.advance(frontiers);
             driver.unless_failed(advanced);
+            driver.note();
             driver.come_again();
             driver.tell();
         }
@@ -372,8 +389,8 @@ impl<L: StatefulLogic> Driver<L> {
         let frontier = frontiers.iter().map(|f| frontier_of(f.frontier())).min().unwrap_or(CLOSED);
         let wanted = self.keeper.as_ref().and_then(Keeper::wanted);
         if let Some(wanted) = wanted.filter(|&w| frontier >= w) {
-            if wanted > self.applied {
-                self.step_to(wanted, true)?;
+            if wanted > self.applied && !self.apply_up_to(wanted)? {
+                return Ok(());
             }
             if let Some(keeper) = &mut self.keeper {
                 keeper.save(&mut self.logic, wanted)?;
@@ -381,14 +398,18 @@ impl<L: StatefulLogic> Driver<L> {
         }
         if frontier > self.applied {
             let rows = self.stashes.iter().map(Stash::rows).sum();
-            if self.logic.gathers() && frontier != CLOSED && self.gathering.waits(rows) {
+            let may_wait = !self.is_behind && frontier != CLOSED && self.logic.gathers();
+            if may_wait && self.gathering.waits(rows) {
                 return Ok(());
             }
             if let Some(keeper) = self.keeper.as_mut().filter(|_| frontier == CLOSED) {
                 keeper.give_all(&mut self.logic)?;
             }
-            let is_due = frontier == CLOSED || self.logic.is_due(frontier, rows);
-            self.step_to(frontier, is_due)?;
+            if frontier != CLOSED && !self.logic.is_due(frontier, rows) {
+                self.step_to(frontier, false)?;
+            } else if !self.apply_up_to(frontier)? {
+                return Ok(());
+            }
             if frontier == CLOSED {
                 self.caps = None;
                 return Ok(());
@@ -396,6 +417,36 @@ impl<L: StatefulLogic> Driver<L> {
             self.end_inputs(frontiers);
         }
         Ok(())
+    }
+
+    /// Notes how far it is.
+    fn note(&mut self) {
+        let Some(gauge) = &mut self.gauge else { return };
+        let mut caps = self.caps.iter().flatten().map(|cap| *cap.time());
+        let rows = caps.next().unwrap_or(CLOSED);
+        gauge.passes(rows, caps.min().unwrap_or(rows));
+    }
+
+    fn is_busy(&self, busy: bool) {
+        if let Some(gauge) = &self.gauge {
+            gauge.is_busy(busy);
+        }
+    }
+
+    /// Applies what is below `to`, or a part of it: whether it has come there. Otherwise it is run
+    /// again, once those that read its output have had their turn.
+    fn apply_up_to(&mut self, to: EventTime) -> Result<bool> {
+        let waiting: Vec<&UpdateBatch> = self.stashes.iter().flat_map(Stash::kept).collect();
+        let step = match self.logic.whole_input() {
+            Some(_) => to,
+            None => self.logic.step_end(&waiting, to),
+        };
+        self.step_to(step, true)?;
+        self.is_behind = step < to;
+        if self.is_behind {
+            self.activator.activate();
+        }
+        Ok(!self.is_behind)
     }
 
     /// Asks to be run again where a snapshot waits for more of the state.
@@ -422,7 +473,10 @@ impl<L: StatefulLogic> Driver<L> {
             let mut emitted = Emitted::default();
             // Below the frontier that was let pass without applying, nothing may be emitted.
             let from = caps.first().map_or(self.applied, |cap| *cap.time());
-            self.logic.advance(from, frontier, closed, &mut emitted)?;
+            self.is_busy(true);
+            let advanced = self.logic.advance(from, frontier, closed, &mut emitted);
+            self.is_busy(false);
+            advanced?;
             if let Some(keeper) = &mut self.keeper {
                 keeper.log_output(&self.logic, &emitted.updates)?;
                 keeper.hand_changes(&mut self.logic)?;

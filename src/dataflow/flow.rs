@@ -100,6 +100,14 @@ impl Alignment {
         peers.filter(|p| !p.is_silent).map(|p| p.frontier).min().unwrap_or(CLOSED)
     }
 
+    /// Of the others that source `index` must not run away from, the one that is furthest behind.
+    pub fn last_of_peers(&self, index: usize) -> Option<(usize, EventTime)> {
+        let sources = lock(&self.sources);
+        let peers = self.peers[index].iter().map(|&peer| (peer, sources[peer]));
+        let read = peers.filter(|(_, p)| !p.is_silent).map(|(peer, p)| (peer, p.frontier));
+        read.min_by_key(|(_, frontier)| *frontier)
+    }
+
     /// What a silent source may let pass: all that its peers have reached; when none of them
     /// reads any more, all that they have seen.
     pub fn reached_by_peers(&self, index: usize) -> EventTime {

@@ -1,5 +1,6 @@
 //! What a stateful operator's driver keeps for snapshots, hands over and takes back.
 
+use std::collections::BTreeSet;
 use std::sync::Arc;
 use std::time::{Duration, Instant};
 
@@ -7,13 +8,15 @@ use arrow::datatypes::SchemaRef;
 
 use super::digest::Digester;
 use super::logic::StatefulLogic;
+use super::restored::WrittenTable;
 use super::runtime::JobRuntime;
 use super::snapshots::{Handed, Snapshots, StatePlace};
 use crate::batch::UpdateBatch;
+use crate::batch::partition::Parallelism;
 use crate::connectors::registry;
 use crate::error::Result;
 use crate::limits::{SNAPSHOT_LOG_ROWS_MAX, SNAPSHOT_PIECE_ROWS, SNAPSHOT_PIECES_US_MAX};
-use crate::plan::exchange::placements;
+use crate::plan::exchange::{parallelism, placements};
 use crate::plan::node::{OutputTarget, StreamPlan};
 use crate::state::saved::{Part, Recovery, SavedTable, log_input, log_name, log_rows, log_updates};
 use crate::telemetry::clock::monotonic;
@@ -28,6 +31,8 @@ pub struct Keeper {
     place: StatePlace,
     worker: usize,
     workers: usize,
+    /// Over how many of the workers the rows are spread.
+    spread: Parallelism,
     workers_here: usize,
     /// By input: its columns, and those whose hash places a row.
     inputs: Vec<(SchemaRef, Option<Vec<usize>>)>,
@@ -82,6 +87,7 @@ impl Keeper {
             giving: None,
             logged,
             workers: runtime.workers,
+            spread: spread_of(&runtime.plan, place),
             workers_here: runtime.workers_here(),
             snapshots,
             place,
@@ -110,18 +116,28 @@ impl Keeper {
             return Ok(None);
         };
         let schemas = self.inputs.iter().take(inputs).map(|(schema, _)| Arc::clone(schema));
-        // On as many workers as before each has what it wrote.
-        let workers = self.snapshots.restored().map(|restored| restored.workers);
-        let is_placed = logic.recovery() == Recovery::Tables && workers == Some(self.workers);
+        let is_placed = logic.recovery() == Recovery::Tables && self.is_as_before(&tables);
+        let peers = self.spread.of(self.workers);
         let mut pieces = tables.iter().enumerate().flat_map(|(number, table)| {
             let is_placed = is_placed && log_input(table.name()).is_none();
-            let rows = table.rows_of(self.worker, self.workers, is_placed);
+            let rows = table.rows_of(self.worker, peers, is_placed);
             rows.map(move |piece| piece.map(|piece| (number, piece)))
         });
         let mut next = || pieces.next().transpose();
         logic.restore(&mut next, &schemas.collect::<Vec<_>>(), frontier)?;
         self.snapshots.took_state(self.place, self.workers_here);
         Ok(Some(frontier))
+    }
+
+    /// Whether each worker has what it wrote: on as many workers as before, and spread over all of
+    /// them before, as all have written, and now.
+    fn is_as_before(&self, tables: &[WrittenTable]) -> bool {
+        let workers = self.snapshots.restored().map(|restored| restored.workers);
+        let sharded = tables.iter().filter(|table| table.is_sharded());
+        let owners: BTreeSet<usize> = sharded.map(WrittenTable::owner).collect();
+        workers == Some(self.workers)
+            && owners.len() == self.workers
+            && self.spread.of(self.workers) == self.workers
     }
 
     /// By input the updates in the snapshot that are this worker's, which has then taken all of
@@ -131,11 +147,12 @@ impl Keeper {
         let Some((_, tables)) = self.snapshots.restored_state(self.place) else {
             return Ok(logs);
         };
+        let peers = self.spread.of(self.workers);
         for table in tables.iter() {
             let input = log_input(table.name());
             let known = input.and_then(|i| Some((logs.get_mut(i)?, self.inputs.get(i)?)));
             let Some((log, (schema, _))) = known else { continue };
-            for piece in table.rows_of(self.worker, self.workers, false) {
+            for piece in table.rows_of(self.worker, peers, false) {
                 let rows = piece?.rows;
                 if rows.num_rows() > 0 {
                     log.push(log_updates(&rows, schema)?);
@@ -424,6 +441,14 @@ impl OutputKeeper {
         let (place, worker) = (StatePlace::Output(self.index), self.worker);
         self.snapshots.hand(Handed::State { place, worker, frontier, part });
         Ok(())
+    }
+}
+
+/// Over how many workers the rows of the state at `place` are spread.
+fn spread_of(plan: &StreamPlan, place: StatePlace) -> Parallelism {
+    match place {
+        StatePlace::Node(id) => parallelism(plan, plan.node(id)),
+        StatePlace::Edge(..) | StatePlace::Output(_) => Parallelism::ALL,
     }
 }
 

@@ -27,6 +27,13 @@ pub trait StatefulLogic {
         true
     }
 
+    /// How far to go at once towards `to`, when the rows `waiting` wait, among them all below `to`:
+    /// what is emitted leaves the operator before the next step begins.
+    fn step_end(&self, waiting: &[&UpdateBatch], to: EventTime) -> EventTime {
+        let _ = waiting;
+        to
+    }
+
     /// Applies `inputs[i]`, the updates of input `i` below `to` that no earlier call was given (in
     /// any order and cut), and emits updates with times in `[from, to)`. `to` is
     /// [`crate::time::CLOSED`] when the
@@ -266,6 +273,10 @@ pub enum Rest {
 impl StatefulLogic for Box<dyn StatefulLogic + '_> {
     fn is_due(&self, frontier: EventTime, buffered: usize) -> bool {
         self.as_ref().is_due(frontier, buffered)
+    }
+
+    fn step_end(&self, waiting: &[&UpdateBatch], to: EventTime) -> EventTime {
+        self.as_ref().step_end(waiting, to)
     }
 
     fn advance(

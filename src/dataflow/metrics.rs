@@ -285,6 +285,11 @@ impl JobMetrics {
         let _ = self.job.set(name.to_owned());
     }
 
+    /// What the job is called, if it was told.
+    pub fn name(&self) -> Option<&str> {
+        self.job.get().map(String::as_str)
+    }
+
     /// The job cannot go on: `operator` says why.
     pub fn fail_in(&self, operator: &str, error: Error) {
         self.end_with(Some(operator), error);

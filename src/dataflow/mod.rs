@@ -9,6 +9,7 @@
 //!   [`marks`]: a partition's; [`restored`]: what a job starts from; [`decisions`]: what is no
 //!   function of the records
 //! * [`source`], [`split`], [`clock`]: reading splits and assigning event time; [`flow`]: how fast
+//! * [`frontier`]: how far each operator is, and what holds an output back
 //! * [`changelog_normalize`]: the collection that a log of changes adds up to
 //! * [`calc`], [`expand`], [`unnest`], [`window_assign`]: operators without state
 //! * [`windowed`]: whole windows at once; [`sessions`]: windows that merge
@@ -35,6 +36,7 @@ pub mod driver;
 pub mod expand;
 pub mod first_row;
 pub mod flow;
+pub mod frontier;
 pub mod group_aggregate;
 pub mod interval_join;
 pub mod join;

@@ -12,6 +12,7 @@ use timely::scheduling::Activator;
 
 use super::activity::{Scales, Wait};
 use super::driver::{Input, Stash};
+use super::frontier::{Gauge, Owner, Part};
 use super::keeper::OutputKeeper;
 use super::runtime::{JobRuntime, OutputRuntime};
 use super::sink::SinkMessage;
@@ -70,6 +71,7 @@ pub fn output<'s>(
         activator,
         scales,
         keeper: OutputKeeper::new(runtime, index, scope.index()),
+        gauge: Gauge::new(runtime, Owner::Output(index), Part::All, scope.index()),
     };
     if let Err(error) = end.restore() {
         runtime.metrics.fail(error);
@@ -89,6 +91,9 @@ pub fn output<'s>(
                 end.runtime.metrics.fail_in(&name, error);
                 cap = None;
             }
+            let passed = cap.as_ref().map_or(CLOSED, |cap| *cap.time());
+            end.gauge.passes(passed, passed);
+            end.gauge.is_busy(!end.backlog.is_empty());
             end.tell(cap.is_none());
         }
     });
@@ -109,6 +114,7 @@ struct End {
     activator: Activator,
     scales: Scales,
     keeper: Option<OutputKeeper>,
+    gauge: Gauge,
 }
 
 impl End {

@@ -19,8 +19,9 @@ use timely::dataflow::{Scope, Stream};
 
 use super::activity::Scales;
 use super::calc::CalcLogic;
-use super::driver::{Identity, SideWants, stateful};
+use super::driver::{Identity, Input, SideWants, stateful};
 use super::flow::{Budget, upstream};
+use super::frontier::Part;
 use super::join::Shelf;
 use super::logic::{Rest, StatefulLogic};
 use super::outputs::output;
@@ -29,6 +30,7 @@ use super::side::{DeadLetters, SideStreams, late_from, send_dead, side_port};
 use super::snapshots::StatePlace;
 use super::spilling::{Make, Spilling};
 use crate::batch::UpdateBatch;
+use crate::batch::ipc::without_others;
 use crate::error::{Error, Result};
 use crate::plan::exchange::{placements, routes};
 use crate::plan::node::{Node, NodeId, Operator, StreamPlan};
@@ -123,7 +125,7 @@ impl<'s> Renderer<'s, '_> {
                 let probes = reached.map(|(probe, _)| probe.clone()).collect();
                 super::source::source(
                     self.scope,
-                    Arc::clone(shared),
+                    (id, Arc::clone(shared)),
                     Arc::clone(self.runtime),
                     Budget::new(probes, self.rows_in_flight)
                         .with_memory(self.runtime.memory().cloned()),
@@ -145,7 +147,15 @@ impl<'s> Renderer<'s, '_> {
                 let output = Arc::clone(&node.schema);
                 let table = self.table_of(node.inputs[0]).unwrap_or(&name);
                 let logic = CalcLogic::new(table, calc.clone(), input, output);
-                self.stateless(&name, node, wants, move |batch, dead| logic.apply(batch, dead))
+                // Where memory is scarce a row must not hold that of the rows it was made from.
+                let is_scarce = self.runtime.memory().is_some();
+                self.stateless(&name, node, wants, move |batch, dead| {
+                    let done = logic.apply(batch, dead)?;
+                    match is_scarce {
+                        true => done.into_iter().map(without_others).collect(),
+                        false => Ok(done),
+                    }
+                })
             }
             Operator::Union => {
                 let inputs: Vec<_> =
@@ -295,7 +305,8 @@ impl<'s> Renderer<'s, '_> {
     ) -> (Rows<'s>, SideStreams<'s>) {
         let mut builder = OperatorBuilder::new(name.to_string(), self.scope);
         let input = self.streams[node.inputs[0].0].clone();
-        let mut input = builder.new_input(input, Pipeline);
+        let route = routes(self.plan, node).pop().flatten();
+        let mut input = Input::new(&mut builder, input, route, self.scope.index());
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
         let (mut dead_port, dead_stream) = side_port(&mut builder, wants.dead);
@@ -305,14 +316,11 @@ impl<'s> Renderer<'s, '_> {
         builder.build(move |_capabilities| {
             move |_frontiers| {
                 let mut port = output.activate();
-                input.for_each(|cap, data| {
-                    let batch = std::mem::take(data);
+                input.pass_beside(wants.dead, |own, dead_own, batch| {
                     scales.weigh(&batch);
-                    let Some(&time) = cap.least() else { return };
                     let mut dead = DeadLetters::default();
                     match logic(&batch, &mut dead) {
                         Ok(done) => {
-                            let own = cap.delayed(&time, 0);
                             for mut batch in done.into_iter().filter(|b| !b.is_empty()) {
                                 port.session_with_builder(&own).give_container(&mut batch);
                             }
@@ -321,8 +329,7 @@ impl<'s> Renderer<'s, '_> {
                     }
                     if !dead.letters().is_empty() {
                         runtime.metrics.record_dead_letters(&dead);
-                        let own = dead_port.is_some().then(|| cap.delayed(&time, 1));
-                        send_dead(&mut dead_port, own.as_ref(), dead);
+                        send_dead(&mut dead_port, dead_own.as_ref(), dead);
                     }
                 });
             }
@@ -393,7 +400,7 @@ impl<'s> Renderer<'s, '_> {
         let mut scales = self.scales(&name);
         let mut builder = OperatorBuilder::new(name, self.scope);
         let worker = self.scope.index();
-        let mut input = super::driver::Input::new(&mut builder, input, Some(route), worker);
+        let mut input = Input::new(&mut builder, input, Some(route), worker);
         let (output, stream) = builder.new_output::<UpdateBatch>();
         let mut output = OutputBuilder::<_, NoopBuilder<UpdateBatch>>::from(output);
         builder.build(move |_capabilities| {
@@ -429,7 +436,11 @@ impl<'s> Renderer<'s, '_> {
 }
 
 fn identity(id: NodeId, kind: &str) -> Identity {
-    Identity { name: format!("{kind}#{}", id.0), place: Some(StatePlace::Node(id)) }
+    Identity {
+        name: format!("{kind}#{}", id.0),
+        place: Some(StatePlace::Node(id)),
+        noted: Some((id, Part::All)),
+    }
 }
 
 /// The logic of a stateful operator and its name.

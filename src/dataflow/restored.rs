@@ -48,6 +48,16 @@ impl WrittenTable {
         &self.name
     }
 
+    /// The worker that wrote it.
+    pub fn owner(&self) -> usize {
+        self.owner
+    }
+
+    /// Whether its rows have places of their own.
+    pub fn is_sharded(&self) -> bool {
+        self.shard.is_some()
+    }
+
     fn len(&self) -> usize {
         match &self.pieces {
             Pieces::Read(pieces) => pieces.len(),

@@ -9,10 +9,12 @@ use arrow::datatypes::SchemaRef;
 
 use super::collect::Collected;
 use super::flow::Alignment;
+use super::frontier::Frontiers;
 use super::metrics::{JobMetrics, lock};
 use super::sink::{Resume, SinkHandle};
 use super::snapshots::{Handed, Snapshots};
 use super::source::SharedSource;
+use crate::batch::partition::Parallelism;
 use crate::connectors::{SinkWriter, Source, SourceSpec, registry};
 use crate::error::Result;
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
@@ -32,6 +34,12 @@ pub struct Place {
 }
 
 impl Place {
+    /// How many processes have a worker that reads a source of this parallelism.
+    fn reading(&self, parallelism: Parallelism) -> usize {
+        let readers = parallelism.of(self.workers * self.processes);
+        readers.div_ceil(self.workers.max(1))
+    }
+
     /// A single process.
     pub fn alone(workers: usize) -> Self {
         Place { process: 0, processes: 1, workers }
@@ -79,6 +87,7 @@ pub struct JobRuntime {
     place: Place,
     snapshots: Option<Arc<Snapshots>>,
     memory: Option<Arc<Memory>>,
+    frontiers: Arc<Frontiers>,
 }
 
 impl JobRuntime {
@@ -138,7 +147,7 @@ impl JobRuntime {
                 schema: Arc::clone(&scan.columns),
                 split_bytes: node.settings.split_bytes,
                 process: place.process,
-                processes: place.processes,
+                processes: place.reading(scan.parallelism()),
             };
             let source = create(&spec)?;
             let index = sources.len();
@@ -171,7 +180,9 @@ impl JobRuntime {
                 Opening { plan: &plan, place, metrics: &metrics, snapshots: snapshots.as_ref() };
             outputs.push(to.open(output, index, print)?);
         }
+        let frontiers = Arc::new(Frontiers::new(&plan, place));
         Ok(JobRuntime {
+            frontiers,
             plan,
             metrics,
             workers: place.workers * place.processes,
@@ -198,6 +209,11 @@ impl JobRuntime {
     /// The job's memory budget, if it has one.
     pub fn memory(&self) -> Option<&Arc<Memory>> {
         self.memory.as_ref()
+    }
+
+    /// How far its operators are.
+    pub fn frontiers(&self) -> &Arc<Frontiers> {
+        &self.frontiers
     }
 
     /// The sources in the order of the plan.

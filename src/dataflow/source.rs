@@ -8,9 +8,11 @@
 //! the other workers when a split that it waits for is through, and by a timer only while time
 //! itself can change something.
 
+mod holding;
 mod keeping;
+mod standing;
 
-use std::sync::atomic::Ordering;
+use std::sync::atomic::{AtomicI64, Ordering};
 use std::sync::{Arc, Mutex, MutexGuard, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -21,9 +23,10 @@ use timely::dataflow::operators::generic::builder_rc::OperatorBuilder;
 use timely::dataflow::{Scope, Stream};
 use timely::scheduling::{Activator, SyncActivator};
 
-use super::activity::{OperatorActivity, Wait};
+use super::activity::{OperatorActivity, Wait as Delay};
 use super::clock::SourceClock;
 use super::flow::{Alignment, Budget, MayRead};
+use super::frontier::{Gauge, Owner, Part};
 use super::metrics::lock;
 use super::runtime::JobRuntime;
 use super::side::{DeadLetters, SideStreams, send_dead};
@@ -31,11 +34,13 @@ use super::split::{Origin, TimedSplit};
 use crate::batch::UpdateBatch;
 use crate::connectors::{NextSplit, Source, Split};
 use crate::error::{Error, Result};
-use crate::plan::node::Scan;
+use crate::plan::node::{NodeId, Scan};
 use crate::sql::settings::Settings;
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
+use holding::Wait;
 use keeping::{Keeping, Span};
+pub use standing::Standing;
 
 /// How long a source that must wait for others sleeps at first; it doubles while it waits.
 const NAP: Duration = Duration::from_millis(1);
@@ -57,6 +62,8 @@ pub struct SharedSource {
     sleepers: Arc<Mutex<Vec<Sleeper>>>,
     alignment: Arc<Alignment>,
     keeping: OnceLock<Keeping>,
+    /// What its partitions in other processes have reached.
+    elsewhere: AtomicI64,
 }
 
 /// The operator of one worker, as others see it.
@@ -64,6 +71,8 @@ struct Sleeper {
     activator: SyncActivator,
     /// Whether it may have missed what happened since it last looked.
     is_dozing: bool,
+    /// Why it does not read.
+    wait: Wait,
 }
 
 impl SharedSource {
@@ -99,18 +108,14 @@ impl SharedSource {
             sleepers: Arc::default(),
             alignment,
             keeping: OnceLock::new(),
+            elsewhere: AtomicI64::new(BEGINNING),
         }
     }
 
     /// Starts reading; the workers' operators have been built.
     pub fn start(&self) -> Result<()> {
         let sleepers = Arc::clone(&self.sleepers);
-        self.source.start(Arc::new(move || {
-            for sleeper in lock(&sleepers).iter() {
-                // A worker that is gone needs no waking.
-                let _ = sleeper.activator.activate();
-            }
-        }))
+        self.source.start(Arc::new(move || wake_all(&sleepers)))
     }
 
     /// Worker `slot` is about to look: from now on it is told of what others publish.
@@ -169,6 +174,9 @@ impl SharedSource {
             clock.tick(now);
         }
         let mut frontier = clock.frontier(complete);
+        if !complete && !clock.holds() {
+            frontier = clock.follow(self.elsewhere.load(Ordering::Acquire));
+        }
         let timeout = self.idle_timeout.filter(|_| frontier != CLOSED);
         let is_silent = timeout.is_some_and(|timeout| clock.is_silent(timeout, now));
         if is_silent {
@@ -197,11 +205,11 @@ impl SharedSource {
             let own = &clock.partitions()[partition];
             let reached = own.frontier();
             if may_read == MayRead::Holding && self.resolution.tick_start(reached) > floor {
-                return Claim::Ahead(Wait::InFlight);
+                return Claim::Ahead(Delay::InFlight);
             }
             // Ingestion time is no place in the data that others could be far from.
             if reached > horizon && !self.is_ingestion_time() {
-                return Claim::Ahead(Wait::Drift);
+                return Claim::Ahead(Delay::Drift);
             }
             if own.outstanding() >= 2 * workers as u64 {
                 continue;
@@ -219,10 +227,17 @@ impl SharedSource {
     }
 }
 
+fn wake_all(sleepers: &Mutex<Vec<Sleeper>>) {
+    for sleeper in lock(sleepers).iter() {
+        // A worker that is gone needs no waking.
+        let _ = sleeper.activator.activate();
+    }
+}
+
 enum Claim {
     Split(Split),
     /// Others are behind: wait for them.
-    Ahead(Wait),
+    Ahead(Delay),
     /// There is nothing now, or nothing any more.
     Nothing,
 }
@@ -243,6 +258,9 @@ struct Reader {
     budget: Budget,
     activity: Arc<OperatorActivity>,
     held: Vec<Held>,
+    /// Whether it is one of the workers that read.
+    reads: bool,
+    /// How many those are.
     workers: usize,
     table: String,
     /// Its place among the sleepers.
@@ -251,6 +269,8 @@ struct Reader {
     naps: u32,
     /// When it will be called next if nothing else calls it.
     alarm: Option<Instant>,
+    /// Why it does not read, as told last.
+    wait: Wait,
 }
 
 /// What a step of a [`Reader`] produced.
@@ -273,7 +293,11 @@ impl Reader {
             return Err(error);
         }
         self.shared.doze(self.slot);
-        let mut again = self.read(held_back)?;
+        let (mut again, wait) = self.read(held_back)?;
+        if wait != self.wait {
+            self.wait = wait;
+            self.shared.waits(self.slot, wait);
+        }
         let keeps = self.shared.keeping.get().is_some();
         let (starts, frontier) = {
             let mut clock = self.shared.clock();
@@ -307,31 +331,32 @@ impl Reader {
         Ok(Step { ready, frontier, again })
     }
 
-    fn read(&mut self, held_back: EventTime) -> Result<Again> {
+    fn read(&mut self, held_back: EventTime) -> Result<(Again, Wait)> {
         self.activity.set_wait(None);
-        if self.held.len() >= HELD_MAX {
-            return Ok(Again::WhenWoken);
+        if !self.reads || self.held.len() >= HELD_MAX {
+            return Ok((Again::WhenWoken, Wait::Reads));
         }
         if self.shared.paced(CLOSED) != CLOSED {
-            return Ok(Again::AfterNap);
+            return Ok((Again::AfterNap, Wait::Snapshot));
         }
         let may_read = self.budget.may_read(held_back);
         if may_read == MayRead::Nothing {
-            self.activity.set_wait(Some(Wait::InFlight));
-            return Ok(Again::AfterNap);
+            self.activity.set_wait(Some(Delay::InFlight));
+            return Ok((Again::AfterNap, Wait::BackPressure));
         }
-        match self.shared.claim(self.workers, may_read) {
+        let again = match self.shared.claim(self.workers, may_read) {
             Claim::Split(split) => {
                 self.decode(split)?;
-                Ok(Again::Now)
+                Again::Now
             }
-            Claim::Ahead(wait) => {
-                self.activity.set_wait(Some(wait));
-                Ok(Again::AfterNap)
+            Claim::Ahead(delay) => {
+                self.activity.set_wait(Some(delay));
+                Again::AfterNap
             }
-            Claim::Nothing if may_read == MayRead::Holding => Ok(Again::AfterNap),
-            Claim::Nothing => Ok(Again::WhenWoken),
-        }
+            Claim::Nothing if may_read == MayRead::Holding => Again::AfterNap,
+            Claim::Nothing => Again::WhenWoken,
+        };
+        Ok((again, Wait::Reads))
     }
 
     /// Decodes a split; publishes its watermark where that needs no `f_p`.
@@ -352,7 +377,7 @@ impl Reader {
         }
         metrics.rows.fetch_add(split.row_count() as u64, Ordering::Relaxed);
         if shared.max_future_skew.is_none() {
-            shared.clock().partition(partition).publish(sequence, split.bound());
+            shared.publish(partition, sequence, split.bound(), end);
             shared.wake_others(self.slot);
         }
         self.held.push(Held { partition, sequence, end, split });
@@ -381,7 +406,7 @@ impl Reader {
         }
         let publishes = shared.max_future_skew.is_some();
         if publishes {
-            shared.clock().partition(partition).publish(sequence, frontier);
+            shared.publish(partition, sequence, frontier, end);
             shared.wake_others(self.slot);
         }
         Ok((batch, dead, publishes))
@@ -401,7 +426,7 @@ impl Reader {
 /// Builds the source operator of one worker.
 pub fn source<'s>(
     scope: Scope<'s, EventTime>,
-    shared: Arc<SharedSource>,
+    (id, shared): (NodeId, Arc<SharedSource>),
     runtime: Arc<JobRuntime>,
     budget: Budget,
     wants_dead: bool,
@@ -419,19 +444,33 @@ pub fn source<'s>(
     let activator = scope.activator_for(info.address);
     let slot = {
         let mut sleepers = lock(&shared.sleepers);
-        sleepers.push(Sleeper { activator: sync, is_dozing: false });
+        sleepers.push(Sleeper { activator: sync, is_dozing: false, wait: Wait::NotStarted });
         sleepers.len() - 1
     };
-    let workers = runtime.workers;
+    let workers = shared.scan.parallelism().of(runtime.workers);
+    let reads = scope.index() < workers;
+    let mut gauge = Gauge::new(&runtime, Owner::Node(id), Part::All, scope.index());
     let activity = runtime.metrics.activity.operator(&format!("Source({table})"), scope.index());
     builder.build(move |mut capabilities| {
         // Once failed or ended, no capability is left and nothing happens any more.
         let mut dead_cap = wants_dead.then(|| capabilities.pop()).flatten();
         let mut cap = capabilities.pop();
         let held = Vec::new();
-        let (naps, alarm) = (0, None);
-        let mut reader =
-            Reader { shared, runtime, budget, activity, held, workers, table, slot, naps, alarm };
+        let (naps, alarm, wait) = (0, None, Wait::NotStarted);
+        let mut reader = Reader {
+            shared,
+            runtime,
+            budget,
+            activity,
+            held,
+            reads,
+            workers,
+            table,
+            slot,
+            naps,
+            alarm,
+            wait,
+        };
         move |_frontiers| {
             let Some(own) = cap.as_mut() else { return };
             // A stopped source does not end: what is open stays open, and is dropped with the
@@ -460,6 +499,8 @@ pub fn source<'s>(
                         // From here on nobody looks any more what has arrived.
                         reader.activity.set_in_flight(0, most);
                     }
+                    let passed = cap.as_ref().map_or(CLOSED, |cap| *cap.time());
+                    gauge.passes(passed, passed);
                     // Nobody says when a snapshot has been chosen that it waits for.
                     let waits = paced < step.frontier;
                     let again = match step.again {

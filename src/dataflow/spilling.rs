@@ -223,29 +223,6 @@ impl<'a> Spilling<'a> {
         }
     }
 
-    /// The frontiers, up to `to`, that cut `inputs` into steps of bounded size: what a step works
-    /// with is several times its rows. Which frontiers there are between two does not matter.
-    fn borders(&self, inputs: &[Vec<UpdateBatch>], to: EventTime) -> Vec<EventTime> {
-        let most = self.memory.piece_bytes() / SPILL_STEP_DIVISOR / self.row_bytes.max(1);
-        let most = usize::try_from(most).unwrap_or(usize::MAX).max(SPILL_STEP_ROWS_MIN);
-        let rows: usize = inputs.iter().flatten().map(UpdateBatch::len).sum();
-        if rows <= most {
-            return vec![to];
-        }
-        let all = inputs.iter().flatten();
-        let mut times: Vec<EventTime> = all.flat_map(|b| b.times().iter().copied()).collect();
-        times.sort_unstable();
-        let border = |time: &EventTime| {
-            self.resolution.tick_start(*time).saturating_add(self.resolution.tick_ms())
-        };
-        let inner = times.iter().skip(most - 1).step_by(most).map(border);
-        let mut borders: Vec<EventTime> =
-            inner.filter(|&border| border > self.applied && border < to).collect();
-        borders.push(to);
-        borders.dedup();
-        borders
-    }
-
     /// One step of [`StatefulLogic::advance`].
     fn step(
         &mut self,
@@ -370,6 +347,29 @@ impl StatefulLogic for Spilling<'_> {
         self.due.is_some_and(|due| due <= frontier) || self.logic.is_due(frontier, buffered)
     }
 
+    /// What a step works with is several times its rows. Which frontiers there are between two does
+    /// not matter.
+    fn step_end(&self, waiting: &[&UpdateBatch], to: EventTime) -> EventTime {
+        let most = self.memory.piece_bytes() / SPILL_STEP_DIVISOR / self.row_bytes.max(1);
+        let most = usize::try_from(most).unwrap_or(usize::MAX).max(SPILL_STEP_ROWS_MIN);
+        let rows: usize = waiting.iter().map(|batch| batch.len()).sum();
+        if rows <= most {
+            return to;
+        }
+        let all = waiting.iter().flat_map(|batch| batch.times().iter().copied());
+        let mut times: Vec<EventTime> = all.filter(|&time| time < to).collect();
+        if times.len() <= most {
+            return to;
+        }
+        let (_, time, _) = times.select_nth_unstable(most - 1);
+        let tick = self.resolution.tick_start(*time);
+        let border = tick.saturating_add(self.resolution.tick_ms());
+        match border > self.applied {
+            true => border.min(to),
+            false => to,
+        }
+    }
+
     fn advance(
         &mut self,
         from: EventTime,
@@ -379,8 +379,10 @@ impl StatefulLogic for Spilling<'_> {
     ) -> Result<()> {
         self.guess(&inputs);
         let (mut from, mut rest) = (from, inputs);
-        for border in self.borders(&rest, to) {
-            if border == to {
+        loop {
+            let waiting: Vec<&UpdateBatch> = rest.iter().flatten().collect();
+            let border = self.step_end(&waiting, to);
+            if border >= to {
                 return self.step(from, to, rest, out);
             }
             let [now, later] = split_at(rest, border)?;
@@ -388,7 +390,6 @@ impl StatefulLogic for Spilling<'_> {
             self.step(from, border, now, out)?;
             from = from.max(border);
         }
-        Ok(())
     }
 
     fn input_ended(&mut self, input: usize) {

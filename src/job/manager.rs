@@ -4,6 +4,8 @@
 //! its last complete snapshot when the service starts again. Without one, jobs end with the
 //! service.
 
+mod restarts;
+
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
@@ -13,9 +15,10 @@ use super::definition::{Definition, PlanFor};
 use super::found_views;
 use super::inlets::{self, Inlets, RowsIn, RowsRefused, RowsTaken};
 use super::metrics;
-use super::running::{Job, Kept, Running};
-use super::service::{JobInfo, JobService, JobState, validate_job_name};
-use super::snapshots::{self, SnapshotSpec};
+use super::processes::{Followers, Led, Prepared};
+use super::running::{Failures, Job, Kept, Running};
+use super::service::{JobFrontier, JobInfo, JobService, JobState, validate_job_name};
+use super::snapshots::{self, Beginning, SnapshotSpec};
 use super::upgrade::{self, Report, UpgradeSpec};
 use crate::cluster::{Cluster, Topology};
 use crate::connectors::SourceSpec;
@@ -23,10 +26,11 @@ use crate::dataflow::runtime::JobRuntime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{JOBS_MAX, JOBS_SAVED_AT_ONCE_MAX};
 use crate::plan::explain::explain;
+use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
 use crate::serve::{ServedView, ViewCatalog};
 use crate::snapshot::{CopyPlace, Damage, JobDefinition, ObjectOptions, Store};
-use crate::telemetry::clock::wall_ms;
+use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED};
 
 /// How often the time that all views can still be read at is moved on.
@@ -45,6 +49,8 @@ pub struct JobManager {
     next_id: AtomicU64,
     /// Held while a job is created: a name is given once.
     creating: Mutex<()>,
+    /// Held while a dataflow is built: in all processes in the same order.
+    installing: Mutex<()>,
     with: ServiceSpec,
 }
 
@@ -59,17 +65,28 @@ pub struct ServiceSpec {
     pub settings: BTreeMap<String, String>,
     /// How the service reaches object stores.
     pub objects: ObjectOptions,
+    /// The processes that this one leads, if there are any; then there is a store.
+    pub followers: Option<Arc<Followers>>,
+    /// Jobs whose operators have panicked lately, and how often: each time the whole process ends.
+    pub crashes: BTreeMap<String, usize>,
 }
 
 impl JobManager {
     /// Starts the workers, then the jobs that the store has. One that cannot be started is there
     /// as failed, with the reason.
     pub fn start(with: ServiceSpec) -> Result<Arc<Self>> {
+        let cluster = Cluster::start(&Topology::alone(with.workers))?;
+        Self::start_on(cluster, with)
+    }
+
+    /// The same on the workers of `cluster`.
+    pub fn start_on(cluster: Cluster, with: ServiceSpec) -> Result<Arc<Self>> {
         let manager = Arc::new(JobManager {
-            cluster: Cluster::start(&Topology::alone(with.workers))?,
+            cluster,
             jobs: Mutex::default(),
             next_id: AtomicU64::new(0),
             creating: Mutex::default(),
+            installing: Mutex::default(),
             with,
         });
         manager.restore()?;
@@ -83,9 +100,13 @@ impl JobManager {
         for found in store.definitions()? {
             let job = match found {
                 Ok(definition) => {
-                    let started = Parsed::new(&definition).and_then(|parsed| parsed.plan());
-                    let body = started.and_then(|plan| self.run(&definition, plan));
-                    Job { definition, body }
+                    let planned = Parsed::new(&definition).and_then(|parsed| parsed.plan());
+                    let crashes = self.with.crashes.get(&definition.name).copied().unwrap_or(0);
+                    let body = planned.and_then(|plan| match restarts::parked(&plan, crashes) {
+                        Some(error) => Err(error),
+                        None => self.run(&definition, plan),
+                    });
+                    Job { definition, body, failures: Failures::default() }
                 }
                 Err(damage) => unreadable(damage),
             };
@@ -109,6 +130,8 @@ impl JobManager {
     /// Puts a job on the workers, from its last snapshot if there is one.
     fn run(&self, definition: &JobDefinition, plan: Arc<StreamPlan>) -> Result<Running> {
         let place = self.cluster.place();
+        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
+        let followers = self.with.followers.as_ref();
         let mut beginning = None;
         let kept = match &self.with.store {
             None => None,
@@ -119,7 +142,7 @@ impl JobManager {
                     sql: definition.sql.clone(),
                     settings: definition.settings.clone(),
                     place,
-                    others: None,
+                    others: followers.map(|followers| followers.others_of(id)),
                     anew: false,
                 };
                 let begun = beginning.insert(snapshots::start(spec, &plan)?);
@@ -142,12 +165,17 @@ impl JobManager {
         };
         let create = |spec: &SourceSpec| inlets.create_source(spec);
         let opened = JobRuntime::open(Arc::clone(&plan), place, None, &create, snapshots);
-        let runtime = match (opened, &kept) {
+        let prepared = opened.and_then(|runtime| {
+            let runtime = Arc::new(runtime);
+            self.prepare(id, &runtime, definition, beginning.as_ref())?;
+            Ok(runtime)
+        });
+        let runtime = match (prepared, &kept) {
             (Err(error), Some(kept)) => {
                 kept.snapshots.finish(false)?;
                 return Err(error);
             }
-            (opened, _) => Arc::new(opened?),
+            (prepared, _) => prepared?,
         };
         runtime.metrics.named(&definition.name);
         if let Some(beginning) = &beginning {
@@ -156,10 +184,57 @@ impl JobManager {
         for view in runtime.views() {
             view.contents.allow_compaction(BEGINNING);
         }
-        let id = self.next_id.fetch_add(1, Ordering::Relaxed);
-        self.cluster.install(id, &runtime, plan.rows_in_flight())?;
-        let is_stopping = AtomicBool::new(false);
-        Ok(Running { id, plan, runtime, inlets, kept, is_stopping })
+        self.install(id, &runtime)?;
+        let followers = self.with.followers.clone();
+        let (is_stopping, is_restarting) = (AtomicBool::new(false), AtomicBool::new(false));
+        let begun = monotonic();
+        Ok(Running {
+            id,
+            plan,
+            runtime,
+            inlets,
+            kept,
+            followers,
+            begun,
+            is_stopping,
+            is_restarting,
+        })
+    }
+
+    /// Has the other processes, if there are any, plan the job and open what it reads.
+    fn prepare(
+        &self,
+        id: u64,
+        runtime: &Arc<JobRuntime>,
+        definition: &JobDefinition,
+        beginning: Option<&Beginning>,
+    ) -> Result<()> {
+        let Some(followers) = &self.with.followers else { return Ok(()) };
+        let snapshots = beginning.map(|begun| Arc::clone(&begun.snapshots.snapshots));
+        let plan = match beginning {
+            Some(beginning) => beginning.plan.clone(),
+            None => snapshots::fingerprint(&runtime.plan, &Fingerprints::of(&runtime.plan)?),
+        };
+        let kept = beginning.map(|beginning| beginning.kept.clone());
+        let led = Led::new(runtime, snapshots);
+        followers.prepare(id, led, Prepared { definition, plan, kept })
+    }
+
+    /// Builds the dataflow of a job in all processes, in the same order as those of other jobs.
+    fn install(&self, id: u64, runtime: &Arc<JobRuntime>) -> Result<()> {
+        let _installing = self.installing.lock().unwrap_or_else(PoisonError::into_inner);
+        if let Some(followers) = &self.with.followers {
+            followers.install(id)?;
+        }
+        self.cluster.install(id, runtime, runtime.plan.rows_in_flight())
+    }
+
+    /// Drops the dataflow of a job in all processes.
+    fn remove(&self, id: u64) -> Result<()> {
+        if let Some(followers) = &self.with.followers {
+            followers.remove(id)?;
+        }
+        self.cluster.remove(id)
     }
 
     fn jobs(&self) -> std::sync::MutexGuard<'_, BTreeMap<String, Arc<Job>>> {
@@ -215,7 +290,7 @@ impl JobManager {
     fn end(&self, name: &str, running: &Running) -> Result<()> {
         running.is_stopping.store(true, Ordering::Release);
         running.runtime.stop();
-        self.cluster.remove(running.id)?;
+        self.remove(running.id)?;
         if !running.runtime.metrics.wait(STOP_PATIENCE) {
             let message = format!("job {name} is still stopping");
             return Err(Error::new(ErrorKind::Conflict, message).with_hint("ask again"));
@@ -240,11 +315,14 @@ impl JobManager {
             if let (true, Some(manager)) = (failed, weak.upgrade()) {
                 running.runtime.stop();
                 // A worker that is gone has dropped the dataflow with it.
-                let _ = manager.cluster.remove(running.id);
+                let _ = manager.remove(running.id);
             }
             let complete = !failed && !running.is_stopping.load(Ordering::Acquire);
             if let Err(error) = running.finish(complete) {
                 metrics.fail(error);
+            }
+            if metrics.is_failed() {
+                restarts::after_failure(&weak, &job);
             }
         })
     }
@@ -275,7 +353,9 @@ impl JobManager {
         }
         let body = self.run(&definition, plan);
         let job = match body {
-            Ok(running) => Arc::new(Job { definition, body: Ok(running) }),
+            Ok(running) => {
+                Arc::new(Job { definition, body: Ok(running), failures: Failures::default() })
+            }
             Err(error) => {
                 if let Some(store) = &self.with.store {
                     store.forget_job(name, true)?;
@@ -346,7 +426,7 @@ impl JobManager {
                 let definition = job.definition.clone();
                 let started = Parsed::new(&definition).and_then(|parsed| parsed.plan());
                 let body = started.and_then(|plan| self.run(&definition, plan));
-                (Job { definition, body }, Err(error))
+                (Job { definition, body, failures: Failures::default() }, Err(error))
             }
         };
         self.enter(Arc::new(job))?;
@@ -376,7 +456,10 @@ impl JobManager {
             Err(error) => return Err(error),
         };
         match self.run(&definition, plan) {
-            Ok(running) => Ok((Job { definition, body: Ok(running) }, report)),
+            Ok(running) => {
+                let failures = Failures::default();
+                Ok((Job { definition, body: Ok(running), failures }, report))
+            }
             Err(error) => Err(take_back(error)),
         }
     }
@@ -428,7 +511,7 @@ fn unreadable(damage: Damage) -> Job {
         created_ms: 0,
     };
     let error = Error::new(ErrorKind::Io, what).with_hint("delete the job and create it again");
-    Job { definition, body: Err(error) }
+    Job { definition, body: Err(error), failures: Failures::default() }
 }
 
 fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
@@ -478,6 +561,10 @@ impl JobService for Service {
 
     fn plan(&self, name: &str) -> Result<String> {
         Ok(explain(&self.0.find(name)?.running()?.plan))
+    }
+
+    fn frontier(&self, name: &str) -> Result<JobFrontier> {
+        Ok(self.0.find(name)?.frontier())
     }
 
     fn view(&self, name: &str) -> Result<ServedView> {

@@ -10,15 +10,19 @@
 //! * [`snapshots`]: the snapshots of a running job, and what it starts from
 //! * [`replay`]: running history again, and comparing
 //! * [`upgrade`]: another script for a job, with the state of the old one that it can go on with
+//! * [`processes`]: jobs over several processes, one of which leads
 //! * [`results`]: the final contents of bare queries
 
 pub mod archive;
 pub mod batch_run;
 pub mod definition;
 pub mod found_views;
+#[cfg(test)]
+mod frontier_tests;
 pub mod inlets;
 pub mod manager;
 pub mod metrics;
+pub mod processes;
 pub mod replay;
 pub mod results;
 pub mod running;

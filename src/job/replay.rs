@@ -12,7 +12,7 @@ use std::time::Duration;
 
 use super::definition::{Definition, PlanFor};
 use super::inlets::Inlets;
-use super::snapshots::journal::Notes;
+use super::snapshots::journal::decided;
 use super::snapshots::{is_fingerprint, load};
 use crate::cluster::{Cluster, Topology};
 use crate::connectors::SourceSpec;
@@ -246,7 +246,7 @@ pub fn replay(
         ));
     }
     let digesting = Digesting { until, alone: true, ..Digesting::default() };
-    let decided = Notes::new(journal, &plan).decided(&entries);
+    let decided = decided(&plan, &entries);
     // No sink is opened, which alone must know when the run began.
     let of = RunOf { job: spec.job.clone(), run, decided, digesting, ..RunOf::default() };
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);

@@ -1,12 +1,15 @@
 //! One job of the service: what it is, whether it runs, what users see of it.
 
 use std::sync::Arc;
-use std::sync::atomic::{AtomicBool, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::time::Instant;
 
 use super::inlets::Inlets;
 use super::metrics::JobPart;
-use super::service::{JobInfo, JobState, SnapshotsInfo, SourceInfo};
+use super::processes::{Counts, Followers, SourceCounts};
+use super::service::{JobFrontier, JobInfo, JobState, SnapshotsInfo, SourceInfo};
 use super::snapshots::JobSnapshots;
+use crate::dataflow::frontier::report::FrontierReport;
 use crate::dataflow::metrics::SourceMetrics;
 use crate::dataflow::runtime::JobRuntime;
 use crate::dataflow::source::SharedSource;
@@ -21,6 +24,17 @@ pub struct Job {
     pub definition: JobDefinition,
     /// What runs, or why nothing does.
     pub body: Result<Running>,
+    /// The failures that it was started again after.
+    pub failures: Failures,
+}
+
+/// Failures of a job, one soon after the other.
+#[derive(Clone, Debug, Default)]
+pub struct Failures {
+    /// How many.
+    pub count: usize,
+    /// The last one.
+    pub last: Option<Error>,
 }
 
 /// A job on the workers.
@@ -35,8 +49,14 @@ pub struct Running {
     pub inlets: Inlets,
     /// Its snapshots, if the service has a data directory.
     pub kept: Option<Kept>,
+    /// The other processes that it runs in.
+    pub followers: Option<Arc<Followers>>,
+    /// When it was started.
+    pub begun: Instant,
     /// Whether it was told to stop.
     pub is_stopping: AtomicBool,
+    /// Whether it is going to be started again.
+    pub is_restarting: AtomicBool,
 }
 
 /// The snapshots of a running job, and what it started from.
@@ -74,6 +94,9 @@ impl Running {
     pub fn state(&self) -> JobState {
         let metrics = &self.runtime.metrics;
         match metrics.failure() {
+            Some(error) if self.is_restarting.load(Ordering::Acquire) => {
+                JobState::Restarting { error }
+            }
             Some(error) => JobState::Failed { error },
             None if self.is_stopping.load(Ordering::Acquire) => JobState::Stopping,
             None if metrics.is_done() => JobState::Finished,
@@ -92,13 +115,37 @@ impl Running {
         self.runtime.metrics.sources.iter().zip(self.runtime.sources()).map(source).collect()
     }
 
+    /// How it goes in other processes.
+    fn elsewhere(&self) -> Vec<Counts> {
+        let followers = self.followers.as_ref();
+        followers.map(|followers| followers.counts(self.id)).unwrap_or_default()
+    }
+
+    /// How far its outputs are, as all processes see it.
+    fn frontier_report(&self) -> FrontierReport {
+        let mut reports = vec![self.runtime.frontier_report()];
+        let metrics = &self.runtime.metrics;
+        if let (Some(followers), false) = (&self.followers, metrics.is_failed()) {
+            // Of one that is being lost nothing is known.
+            reports.extend(followers.frontiers(self.id).unwrap_or_default());
+        }
+        FrontierReport::merge(reports)
+    }
+
     fn names(&self, wanted: fn(&OutputTarget) -> Option<String>) -> Vec<String> {
         self.plan.outputs.iter().filter_map(|o| wanted(&o.target)).collect()
     }
 
     fn info(&self, info: JobInfo) -> JobInfo {
         let metrics = &self.runtime.metrics;
-        let sources = self.sources();
+        let elsewhere = self.elsewhere();
+        let mut sources = self.sources();
+        for counts in &elsewhere {
+            sources.iter_mut().zip(&counts.sources).for_each(|(all, own)| add(all, own));
+        }
+        let sum = |own: &AtomicU64, of: fn(&Counts) -> u64| {
+            own.load(Ordering::Relaxed) + elsewhere.iter().map(of).sum::<u64>()
+        };
         let snapshots = self.kept.as_ref().map(|kept| SnapshotsInfo {
             from: kept.from,
             damaged: kept.skipped.clone(),
@@ -117,17 +164,36 @@ impl Running {
                 _ => None,
             }),
             rows_in: sources.iter().map(|s| s.rows).sum(),
-            rows_out: metrics.outputs.iter().map(|o| o.updates.load(Ordering::Relaxed)).sum(),
-            late_rows: metrics.late_rows.load(Ordering::Relaxed),
-            dead_letters: metrics.dead_letters.load(Ordering::Relaxed),
-            unknown_updates: metrics.unknown_updates.load(Ordering::Relaxed),
-            absent_deletes: metrics.absent_deletes.load(Ordering::Relaxed),
-            duplicate_inserts: metrics.duplicate_inserts.load(Ordering::Relaxed),
+            rows_out: metrics
+                .outputs
+                .iter()
+                .map(|o| o.updates.load(Ordering::Relaxed))
+                .sum::<u64>()
+                + elsewhere.iter().flat_map(|counts| &counts.updates).sum::<u64>(),
+            late_rows: sum(&metrics.late_rows, |counts| counts.late_rows),
+            dead_letters: sum(&metrics.dead_letters, |counts| counts.dead_letters),
+            unknown_updates: sum(&metrics.unknown_updates, |counts| counts.unknown_updates),
+            absent_deletes: sum(&metrics.absent_deletes, |counts| counts.absent_deletes),
+            duplicate_inserts: sum(&metrics.duplicate_inserts, |counts| counts.duplicate_inserts),
             sources,
             snapshots,
             memory: metrics.spilled(),
             ..info
         }
+    }
+}
+
+/// Adds what a source has done in another process.
+fn add(all: &mut SourceInfo, own: &SourceCounts) {
+    all.partitions += own.partitions;
+    all.rows += own.rows;
+    all.bytes += own.bytes;
+    // One without partitions there holds nothing back.
+    if own.partitions > 0 {
+        all.watermark = match (all.watermark, time(own.frontier)) {
+            (Some(all), Some(own)) => Some(all.min(own)),
+            _ => None,
+        };
     }
 }
 
@@ -139,6 +205,21 @@ impl Job {
     /// What runs; an error if nothing does.
     pub fn running(&self) -> Result<&Running> {
         self.body.as_ref().map_err(Error::clone)
+    }
+
+    /// How far its outputs are.
+    pub fn frontier(&self) -> JobFrontier {
+        let job = self.definition.name.clone();
+        match &self.body {
+            Ok(running) => {
+                let state = running.state();
+                JobFrontier { job, state, report: running.frontier_report() }
+            }
+            Err(error) => {
+                let state = JobState::Failed { error: error.clone() };
+                JobFrontier { job, state, report: FrontierReport::default() }
+            }
+        }
     }
 
     /// What metrics tell.
@@ -161,7 +242,8 @@ impl Job {
     /// What users see.
     pub fn info(&self) -> JobInfo {
         let JobDefinition { name, sql, created_ms, .. } = self.definition.clone();
-        let info = JobInfo::new(name, sql, created_ms);
+        let Failures { count: restarts, last: last_failure } = self.failures.clone();
+        let info = JobInfo { restarts, last_failure, ..JobInfo::new(name, sql, created_ms) };
         match &self.body {
             Ok(running) => running.info(info),
             Err(error) => JobInfo { state: JobState::Failed { error: error.clone() }, ..info },

@@ -8,6 +8,9 @@ use std::sync::Arc;
 use super::inlets::{RowsIn, RowsRefused, RowsTaken};
 use super::snapshots::SnapshotProgress;
 use super::upgrade::Report;
+use crate::dataflow::frontier::report::FrontierReport;
+/// What the edge shows of it.
+pub use crate::dataflow::frontier::{graph, held, report};
 use crate::error::{Error, Result};
 use crate::serve::ServedView;
 use crate::snapshot::{CopyPlace, Store};
@@ -36,6 +39,9 @@ pub trait JobService: Send + Sync {
 
     /// The stream plan of a job as text.
     fn plan(&self, name: &str) -> Result<String>;
+
+    /// How far the outputs of a job are, and what holds each back.
+    fn frontier(&self, name: &str) -> Result<JobFrontier>;
 
     /// The view of a name as users write it: `v`, `v$late`, `floodmark.dead_letters`, `job.v`.
     ///
@@ -74,7 +80,12 @@ pub enum JobState {
     Running,
     /// All its inputs have ended and all its outputs are complete.
     Finished,
-    /// It stopped on an error.
+    /// It stopped on an error and is about to be started again from its last snapshot.
+    Restarting {
+        /// Why.
+        error: Error,
+    },
+    /// It stopped on an error, for good.
     Failed {
         /// Why.
         error: Error,
@@ -85,7 +96,8 @@ pub enum JobState {
 
 impl JobState {
     /// The words of all states.
-    pub const NAMES: [&str; 5] = ["starting", "running", "finished", "failed", "stopping"];
+    pub const NAMES: [&str; 6] =
+        ["starting", "running", "finished", "restarting", "failed", "stopping"];
 
     /// The state as one word.
     pub fn name(&self) -> &'static str {
@@ -93,10 +105,22 @@ impl JobState {
             JobState::Starting => "starting",
             JobState::Running => "running",
             JobState::Finished => "finished",
+            JobState::Restarting { .. } => "restarting",
             JobState::Failed { .. } => "failed",
             JobState::Stopping => "stopping",
         }
     }
+}
+
+/// How far the outputs of a job are.
+#[derive(Clone, Debug)]
+pub struct JobFrontier {
+    /// The job.
+    pub job: String,
+    /// Where it is in its life.
+    pub state: JobState,
+    /// The frontiers; nothing of a job that could not be started.
+    pub report: FrontierReport,
 }
 
 /// A source of a job as users see it.
@@ -161,6 +185,10 @@ pub struct JobInfo {
     pub absent_deletes: u64,
     /// Insertions of keys that were there: they took the place of the row.
     pub duplicate_inserts: u64,
+    /// How often it was started again since it last ran for long.
+    pub restarts: usize,
+    /// Why the last time.
+    pub last_failure: Option<Error>,
     /// Its snapshots; `None` if it takes none.
     pub snapshots: Option<SnapshotsInfo>,
     /// What was put aside under its memory budget; `None` if it has none.
@@ -186,6 +214,8 @@ impl JobInfo {
             unknown_updates: 0,
             absent_deletes: 0,
             duplicate_inserts: 0,
+            restarts: 0,
+            last_failure: None,
             snapshots: None,
             memory: None,
         }

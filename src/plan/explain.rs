@@ -2,19 +2,48 @@
 
 use std::collections::BTreeSet;
 use std::fmt::Write;
+use std::sync::Arc;
 
 use super::aggregate::{AggregateCall, AggregateFunction, QuantileKind};
-use super::exchange::routes;
+use super::exchange::{routes, works_on};
 use super::node::{
     Node, NodeId, Operator, OutputTarget, Rank, RankKind, SortColumn, StreamPlan, WindowInput,
 };
 use super::over::OverRegime;
 use super::props::{ChangelogMode, Distribution};
 use crate::batch::partition::Route;
+use crate::sql::blocks::BlockHints;
+use crate::sql::parallelism;
+use crate::sql::settings::Settings;
 use crate::sql::window::WindowSpec;
 
 /// The plan of every output, each operator indented below its consumer.
 pub fn explain(plan: &StreamPlan) -> String {
+    text(plan, true)
+}
+
+/// The same of what is computed, wherever it is: two plans with one text do the same, whatever
+/// hints and settings say of the workers that do it. Snapshots name plans by it.
+pub fn explain_computed(plan: &StreamPlan) -> String {
+    text(&without_hints(plan), false)
+}
+
+/// `plan` as it would be if nothing said which workers do the work.
+fn without_hints(plan: &StreamPlan) -> StreamPlan {
+    let mut plan = plan.clone();
+    for node in &mut plan.nodes {
+        let settings = node.settings.as_ref().clone();
+        let block = BlockHints::default();
+        node.settings = Arc::new(Settings { parallelism: None, block, ..settings });
+        if let Operator::LookupJoin(join) = &mut node.operator {
+            join.broadcast = false;
+        }
+    }
+    plan
+}
+
+/// With what is known of where work is done, or without.
+fn text(plan: &StreamPlan, places: bool) -> String {
     let mut text = String::new();
     let mut shown = BTreeSet::new();
     for output in &plan.outputs {
@@ -22,7 +51,8 @@ pub fn explain(plan: &StreamPlan) -> String {
             OutputTarget::View { name, .. } => format!("MaterializedView({name})"),
             OutputTarget::Sink(table) => {
                 let connector = table.options.get("connector").map_or("?", String::as_str);
-                format!("Sink({}, connector={connector}, parallelism=1)", table.name)
+                let writers = parallelism::writers(table).unwrap_or(1);
+                format!("Sink({}, connector={connector}, parallelism={writers})", table.name)
             }
             OutputTarget::Print(order) => {
                 let mut what = String::from("Print(parallelism=1");
@@ -41,7 +71,7 @@ pub fn explain(plan: &StreamPlan) -> String {
             }
         };
         let _ = writeln!(text, "{what}");
-        write_node(plan, output.node, 1, None, &mut shown, &mut text);
+        write_node((plan, places), output.node, 1, None, &mut shown, &mut text);
     }
     text
 }
@@ -77,7 +107,7 @@ pub fn updating_operator(plan: &StreamPlan, node: NodeId) -> String {
 }
 
 fn write_node(
-    plan: &StreamPlan,
+    (plan, places): (&StreamPlan, bool),
     id: NodeId,
     depth: usize,
     route: Option<&Route>,
@@ -96,7 +126,8 @@ fn write_node(
         let _ = writeln!(text, "{indent}Reused(#{})", id.0);
         return;
     }
-    let _ = writeln!(text, "{indent}{} {}", describe(plan, node), properties(plan, id, node));
+    let _ =
+        writeln!(text, "{indent}{} {}", describe(plan, node), properties((plan, places), id, node));
     if let Some(state) = state(plan, node) {
         let _ = writeln!(text, "{indent}  | {state}");
     }
@@ -104,7 +135,8 @@ fn write_node(
         super::recursion::write_inner(recursive, &node.inputs, depth + 1, text);
     }
     for (input, route) in node.inputs.iter().zip(routes(plan, node)) {
-        write_node(plan, *input, depth + 1, route.as_ref(), shown, text);
+        let route = route.as_ref().filter(|route| places || **route != Route::Rebalance);
+        write_node((plan, places), *input, depth + 1, route, shown, text);
     }
     if let Operator::LateRows { of } = &node.operator {
         for input in of {
@@ -115,14 +147,16 @@ fn write_node(
 
 fn exchange(plan: &StreamPlan, input: NodeId, route: &Route) -> String {
     match route {
-        Route::Hash(keys) => format!("hash[{}]", names(plan.node(input), keys)),
-        Route::Single => "single".into(),
-        Route::Rebalance => "rebalance".into(),
-        Route::Fold(workers) => format!("fold[{workers}]"),
+        Route::Hash(keys, among) => {
+            let among = among.limit().map(|n| format!(", parallelism={n}")).unwrap_or_default();
+            format!("{}[{}]{among}", route.kind(), names(plan.node(input), keys))
+        }
+        Route::Single | Route::Broadcast | Route::Rebalance => route.kind().to_string(),
+        Route::Fold(workers) => format!("{}[{workers}]", route.kind()),
     }
 }
 
-fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
+fn properties((plan, places): (&StreamPlan, bool), id: NodeId, node: &Node) -> String {
     let mode = match node.props.mode {
         ChangelogMode::Append => "[I]",
         ChangelogMode::Upsert => "[I,UA,D]",
@@ -162,11 +196,19 @@ fn properties(plan: &StreamPlan, id: NodeId, node: &Node) -> String {
         _ => "event time".into(),
     };
     let _ = write!(text, " time={time}");
-    let parallel = match node.props.distribution {
-        Distribution::Single => "1",
-        _ => "workers",
-    };
-    let _ = write!(text, " parallelism={parallel}");
+    let first = if places { works_on(plan, id).limit() } else { None };
+    match (&node.props.distribution, first) {
+        (Distribution::Single, _) => text.push_str(" parallelism=1"),
+        (_, None) => text.push_str(" parallelism=workers"),
+        (_, Some(first)) => {
+            let _ = write!(text, " parallelism={first}");
+        }
+    }
+    let routes = routes(plan, node);
+    let kinds: Vec<&str> = routes.iter().map(|route| Route::kind_of(route.as_ref())).collect();
+    if places && !kinds.is_empty() {
+        let _ = write!(text, " exchange={}", kinds.join(","));
+    }
     text
 }
 

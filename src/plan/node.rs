@@ -16,10 +16,12 @@ use super::over::OverAggregate;
 use super::props::Props;
 use super::temporal::{LookupJoin, TemporalJoin};
 use super::temporal_filter::TemporalFilter;
+use crate::batch::partition::Parallelism;
 use crate::error::Location;
 use crate::limits::ROWS_IN_FLIGHT_MAX;
 use crate::sql::bind::BoundTable;
 use crate::sql::catalog::TableDef;
+use crate::sql::parallelism::TableParallelism;
 use crate::sql::set_operation::SetKind;
 use crate::sql::settings::Settings;
 use crate::sql::window::WindowSpec;
@@ -50,6 +52,19 @@ pub struct Node {
     pub props: Props,
     /// The settings it was planned under.
     pub settings: Arc<Settings>,
+}
+
+impl Node {
+    /// On how many workers it works, if its input is brought to workers for it.
+    pub fn parallelism(&self) -> Parallelism {
+        let Settings { parallelism, block, .. } = self.settings.as_ref();
+        Parallelism::at_most(block.parallelism.or(*parallelism))
+    }
+
+    /// Whether it is a source whose rows are dealt out to all workers.
+    pub fn is_rebalanced(&self) -> bool {
+        matches!(&self.operator, Operator::Scan(scan) if scan.table_parallelism().rebalance)
+    }
 }
 
 /// How an operator learns the window of a row.
@@ -234,6 +249,18 @@ pub struct Scan {
     pub watermark: Option<(Expression, Expression)>,
     /// For a table whose records are changes: how.
     pub changes: Option<ScanChanges>,
+}
+
+impl Scan {
+    /// On how many workers its table is read; the options have been checked before.
+    pub fn table_parallelism(&self) -> TableParallelism {
+        TableParallelism::of(&self.table.def).unwrap_or_default()
+    }
+
+    /// On how many workers it reads.
+    pub fn parallelism(&self) -> Parallelism {
+        Parallelism::at_most(self.table_parallelism().scan)
+    }
 }
 
 impl PartialEq for Scan {
@@ -506,6 +533,11 @@ impl StreamPlan {
 }
 
 impl Operator {
+    /// Whether rows may be brought to workers for it: the others take them where they are.
+    pub fn is_brought_rows(&self) -> bool {
+        self.has_state() || matches!(self, Operator::Arrange { .. })
+    }
+
     /// Whether it holds rows, or what they add up to, from one time to the next. Rows that wait for
     /// the frontier are not meant; what [`Operator::Arrange`] holds is counted with the joins that
     /// read it, and what [`Operator::Recursive`] does with its inputs.

@@ -58,6 +58,8 @@ pub struct LookupJoin {
     pub null_equals_null: bool,
     /// What else must hold, over the columns of input 0, then of input 1.
     pub filter: Option<Expression>,
+    /// Whether every worker has the whole table, and streamed rows stay where they are.
+    pub broadcast: bool,
 }
 
 impl LookupJoin {

@@ -302,7 +302,10 @@ fn parse(text: &str) -> Result<(Arc<SourceText>, Query, Span)> {
     let source = SourceText::new("query", text);
     let not_a_query = |place| {
         Error::sql("only queries can be run here")
-            .with_hint("write SELECT ..; tables, views and sinks belong to a job: POST /v1/jobs")
+            .with_hint(
+                "write SELECT .. or EXPLAIN FRONTIER FOR job; tables, views and sinks belong to a \
+                 job: POST /v1/jobs",
+            )
             .at(place)
     };
     // A statement that a script cannot hold either is better refused as what it is.

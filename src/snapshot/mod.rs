@@ -36,6 +36,7 @@ mod store;
 
 pub use chunk::{cut, decode as decode_rows, encode as encode_rows};
 pub use definitions::JobDefinition;
+pub use directory::replace as replace_file;
 pub use journal::{Journal, JournalEntry};
 pub use load::Chunks;
 pub use model::{

@@ -208,11 +208,12 @@ impl Store {
 
     /// The rows of a chunk, exactly as written.
     pub fn read_chunk(&self, chunk: &ChunkRef) -> Result<RecordBatch> {
-        self.chunk_rows(chunk).map_err(|what| {
-            let damage =
-                Damage { job: chunk.job.clone(), snapshot: None, chunk: Some(chunk.id), what };
-            Error::new(ErrorKind::Io, format!("the snapshot store: {damage}"))
-        })
+        self.chunk_rows(chunk).map_err(|what| damaged(chunk, what))
+    }
+
+    /// The bytes of a chunk, exactly as written: rows for [`super::decode_rows`].
+    pub fn chunk_bytes(&self, chunk: &ChunkRef) -> Result<Vec<u8>> {
+        self.with_chunk(chunk, <[u8]>::to_vec).map_err(|what| damaged(chunk, what))
     }
 
     /// The same, or what is wrong with it.
@@ -496,6 +497,11 @@ impl Store {
         }
         damages
     }
+}
+
+fn damaged(chunk: &ChunkRef, what: String) -> Error {
+    let damage = Damage { job: chunk.job.clone(), snapshot: None, chunk: Some(chunk.id), what };
+    Error::new(ErrorKind::Io, format!("the snapshot store: {damage}"))
 }
 
 /// Whether `bytes` are those of `chunk`.

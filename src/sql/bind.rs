@@ -228,13 +228,23 @@ impl Binder<'_> {
             self.job.outputs.push(BoundOutput {
                 target: BoundTarget::View(name.value.clone()),
                 plan,
-                settings: self.settings.clone(),
+                settings: self.settings_of(statement),
                 text: statement.text.clone(),
                 place: None,
             });
         }
+        // Who reads the view reads a block with the hints of the view's own.
+        let plan = match statement.block.is_empty() {
+            true => plan,
+            false => LogicalPlanBuilder::from(plan).alias(statement.block.name())?.build()?,
+        };
         self.catalog.insert(&name.value, Arc::new(InlinedTable::new(plan)));
         Ok(())
+    }
+
+    /// The settings in force, and the hints of the statement's outermost block.
+    fn settings_of(&self, statement: &Statement) -> Settings {
+        Settings { block: statement.block.clone(), ..self.settings.clone() }
     }
 
     fn output(&self, statement: &Statement, kind: &StatementKind) -> PlanResult<BoundOutput> {
@@ -253,7 +263,7 @@ impl Binder<'_> {
         };
         let plan = self.optimize(plan)?;
         output::check_deterministic(&plan)?;
-        let settings = self.settings.clone();
+        let settings = self.settings_of(statement);
         Ok(BoundOutput { target, plan, settings, text: statement.text.clone(), place: None })
     }
 

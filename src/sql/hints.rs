@@ -1,8 +1,9 @@
 //! Hints: `/*+ .. */`.
 //!
 //! `OPTIONS('k' = 'v', ..)` behind the name of a table is that table with other options: the name's
-//! token becomes a name of its own, for which the binder declares a table. Hints about how to join
-//! and how long to keep state change no answer: they are accepted, and a warning says that they
+//! token becomes a name of its own, for which the binder declares a table. `PARALLELISM` and
+//! `BROADCAST` behind a SELECT are of its block ([`super::blocks`]). Other hints about how to join,
+//! and how long to keep state, change no answer: they are accepted, and a warning says that they
 //! have no effect. Called by the statement parser and the binder.
 
 use std::ops::ControlFlow;
@@ -17,6 +18,7 @@ use datafusion::sql::sqlparser::tokenizer::{
 };
 use indexmap::IndexMap;
 
+use super::blocks::{self, BROADCAST, BlockHints, Hinted, PARALLELISM};
 use super::catalog::TableDef;
 use super::diagnostics::{SourceText, parser_error};
 use super::dialect::DIALECT;
@@ -26,16 +28,11 @@ use crate::error::Location;
 
 /// The hint that sets options of a table.
 const OPTIONS: &str = "OPTIONS";
+/// The hints of a query block.
+const OF_BLOCKS: [&str; 2] = [PARALLELISM, BROADCAST];
 /// What changes no answer here: state is bounded by proof, joins are always by hash.
-const IGNORED: [&str; 7] = [
-    "BROADCAST",
-    "LOOKUP",
-    "MULTI_JOIN",
-    "NEST_LOOP",
-    "SHUFFLE_HASH",
-    "SHUFFLE_MERGE",
-    "STATE_TTL",
-];
+const IGNORED: [&str; 6] =
+    ["LOOKUP", "MULTI_JOIN", "NEST_LOOP", "SHUFFLE_HASH", "SHUFFLE_MERGE", "STATE_TTL"];
 /// What stands between a table's name and its options in the name that both have.
 const MARK: &str = " /*+ ";
 
@@ -86,6 +83,7 @@ pub(super) fn keep_name(factor: &mut TableFactor) {
 #[derive(Default)]
 pub(super) struct Hints {
     tables: Vec<HintedTable>,
+    blocks: Vec<Hinted>,
     /// What is accepted and has no effect.
     pub warnings: Vec<String>,
 }
@@ -137,15 +135,23 @@ impl Hints {
                     Some(token) => self.hint(token, options, place.start)?,
                     None => return Err(misplaced(place.start)),
                 }
+            } else if OF_BLOCKS.contains(&upper.as_str()) {
+                let select = match table.as_deref() {
+                    Some(token) if is_select(token) => token.span.start,
+                    _ => return Err(blocks::misplaced(place.start)),
+                };
+                if self.blocks.last().is_none_or(|block| !block.is_of(select)) {
+                    self.blocks.push(Hinted::new(select, place.start));
+                }
+                if let Some(block) = self.blocks.last_mut() {
+                    block.parse(&upper, parser, without_effect(&upper, &source.span(place)))?;
+                }
             } else if IGNORED.contains(&upper.as_str()) {
                 skip_arguments(parser)?;
-                let at = source.span(place);
-                let (file, line, column) = (&at.file, at.line, at.column);
-                self.warnings.push(format!(
-                    "the hint {upper} at {file}:{line}:{column} changes no answer and is ignored"
-                ));
+                self.warnings.push(without_effect(&upper, &source.span(place)));
             } else {
-                let all: Vec<&str> = IGNORED.into_iter().chain([OPTIONS]).collect();
+                let all: Vec<&str> =
+                    IGNORED.into_iter().chain(OF_BLOCKS).chain([OPTIONS]).collect();
                 let message = format!("unknown hint '{name}'");
                 return Err(unknown_name(&message, &name, &all, place.start));
             }
@@ -161,10 +167,10 @@ impl Hints {
         options: IndexMap<String, (String, Location, Location)>,
         at: TokenLocation,
     ) -> Parsed<()> {
-        let Token::Word(word) = &mut token.token else { return Err(misplaced(at)) };
-        if word.quote_style.is_none() && word.keyword == Keyword::SELECT {
+        if is_select(token) {
             return Err(misplaced(at));
         }
+        let Token::Word(word) = &mut token.token else { return Err(misplaced(at)) };
         let list: Vec<String> =
             options.iter().map(|(key, (value, ..))| format!("'{key}' = '{value}'")).collect();
         let table = word.value.clone();
@@ -174,6 +180,12 @@ impl Hints {
         word.keyword = Keyword::NoKeyword;
         self.tables.push(HintedTable { name, table, span: token.span, options });
         Ok(())
+    }
+
+    /// Puts the hints of query blocks that stand within `span` where they belong in the statement
+    /// `kind`; those of its outermost block are returned.
+    pub fn place_blocks(&mut self, kind: &mut StatementKind, span: Span) -> Parsed<BlockHints> {
+        blocks::place(&self.blocks, kind, span, &mut self.warnings)
     }
 
     /// Those of the statement that stands at `span`; each must be of a table that it reads or
@@ -192,6 +204,16 @@ impl Hints {
             None => Ok(hinted),
         }
     }
+}
+
+fn without_effect(hint: &str, at: &Location) -> String {
+    let (file, line, column) = (&at.file, at.line, at.column);
+    format!("the hint {hint} at {file}:{line}:{column} changes no answer and is ignored")
+}
+
+fn is_select(token: &TokenWithSpan) -> bool {
+    matches!(&token.token, Token::Word(word)
+        if word.quote_style.is_none() && word.keyword == Keyword::SELECT)
 }
 
 /// The names of relations in a statement.
@@ -244,7 +266,7 @@ fn placed(tokens: Vec<TokenWithSpan>, start: TokenLocation) -> Vec<TokenWithSpan
 }
 
 fn known() -> String {
-    format!("known: {OPTIONS}, {}", IGNORED.join(", "))
+    format!("known: {OPTIONS}, {}, {}", OF_BLOCKS.join(", "), IGNORED.join(", "))
 }
 
 fn misplaced(at: TokenLocation) -> datafusion::sql::sqlparser::parser::ParserError {

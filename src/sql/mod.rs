@@ -6,6 +6,7 @@
 //! * [`settings`]: `SET 'key' = 'value'`; [`rewrites`]: those of plans that can be switched off
 //! * [`functions`]: Flink's names beside DataFusion's library; [`proctime`]: the row's time
 //! * [`match_recognize`]: MATCH_RECOGNIZE, from tokens to its logical node
+//! * [`hints`]: those behind tables; [`blocks`]: those of query blocks; [`parallelism`]: of tables
 //! * [`window`]: TUMBLE, HOP, CUMULATE and SESSION as logical nodes; [`window_tvf`] plans them
 //! * [`temporal`]: `FOR SYSTEM_TIME AS OF`
 //! * `using`: the columns of RIGHT and FULL JOIN .. USING
@@ -15,9 +16,11 @@
 //! * [`context`]: the surroundings under which everything is planned
 //! * [`bind`]: a script to a [`bind::BoundJob`]; [`output`], `coerce`, `conditions`, `subquery`,
 //!   `grouping` and [`optimize`] are its parts
+//! * [`frontier`]: `EXPLAIN FRONTIER`, which a running service answers
 //! * [`diagnostics`]: every error with its place and a hint
 
 pub mod bind;
+pub mod blocks;
 pub mod catalog;
 mod coerce;
 mod conditions;
@@ -26,6 +29,7 @@ mod create_table;
 pub mod diagnostics;
 pub mod dialect;
 mod frames;
+pub mod frontier;
 pub mod functions;
 mod grouping;
 pub mod hints;
@@ -37,6 +41,7 @@ pub mod match_recognize;
 pub mod named_windows;
 pub mod optimize;
 pub mod output;
+pub mod parallelism;
 pub mod proctime;
 pub mod recursion;
 pub mod rewrite;

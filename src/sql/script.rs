@@ -11,6 +11,7 @@ use datafusion::sql::sqlparser::keywords::Keyword;
 use datafusion::sql::sqlparser::parser::{Parser, ParserError};
 use datafusion::sql::sqlparser::tokenizer::{Location, Span, Token, Tokenizer};
 
+use super::blocks::BlockHints;
 use super::catalog::TableDef;
 use super::diagnostics::{SourceText, hint_for, parse_error, parser_error};
 use super::dialect::DIALECT;
@@ -43,6 +44,8 @@ pub struct Statement {
     pub text: String,
     /// The tables that it reads or writes with options of their own.
     pub hinted: Vec<HintedTable>,
+    /// The hints of its outermost query block.
+    pub block: BlockHints,
 }
 
 /// A name with its place.
@@ -150,7 +153,7 @@ impl ScriptParser<'_> {
             if self.statement_set_border(start)? {
                 continue;
             }
-            let kind = self.statement(start)?;
+            let mut kind = self.statement(start)?;
             if self.set_start.is_some() && !matches!(kind, StatementKind::Insert { .. }) {
                 let message = "a statement set holds INSERT INTO statements only";
                 return Err(parser_error(message, None, start));
@@ -158,7 +161,8 @@ impl ScriptParser<'_> {
             let span = Span { start, end: self.parser.get_current_token().span.end };
             let text = self.source.slice(span).trim_end().to_string();
             let hinted = self.hints.of_statement(&kind, span)?;
-            self.statements.push(Statement { kind, span, text, hinted });
+            let block = self.hints.place_blocks(&mut kind, span)?;
+            self.statements.push(Statement { kind, span, text, hinted, block });
             self.end_of_statement()?;
         }
     }
@@ -329,6 +333,13 @@ impl ScriptParser<'_> {
 
     fn explain(&mut self) -> Parsed<StatementKind> {
         let parser = &mut self.parser;
+        if word(parser, "FRONTIER") {
+            let at = parser.get_current_token().span.start;
+            let hint = "ask the service that runs it: floodmark frontier JOB, or POST /v1/sql \
+                        with EXPLAIN FRONTIER FOR job";
+            let message = "EXPLAIN FRONTIER is a question to a running job, no part of a script";
+            return Err(parser_error(message, Some(hint), at));
+        }
         if !words(parser, &["PLAN", "FOR"]) {
             const DETAILS: [&str; 4] =
                 ["ESTIMATED_COST", "CHANGELOG_MODE", "JSON_EXECUTION_PLAN", "PLAN_ADVICE"];

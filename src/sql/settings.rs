@@ -1,7 +1,9 @@
 //! Job settings: `SET 'key' = 'value'`, `--set key=value`.
 
+use super::blocks::BlockHints;
 use super::diagnostics::nearest;
 use super::interval::parse_duration;
+use super::parallelism;
 use super::rewrites::Rewrites;
 use crate::error::{Error, Result};
 use crate::time::Resolution;
@@ -40,6 +42,16 @@ pub struct Settings {
     pub snapshot_keep: usize,
     /// `snapshot.on_failure`: what becomes of a job whose snapshots cannot be written.
     pub on_snapshot_failure: OnSnapshotFailure,
+    /// `restart.attempts`: how often a job that fails is started again from its last snapshot
+    /// before it stays failed. Default 3.
+    pub restart_attempts: usize,
+    /// `restart.delay` in ms of wall time before the first of them; it doubles with each. Default
+    /// 1 s.
+    pub restart_delay: i64,
+    /// `parallelism`: operators work on the first so many workers; `None`: on all.
+    pub parallelism: Option<usize>,
+    /// The hints of the query block.
+    pub block: BlockHints,
 }
 
 /// What becomes of a job whose snapshots cannot be written.
@@ -69,6 +81,10 @@ impl Default for Settings {
             snapshot_interval: 10_000,
             snapshot_keep: 3,
             on_snapshot_failure: OnSnapshotFailure::default(),
+            restart_attempts: 3,
+            restart_delay: 1_000,
+            parallelism: None,
+            block: BlockHints::default(),
         }
     }
 }
@@ -92,6 +108,10 @@ enum Target {
     SnapshotInterval,
     SnapshotKeep,
     OnSnapshotFailure,
+    RestartAttempts,
+    RestartDelay,
+    RestartStrategy,
+    Parallelism,
     /// Must be UTC.
     TimeZone,
     /// Accepted for scripts written for Flink; has no meaning here.
@@ -99,7 +119,7 @@ enum Target {
 }
 
 /// The keys, Flink's names beside ours.
-const KEYS: [(&str, Target); 34] = [
+const KEYS: [(&str, Target); 41] = [
     ("time_resolution", Target::TimeResolution),
     ("allowed_lateness", Target::AllowedLateness),
     ("idle_timeout", Target::IdleTimeout),
@@ -115,6 +135,13 @@ const KEYS: [(&str, Target); 34] = [
     ("snapshot.interval", Target::SnapshotInterval),
     ("snapshot.keep", Target::SnapshotKeep),
     ("snapshot.on_failure", Target::OnSnapshotFailure),
+    ("restart.attempts", Target::RestartAttempts),
+    ("restart.delay", Target::RestartDelay),
+    ("restart-strategy.type", Target::RestartStrategy),
+    ("restart-strategy.fixed-delay.attempts", Target::RestartAttempts),
+    ("restart-strategy.fixed-delay.delay", Target::RestartDelay),
+    ("restart-strategy.exponential-delay.initial-backoff", Target::RestartDelay),
+    ("parallelism", Target::Parallelism),
     ("table.exec.source.idle-timeout", Target::IdleTimeout),
     ("table.exec.state.ttl", Target::Ignored),
     ("table.exec.emit.allow-lateness", Target::AllowedLateness),
@@ -124,8 +151,8 @@ const KEYS: [(&str, Target); 34] = [
     ("table.exec.mini-batch.size", Target::Ignored),
     ("table.optimizer.agg-phase-strategy", Target::Ignored),
     ("table.optimizer.distinct-agg.split.enabled", Target::Ignored),
-    ("table.exec.resource.default-parallelism", Target::Ignored),
-    ("parallelism.default", Target::Ignored),
+    ("table.exec.resource.default-parallelism", Target::Parallelism),
+    ("parallelism.default", Target::Parallelism),
     ("execution.runtime-mode", Target::Ignored),
     ("pipeline.name", Target::Ignored),
     ("sql-client.execution.result-mode", Target::Ignored),
@@ -186,6 +213,32 @@ impl Settings {
                     _ => return Err(refused(key, value).with_hint("write continue or stop")),
                 }
             }
+            Target::RestartAttempts => {
+                let attempts = value.parse();
+                self.restart_attempts = attempts.map_err(|_| {
+                    refused(key, value).with_hint("write how often, 0 for not at all")
+                })?;
+            }
+            Target::RestartDelay => {
+                self.restart_delay = positive(duration(key, value)?)
+                    .ok_or_else(|| refused(key, value).with_hint("the least is 1 ms"))?;
+            }
+            Target::RestartStrategy => match value {
+                "none" | "off" | "disable" => self.restart_attempts = 0,
+                // Delays double whatever it is called; how often is a setting of its own.
+                "fixed-delay" | "fixeddelay" | "exponential-delay" | "exponentialdelay"
+                | "failure-rate" | "failurerate" => {}
+                _ => {
+                    let hint = "write none, fixed-delay or exponential-delay";
+                    return Err(refused(key, value).with_hint(hint));
+                }
+            },
+            // Flink's way to say that there is none.
+            Target::Parallelism if value == "-1" => self.parallelism = None,
+            Target::Parallelism => match parallelism::parse(value) {
+                Some(number) => self.parallelism = Some(number),
+                None => return Err(refused(key, value).with_hint(parallelism::number_hint())),
+            },
             Target::Rewrites => self.rewrites = Rewrites::parse(value)?,
             Target::TimeZone => {
                 if !["UTC", "Etc/UTC", "GMT", "Z", "+00:00"].contains(&value) {

@@ -1,8 +1,11 @@
 //! What the tests from outside share: running the real binary, within a bound of time, and
-//! comparing what it printed. Never links the engine: the command line is the interface under test.
+//! comparing what it printed. Of the engine it knows the clock alone: the command line is the
+//! interface under test.
 #![allow(dead_code, reason = "each test file uses its part")]
 
+pub mod cluster;
 pub mod prometheus;
+pub mod proxy;
 pub mod service;
 
 use std::io::Read;

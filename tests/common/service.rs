@@ -64,18 +64,7 @@ impl Service {
     }
 
     pub fn request(&self, method: &str, path: &str, headers: &str, body: &str) -> Answer {
-        let mut stream = TcpStream::connect(&self.address).expect("a connection");
-        stream.set_read_timeout(Some(Duration::from_secs(60))).expect("a timeout");
-        let length = body.len();
-        let request = format!(
-            "{method} {path} HTTP/1.1\r\nHost: {}\r\nConnection: close\r\n\
-             Content-Length: {length}\r\n{headers}\r\n{body}",
-            self.address
-        );
-        stream.write_all(request.as_bytes()).expect("a request is sent");
-        let mut bytes = Vec::new();
-        stream.read_to_end(&mut bytes).expect("an answer");
-        parse(&bytes)
+        ask(&self.address, (method, path), headers, body).expect("an answer")
     }
 
     pub fn get(&self, path: &str) -> Answer {
@@ -122,24 +111,51 @@ impl Drop for Service {
     }
 }
 
-fn parse(bytes: &[u8]) -> Answer {
-    let text = String::from_utf8(bytes.to_vec()).expect("an answer is UTF-8");
-    let (head, body) = text.split_once("\r\n\r\n").expect("a head and a body");
-    let status = head.split(' ').nth(1).and_then(|s| s.parse().ok()).expect("a status");
-    let chunked = head.to_ascii_lowercase().contains("transfer-encoding: chunked");
-    let body = if chunked { dechunk(body) } else { body.to_owned() };
-    Answer { status, head: head.to_ascii_lowercase(), body }
+/// Sends a request to `address` and reads the whole answer; an error where there is none, or only
+/// a part.
+pub fn ask(
+    address: &str,
+    (method, path): (&str, &str),
+    headers: &str,
+    body: &str,
+) -> std::io::Result<Answer> {
+    let mut stream = TcpStream::connect(address)?;
+    stream.set_read_timeout(Some(Duration::from_secs(60)))?;
+    let length = body.len();
+    let request = format!(
+        "{method} {path} HTTP/1.1\r\nHost: {address}\r\nConnection: close\r\n\
+         Content-Length: {length}\r\n{headers}\r\n{body}",
+    );
+    stream.write_all(request.as_bytes())?;
+    let mut bytes = Vec::new();
+    stream.read_to_end(&mut bytes)?;
+    let text = String::from_utf8(bytes).map_err(std::io::Error::other)?;
+    parse(&text).ok_or_else(|| std::io::Error::other(format!("not a whole answer: {text}")))
 }
 
-fn dechunk(mut text: &str) -> String {
-    let mut body = String::new();
-    while let Some((size, rest)) = text.split_once("\r\n") {
-        let size = usize::from_str_radix(size.trim(), 16).expect("the size of a chunk");
-        if size == 0 {
-            break;
-        }
-        body.push_str(&rest[..size]);
-        text = rest[size..].trim_start_matches("\r\n");
+fn parse(text: &str) -> Option<Answer> {
+    let (head, body) = text.split_once("\r\n\r\n")?;
+    let status = head.split(' ').nth(1)?.parse().ok()?;
+    let head = head.to_ascii_lowercase();
+    let length = head.lines().find_map(|line| line.strip_prefix("content-length:"));
+    if length.is_some_and(|length| length.trim().parse() != Ok(body.len())) {
+        return None;
     }
-    body
+    let chunked = head.contains("transfer-encoding: chunked");
+    let body = if chunked { dechunk(body)? } else { body.to_owned() };
+    Some(Answer { status, head, body })
+}
+
+/// `None` if the last chunk is not there.
+fn dechunk(mut text: &str) -> Option<String> {
+    let mut body = String::new();
+    loop {
+        let (size, rest) = text.split_once("\r\n")?;
+        let size = usize::from_str_radix(size.trim(), 16).ok()?;
+        if size == 0 {
+            return Some(body);
+        }
+        body.push_str(rest.get(..size)?);
+        text = rest.get(size..)?.strip_prefix("\r\n")?;
+    }
 }

@@ -98,6 +98,8 @@ async fn every_answer_is_as_documented() {
     let dir = tempfile::tempdir().unwrap();
     let to = json!({"to": dir.path().join("export")}).to_string();
     let script = json!({"sql": "SELECT 2", "apply": true}).to_string();
+    let held = json!({"query": "EXPLAIN FRONTIER FOR trips"}).to_string();
+    let frontier = "/v1/jobs/{name}/frontier";
     let upgrade = "/v1/jobs/{name}/upgrade";
     let snapshots = "/v1/jobs/{name}/snapshots";
     let snapshot = "/v1/jobs/{name}/snapshots/{id}";
@@ -113,6 +115,9 @@ async fn every_answer_is_as_documented() {
         ("GET", "/v1/jobs/{name}", "/v1/jobs/trips", "", 200),
         ("GET", "/v1/jobs/{name}", "/v1/jobs/x", "", 404),
         ("GET", "/v1/jobs/{name}/plan", "/v1/jobs/j/plan", "", 200),
+        ("GET", frontier, "/v1/jobs/trips/frontier", "", 200),
+        ("GET", frontier, "/v1/jobs/unlucky/frontier", "", 200),
+        ("GET", frontier, "/v1/jobs/x/frontier", "", 404),
         ("DELETE", "/v1/jobs/{name}", "/v1/jobs/j", "", 200),
         ("DELETE", "/v1/jobs/{name}", "/v1/jobs/j", "", 404),
         ("GET", snapshots, "/v1/jobs/trips/snapshots", "", 200),
@@ -137,6 +142,7 @@ async fn every_answer_is_as_documented() {
         ("POST", "/v1/tables/{name}/rows", "/v1/tables/x/rows", "[]", 404),
         ("POST", "/v1/sql", "/v1/sql", query.as_str(), 200),
         ("POST", "/v1/sql", "/v1/sql", wrong.as_str(), 400),
+        ("POST", "/v1/sql", "/v1/sql", held.as_str(), 200),
         ("GET", "/openapi.json", "/openapi.json", "", 200),
     ];
     let mut seen = BTreeSet::new();

@@ -16,7 +16,11 @@ use super::client_for_tests::{Reply, request};
 use crate::batch::UpdateBatch;
 use crate::error::{Error, ErrorKind, Location, Result};
 use crate::job::inlets::{RowsIn, RowsRefused, RowsTaken};
-use crate::job::service::{JobInfo, JobService, JobState, SnapshotsInfo, SourceInfo};
+use crate::job::service::graph::{Edge, OutputKind, Point};
+use crate::job::service::report::{
+    FrontierReport, Least, OutputPoint, PartitionPoint, SourcePoint, SourceState,
+};
+use crate::job::service::{JobFrontier, JobInfo, JobService, JobState, SnapshotsInfo, SourceInfo};
 use crate::job::snapshots::{LastSnapshot, SnapshotProgress};
 use crate::job::upgrade::{Fate, Part, Reading, Report, SinkChange, SinkFate, TableReading};
 use crate::serve::ServedView;
@@ -100,6 +104,12 @@ impl JobService for Fake {
         Ok(format!("plan of {}\n", self.get(name)?.sql))
     }
 
+    fn frontier(&self, name: &str) -> Result<JobFrontier> {
+        let info = self.get(name)?;
+        let report = if name == "trips" { report() } else { FrontierReport::default() };
+        Ok(JobFrontier { job: info.name, state: info.state, report })
+    }
+
     fn view(&self, name: &str) -> Result<ServedView> {
         let bare = ["trips.", "tail."].iter().find_map(|job| name.strip_prefix(job));
         let bare = bare.unwrap_or(name);
@@ -165,6 +175,35 @@ impl JobService for Fake {
 
     fn delete_snapshot(&self, name: &str, id: u64) -> Result<()> {
         self.store.delete(name, id)
+    }
+}
+
+/// One view over one source that is held by a file.
+fn report() -> FrontierReport {
+    let least = Least { frontier: NOON, since_ms: NOON, ..Least::default() };
+    let name = "rides.csv".to_owned();
+    let source = SourcePoint {
+        table: "rides".to_owned(),
+        least: least.clone(),
+        gives_way: false,
+        furthest: NOON + 5000,
+        partitions: 1,
+        partition: Some(PartitionPoint { name, offset: 300, frontier: NOON }),
+        state: SourceState::AllRead,
+        since_ms: NOON,
+    };
+    let output = |name: &str, frontier| OutputPoint {
+        name: name.to_owned(),
+        kind: OutputKind::View,
+        label: format!("View({name})"),
+        reads: vec![Edge { from: Point::Source(0), side: false, whole: false }],
+        least: Least { frontier, ..least.clone() },
+    };
+    FrontierReport {
+        at_ms: NOON + 60_000,
+        sources: vec![source],
+        operators: Vec::new(),
+        outputs: vec![output("tips", NOON), output("done", CLOSED)],
     }
 }
 
@@ -341,7 +380,7 @@ pub async fn start() -> Server {
     let fake = Arc::new(fake());
     let service: Arc<dyn JobService> = Arc::clone(&fake) as _;
     let (stop, stopped) = oneshot::channel::<()>();
-    let task = tokio::spawn(crate::api::serve(listener, service, async {
+    let task = tokio::spawn(crate::api::serve(listener, service, Default::default(), async {
         let _ = stopped.await;
     }));
     Server { address, fake, stop, task }

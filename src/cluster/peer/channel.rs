@@ -2,15 +2,17 @@
 //! the other side sends.
 
 use std::io::{self, Read, Write};
-use std::net::TcpStream;
+use std::net::{Shutdown, TcpStream};
 use std::time::{Duration, Instant};
 
 use socket2::{SockRef, TcpKeepalive};
 
 use super::connection::Connection;
 use super::handshake::Binding;
-use super::{Member, Purpose};
-use crate::limits::{PEER_PROBE_SECONDS, PEER_PROBES_MAX, PEER_SILENCE_SECONDS_MAX};
+use super::{Member, Purpose, tls};
+use crate::limits::{
+    PEER_PROBE_SECONDS, PEER_PROBES_MAX, PEER_SILENCE_SECONDS_MAX, PEER_UNREAD_BYTES_MAX,
+};
 use crate::telemetry::clock::monotonic;
 
 /// A socket with the time by which its handshake ends.
@@ -26,6 +28,22 @@ impl Timed {
             return Err(io::ErrorKind::TimedOut.into());
         }
         Ok(Some(remaining))
+    }
+}
+
+impl Timed {
+    /// Says that nothing more comes, and waits for the other side to have heard it: what is closed
+    /// while there is something to read takes back what it has said.
+    fn hang_up(&mut self) {
+        let mut unread = [0; 1024];
+        let mut bytes = 0;
+        let mut is_open = self.socket.shutdown(Shutdown::Write).is_ok();
+        while is_open && bytes < PEER_UNREAD_BYTES_MAX {
+            match self.read(&mut unread) {
+                Ok(more) if more > 0 => bytes += more,
+                _ => is_open = false,
+            }
+        }
     }
 }
 
@@ -51,30 +69,47 @@ impl Write for Timed {
 pub enum Channel {
     /// The socket itself.
     Plain(Timed),
+    /// A session of TLS over the socket.
+    Tls(Box<rustls::Connection>, Timed),
 }
 
 impl Channel {
     /// The side that connects to `host`.
     pub fn connect(
-        _member: &Member,
-        _host: &str,
+        member: &Member,
+        host: &str,
         socket: TcpStream,
         until: Instant,
     ) -> io::Result<Self> {
         prepare(&socket)?;
-        Ok(Channel::Plain(Timed { socket, until }))
+        let mut socket = Timed { socket, until };
+        match &member.tls {
+            None => Ok(Channel::Plain(socket)),
+            Some(tls) => Ok(Channel::Tls(Box::new(tls.connect(host, &mut socket)?), socket)),
+        }
     }
 
     /// The side that was connected to.
-    pub fn accept(_member: &Member, socket: TcpStream, until: Instant) -> io::Result<Self> {
+    pub fn accept(member: &Member, socket: TcpStream, until: Instant) -> io::Result<Self> {
         prepare(&socket)?;
-        Ok(Channel::Plain(Timed { socket, until }))
+        let mut socket = Timed { socket, until };
+        match &member.tls {
+            None => Ok(Channel::Plain(socket)),
+            Some(tls) => match tls.accept(&mut socket) {
+                Ok(session) => Ok(Channel::Tls(Box::new(session), socket)),
+                Err(error) => {
+                    socket.hang_up();
+                    Err(error)
+                }
+            },
+        }
     }
 
     /// What a proof is bound to.
     pub fn binding(&self) -> io::Result<Binding> {
         match self {
             Channel::Plain(_) => Ok(Binding::default()),
+            Channel::Tls(session, _) => tls::binding(session),
         }
     }
 
@@ -85,6 +120,19 @@ impl Channel {
                 release(&socket, purpose)?;
                 Ok(Connection::plain(socket))
             }
+            Channel::Tls(session, Timed { socket, .. }) => {
+                release(&socket, purpose)?;
+                Connection::tls(*session, socket)
+            }
+        }
+    }
+
+    /// Ends a connection that is refused; what was said last still arrives.
+    pub fn hang_up(mut self) {
+        // Who does not hear the reason has one less.
+        let _ = self.flush();
+        match self {
+            Channel::Plain(mut socket) | Channel::Tls(_, mut socket) => socket.hang_up(),
         }
     }
 }
@@ -93,6 +141,7 @@ impl Read for Channel {
     fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
         match self {
             Channel::Plain(socket) => socket.read(buffer),
+            Channel::Tls(session, socket) => tls::read(session, socket, buffer),
         }
     }
 }
@@ -101,12 +150,14 @@ impl Write for Channel {
     fn write(&mut self, buffer: &[u8]) -> io::Result<usize> {
         match self {
             Channel::Plain(socket) => socket.write(buffer),
+            Channel::Tls(session, _) => session.writer().write(buffer),
         }
     }
 
     fn flush(&mut self) -> io::Result<()> {
         match self {
             Channel::Plain(socket) => socket.flush(),
+            Channel::Tls(session, socket) => tls::flush(session, socket),
         }
     }
 }

@@ -7,6 +7,7 @@ use std::time::{Duration, Instant};
 
 use super::channel::Channel;
 use super::connection::Connection;
+use super::tls::is_of_tls;
 use super::{Member, Purpose, handshake};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{PEER_BACK_OFF_MS_MAX, PEER_BACK_OFF_MS_MIN, PEER_HELLO_SECONDS_MAX};
@@ -28,14 +29,31 @@ pub fn connect(
     let Some(address) = member.addresses.get(to) else {
         return Err(Error::internal(format!("process {to} has no address")));
     };
-    let failed = |error: io::Error| {
-        Error::io(format!("process {to} cannot be reached at {address}"), &error)
-    };
+    let failed = |error| lost(to, address, &error);
     let socket = open(address, until).map_err(failed)?;
-    let mut channel = Channel::connect(member, address, socket, until).map_err(failed)?;
+    // Without its port: a name in a certificate has none, nor has an IPv6 address there brackets.
+    let host = address.rsplit_once(':').map_or(address.as_str(), |(host, _)| host);
+    let host = host.trim_start_matches('[').trim_end_matches(']');
+    let mut channel = Channel::connect(member, host, socket, until).map_err(failed)?;
     let binding = channel.binding().map_err(failed)?;
     handshake::introduce(member, to, purpose, epoch, &mut channel, &binding)?;
     channel.into_connection(purpose).map_err(failed)
+}
+
+/// What came in between, when process `to` was asked for a connection.
+pub(super) fn lost(to: usize, address: &str, error: &io::Error) -> Error {
+    let what = format!("process {to} cannot be reached at {address}");
+    if is_of_tls(error) {
+        return Error::config(format!("{what} over TLS: {error}")).with_hint(
+            "give every process a certificate of the same authority, which names the host of the \
+             process; or give none of them one",
+        );
+    }
+    if error.kind() == io::ErrorKind::WouldBlock {
+        // What a socket says whose time is over.
+        return Error::io(what, &io::ErrorKind::TimedOut.into());
+    }
+    Error::io(what, error)
 }
 
 /// Connects to process `to` as soon as it is there, for `patience` at most. A refusal by the peer

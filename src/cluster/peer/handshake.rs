@@ -5,13 +5,16 @@
 //! handshake, so a recording is worth nothing, and the labels differ, so neither can be made to
 //! prove its own words.
 
+use std::fmt;
 use std::io::{Read, Write};
+use std::net::SocketAddr;
 
-use super::Member;
+use super::connect::lost;
+use super::tls::{ALERT_PROTOCOL_VERSION, is_of_tls};
 use super::wire::{
-    self, Claims, Code, Hello, Nonce, Unread, Verdict, encode_challenge, read_challenge, read_proof,
+    Claims, Code, Hello, Nonce, Unread, Verdict, encode_challenge, read_challenge, read_proof,
 };
-use crate::cluster::peer::Purpose;
+use super::{Member, Peer, Purpose};
 use crate::error::{Error, ErrorKind, Result};
 
 const LABEL_CONNECT: &[u8] = b"floodmark peer: connects";
@@ -45,7 +48,7 @@ impl From<std::io::Error> for Failed {
 /// A refusal: which kind, and why.
 pub type Refusal = (Code, String);
 
-/// The connecting side. An error of kind [`ErrorKind::Io`] may pass; the others are the peer's word.
+/// The connecting side. An error of kind [`ErrorKind::Io`] may pass; the others are final.
 pub fn introduce(
     member: &Member,
     to: usize,
@@ -98,11 +101,15 @@ fn judge(member: &Member, to: usize, address: &str, verdict: Verdict) -> Result<
 
 fn unread_by(to: usize, address: &str, unread: Unread) -> Error {
     match unread {
-        Unread::Lost(error) => Error::io(format!("process {to} at {address}"), &error),
+        Unread::Lost(error) => lost(to, address, &error),
         Unread::Foreign => Error::config(format!(
             "what answers at {address} is no process of a cluster of this version"
         ))
         .with_hint(SAME_START),
+        Unread::Tls => {
+            Error::config(format!("what answers at {address} speaks TLS, this process does not"))
+                .with_hint("give every process a certificate, or none")
+        }
     }
 }
 
@@ -112,7 +119,15 @@ pub fn examine(
     channel: &mut (impl Read + Write),
     binding: &Binding,
 ) -> Result<Examined, Failed> {
-    let (hello, hello_bytes) = Hello::read(channel)?;
+    let (hello, hello_bytes) = match Hello::read(channel) {
+        Err(Unread::Tls) => {
+            // In its own words, so that it knows why.
+            channel.write_all(&ALERT_PROTOCOL_VERSION)?;
+            channel.flush()?;
+            return Err(Unread::Tls.into());
+        }
+        read => read?,
+    };
     let nonce = nonce().map_err(|error| Failed::Refused(error.message))?;
     let challenge = encode_challenge(&nonce);
     channel.write_all(&challenge)?;
@@ -129,13 +144,25 @@ pub fn examine(
 
 /// A hello whose sender knows the secret.
 pub struct Examined {
-    /// What it says.
-    pub hello: Hello,
+    hello: Hello,
     /// The messages so far.
     said: [Vec<u8>; 3],
 }
 
 impl Examined {
+    /// Who it is, if it is right; `remote` is where it connects from.
+    pub fn peer(&self, remote: SocketAddr) -> Peer {
+        let Hello { claims, purpose, epoch, .. } = &self.hello;
+        Peer {
+            process: claims.process as usize,
+            workers: claims.workers as usize,
+            purpose: *purpose,
+            epoch: *epoch,
+            version: claims.version.clone(),
+            remote,
+        }
+    }
+
     /// Tells the other side what was decided.
     pub fn answer(
         &self,
@@ -192,7 +219,9 @@ fn disagreement(member: &Member, claims: &Claims, process: usize) -> Option<Stri
         return Some(format!("process {found} is none that is expected of {processes} processes"));
     }
     if own.plan != claims.plan {
-        return Some(format!("processes {me} and {process} were given different scripts"));
+        return Some(format!(
+            "processes {me} and {process} were given different scripts or settings"
+        ));
     }
     None
 }
@@ -215,16 +244,20 @@ fn nonce() -> Result<Nonce> {
     Ok(nonce)
 }
 
-/// How an unread message is told in a log.
-impl std::fmt::Display for wire::Unread {
-    fn fmt(&self, f: &mut std::fmt::Formatter<'_>) -> std::fmt::Result {
+/// How it is told in a log.
+impl fmt::Display for Failed {
+    fn fmt(&self, f: &mut fmt::Formatter<'_>) -> fmt::Result {
+        use std::io::ErrorKind::{TimedOut, UnexpectedEof, WouldBlock};
         match self {
-            Unread::Foreign => f.write_str("it does not speak as a process of a cluster"),
-            Unread::Lost(error) => match error.kind() {
-                std::io::ErrorKind::UnexpectedEof => f.write_str("it went away"),
-                std::io::ErrorKind::WouldBlock | std::io::ErrorKind::TimedOut => {
-                    f.write_str("it did not say in time who it is")
-                }
+            Failed::Refused(reason) => f.write_str(reason),
+            Failed::Unread(Unread::Foreign) => {
+                f.write_str("it does not speak as a process of a cluster")
+            }
+            Failed::Unread(Unread::Tls) => f.write_str("it speaks TLS, this process does not"),
+            Failed::Unread(Unread::Lost(error)) => match error.kind() {
+                UnexpectedEof => f.write_str("it went away before it had said who it is"),
+                WouldBlock | TimedOut => f.write_str("it did not say in time who it is"),
+                _ if is_of_tls(error) => write!(f, "TLS: {error}"),
                 _ => error.fmt(f),
             },
         }

@@ -9,18 +9,20 @@ use std::net::{Shutdown, SocketAddr, TcpListener, TcpStream};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Condvar, Mutex};
 use std::thread::{self, JoinHandle};
-use std::time::Duration;
+use std::time::{Duration, Instant};
 
 use socket2::SockRef;
 
 use super::channel::Channel;
 use super::connection::Connection;
-use super::handshake::{self, Failed};
+use super::handshake::{self, Binding, Examined, Failed};
 use super::wire::Code;
 use super::{Member, Peer};
 use crate::dataflow::metrics::lock;
 use crate::error::{Error, Result};
-use crate::limits::{PEER_ACCEPT_PAUSE_MS, PEER_HANDSHAKES_MAX, PEER_HELLO_SECONDS_MAX};
+use crate::limits::{
+    PEER_ACCEPT_PAUSE_MS, PEER_HANDSHAKES_MAX, PEER_HELLO_SECONDS_MAX, PEER_REFUSALS_TOLD_MAX,
+};
 use crate::telemetry::clock::monotonic;
 
 /// Asked about a peer that is authenticated and agrees; refuses with a reason that it is told.
@@ -50,6 +52,32 @@ struct Shared {
     handshakes: Mutex<Handshakes>,
     /// Told when a handshake ends.
     ended: Condvar,
+    refusals: Mutex<Refusals>,
+}
+
+/// Refusals of the minute that began at `since`.
+struct Refusals {
+    since: Instant,
+    told: u32,
+    untold: u32,
+}
+
+impl Refusals {
+    /// Tells of a refusal, unless many are told already: a flood of connections is none of lines.
+    fn tell(&mut self, remote: SocketAddr, failed: &Failed) {
+        if monotonic().duration_since(self.since) > Duration::from_secs(60) {
+            if self.untold > 0 {
+                tracing::warn!("{} more connections were refused in a minute", self.untold);
+            }
+            *self = Refusals { since: monotonic(), told: 0, untold: 0 };
+        }
+        if self.told == PEER_REFUSALS_TOLD_MAX {
+            self.untold += 1;
+            return;
+        }
+        self.told += 1;
+        tracing::warn!("the connection from {remote} was refused: {failed}");
+    }
 }
 
 /// Handshakes that go on, the oldest first.
@@ -81,6 +109,7 @@ impl Listener {
             is_closed: AtomicBool::new(false),
             handshakes: Mutex::default(),
             ended: Condvar::new(),
+            refusals: Mutex::new(Refusals { since: monotonic(), told: 0, untold: 0 }),
         });
         let (accepting, listening) = (Arc::clone(&shared), Arc::clone(&socket));
         let acceptor = thread::Builder::new()
@@ -174,47 +203,54 @@ fn end(shared: &Shared, number: u64) {
 
 fn handshake(shared: &Shared, number: u64, socket: TcpStream, remote: SocketAddr) {
     let until = monotonic() + Duration::from_secs(PEER_HELLO_SECONDS_MAX);
-    let done = Channel::accept(&shared.member, socket, until)
-        .map_err(Failed::from)
-        .and_then(|channel| admit(shared, number, channel, remote));
-    let reason = match done {
-        Ok(()) => return,
-        Err(Failed::Unread(unread)) => unread.to_string(),
-        Err(Failed::Refused(reason)) => reason,
+    let refused = |failed: &Failed| lock(&shared.refusals).tell(remote, failed);
+    let mut channel = match Channel::accept(&shared.member, socket, until) {
+        Ok(channel) => channel,
+        Err(error) => return refused(&error.into()),
     };
-    tracing::warn!("the connection from {remote} was refused: {reason}");
+    let examined = channel.binding().map_err(Failed::from).and_then(|binding| {
+        let examined = handshake::examine(&shared.member, &mut channel, &binding)?;
+        Ok((examined, binding))
+    });
+    match examined {
+        Ok((examined, binding)) => {
+            let admitted = admit(shared, number, &examined, channel, &binding, remote);
+            if let Err(failed) = admitted {
+                refused(&failed);
+            }
+        }
+        Err(failed) => {
+            refused(&failed);
+            channel.hang_up();
+        }
+    }
 }
 
+/// Decides on a peer that knows the secret, tells it, and hands its connection on.
 fn admit(
     shared: &Shared,
     number: u64,
+    examined: &Examined,
     mut channel: Channel,
+    binding: &Binding,
     remote: SocketAddr,
 ) -> std::result::Result<(), Failed> {
-    let member = &shared.member;
-    let binding = channel.binding()?;
-    let examined = handshake::examine(member, &mut channel, &binding)?;
-    let hello = &examined.hello;
-    let peer = Peer {
-        process: hello.claims.process as usize,
-        workers: hello.claims.workers as usize,
-        purpose: hello.purpose,
-        epoch: hello.epoch,
-        version: hello.claims.version.clone(),
-        remote,
-    };
-    let _deciding = lock(&shared.deciding);
+    let peer = examined.peer(remote);
+    let deciding = lock(&shared.deciding);
     if shared.is_closed.load(Ordering::SeqCst) {
         return Ok(());
     }
     // From here on it gives way to nobody: it is about to belong to somebody else.
     end(shared, number);
     let refusal = examined
-        .disagreement(member)
+        .disagreement(&shared.member)
         .or_else(|| (shared.decide)(&peer).err().map(|reason| (Code::Conflict, reason)));
-    examined.answer(member, &mut channel, &binding, refusal.clone())?;
+    examined.answer(&shared.member, &mut channel, binding, refusal.clone())?;
     if let Some((_, reason)) = refusal {
-        return Err(Failed::Refused(reason));
+        drop(deciding);
+        lock(&shared.refusals).tell(remote, &Failed::Refused(reason));
+        channel.hang_up();
+        return Ok(());
     }
     let connection = channel.into_connection(peer.purpose)?;
     (shared.take)(peer, connection);

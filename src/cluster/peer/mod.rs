@@ -16,20 +16,25 @@
 //! what is proved and compared, [`Listener`] and [`connect`] the two sides, [`tls`] what is below
 //! them if certificates are given.
 
+mod asynchronous;
 mod channel;
 mod connect;
 mod connection;
 mod handshake;
 mod listener;
+mod pump;
 mod secret;
+mod tls;
 mod wire;
 
 use std::net::SocketAddr;
 
+pub use asynchronous::AsyncConnection;
 pub use connect::{connect, connect_until};
 pub use connection::Connection;
 pub use listener::{Decide, Listener, Take};
 pub use secret::Secret;
+pub use tls::Tls;
 
 /// The cluster id where none is given.
 pub const CLUSTER_DEFAULT: &str = "floodmark";
@@ -51,6 +56,8 @@ pub struct Member {
     pub secret: Secret,
     /// Version of this program.
     pub version: String,
+    /// How connections are encrypted; all processes must have it, or none.
+    pub tls: Option<Tls>,
 }
 
 impl Member {
@@ -64,6 +71,7 @@ impl Member {
             plan: [0; 32],
             secret,
             version: env!("CARGO_PKG_VERSION").to_string(),
+            tls: None,
         }
     }
 
@@ -71,6 +79,17 @@ impl Member {
     pub fn processes(&self) -> usize {
         self.addresses.len()
     }
+}
+
+/// What stands for `parts`, in that order and cut, in [`Member::plan`].
+pub fn fingerprint<'a>(parts: impl IntoIterator<Item = &'a str>) -> [u8; 32] {
+    let mut context = ring::digest::Context::new(&ring::digest::SHA256);
+    for part in parts {
+        context.update(&(part.len() as u64).to_be_bytes());
+        context.update(part.as_bytes());
+    }
+    let digest = context.finish();
+    digest.as_ref().first_chunk().copied().unwrap_or_default()
 }
 
 /// What a connection is for.
@@ -102,3 +121,6 @@ pub struct Peer {
     /// Where it connects from.
     pub remote: SocketAddr,
 }
+
+#[cfg(test)]
+mod tests;

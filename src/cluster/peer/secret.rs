@@ -51,33 +51,24 @@ impl Secret {
 
     /// Proves knowledge of the secret over `parts`, in that order and cut.
     pub(super) fn prove(&self, parts: &[&[u8]]) -> [u8; PROOF_BYTES] {
-        let mut proof = [0; PROOF_BYTES];
-        let tag = self.over(parts).sign();
-        for (to, from) in proof.iter_mut().zip(tag.as_ref()) {
-            *to = *from;
-        }
-        proof
+        let tag = hmac::sign(&self.0, &transcript(parts));
+        tag.as_ref().first_chunk().copied().unwrap_or_default()
     }
 
     /// Whether `proof` is that of somebody who knows the secret; takes as long for any wrong one.
     pub(super) fn holds(&self, parts: &[&[u8]], proof: &[u8; PROOF_BYTES]) -> bool {
-        let mut transcript = Vec::new();
-        for part in parts {
-            transcript.extend_from_slice(&(part.len() as u64).to_be_bytes());
-            transcript.extend_from_slice(part);
-        }
-        hmac::verify(&self.0, &transcript, proof).is_ok()
+        hmac::verify(&self.0, &transcript(parts), proof).is_ok()
     }
+}
 
-    /// Each part with its length before it, so that no two transcripts are the same bytes.
-    fn over(&self, parts: &[&[u8]]) -> hmac::Context {
-        let mut context = hmac::Context::with_key(&self.0);
-        for part in parts {
-            context.update(&(part.len() as u64).to_be_bytes());
-            context.update(part);
-        }
-        context
+/// Each part with its length before it, so that no two transcripts are the same bytes.
+fn transcript(parts: &[&[u8]]) -> Vec<u8> {
+    let mut bytes = Vec::new();
+    for part in parts {
+        bytes.extend_from_slice(&(part.len() as u64).to_be_bytes());
+        bytes.extend_from_slice(part);
     }
+    bytes
 }
 
 impl fmt::Debug for Secret {

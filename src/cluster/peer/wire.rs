@@ -12,6 +12,9 @@ use crate::limits::PEER_MESSAGE_BYTES_MAX;
 const MAGIC_HELLO: [u8; 8] = *b"floodmH2";
 const MAGIC_CHALLENGE: [u8; 8] = *b"floodmC2";
 
+/// How many bytes tell a record of TLS.
+const TLS_HEAD_BYTES: usize = 3;
+
 /// A random number that is used once.
 pub type Nonce = [u8; 32];
 
@@ -64,6 +67,8 @@ pub enum Unread {
     Lost(io::Error),
     /// The bytes are no message of this protocol.
     Foreign,
+    /// The other side speaks TLS, and this one does not.
+    Tls,
 }
 
 impl From<io::Error> for Unread {
@@ -94,7 +99,7 @@ impl Hello {
         let mut magic = [0; 8];
         from.read_exact(&mut magic)?;
         if magic != MAGIC_HELLO {
-            return Err(Unread::Foreign);
+            return Err(foreign(&magic));
         }
         let body = read_body(from)?;
         let hello = Hello::decode(&body).ok_or(Unread::Foreign)?;
@@ -150,7 +155,13 @@ pub fn encode_challenge(nonce: &Nonce) -> Vec<u8> {
 /// See [`encode_challenge`].
 pub fn read_challenge(from: &mut impl Read) -> Result<Nonce, Unread> {
     let (mut magic, mut nonce) = ([0; 8], [0; 32]);
-    from.read_exact(&mut magic)?;
+    // An alert of TLS is shorter than what is expected.
+    let (first, rest) = magic.split_at_mut(TLS_HEAD_BYTES);
+    from.read_exact(first)?;
+    if is_tls(first) {
+        return Err(Unread::Tls);
+    }
+    from.read_exact(rest)?;
     if magic != MAGIC_CHALLENGE {
         return Err(Unread::Foreign);
     }
@@ -198,7 +209,8 @@ impl Verdict {
         let mut fields = Fields(&body);
         let mut decode = || {
             let claims = Claims::decode(&mut fields)?;
-            Some(Verdict { code, claims, reason: fields.text()? })
+            let reason = fields.text()?;
+            fields.0.is_empty().then_some(Verdict { code, claims, reason })
         };
         let verdict = decode().ok_or(Unread::Foreign)?;
         Ok(Some((verdict, frame(&byte, &body))))
@@ -214,6 +226,15 @@ impl Code {
             Code::Conflict => 4,
         }
     }
+}
+
+fn foreign(magic: &[u8]) -> Unread {
+    if is_tls(magic) { Unread::Tls } else { Unread::Foreign }
+}
+
+/// Whether bytes begin as a record of TLS: a kind between 20 and 24, and its version.
+fn is_tls(bytes: &[u8]) -> bool {
+    matches!(bytes, [20..=24, 3, 0..=4, ..])
 }
 
 /// What is not read yet of a message.

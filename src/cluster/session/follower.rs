@@ -131,7 +131,8 @@ impl Follower {
         let Some(mut connection) = lock(&self.reading).take() else {
             return Err(Error::internal("a session was started twice"));
         };
-        let (shared, link, timing) = (Arc::clone(&self.shared), Arc::clone(&self.link), self.timing);
+        let (shared, link, timing) =
+            (Arc::clone(&self.shared), Arc::clone(&self.link), self.timing);
         spawn("leader", move || {
             let why = link.listen(&mut connection, timing, &message);
             shared.lose(why);
@@ -188,12 +189,7 @@ impl Follower {
 
 impl Shared {
     /// Comes to the leader and does as it says until the workers are connected.
-    fn meet(
-        &self,
-        member: &Member,
-        about: &About,
-        timing: Timing,
-    ) -> Result<(Connection, Link)> {
+    fn meet(&self, member: &Member, about: &About, timing: Timing) -> Result<(Connection, Link)> {
         let failed = |error| Error::io("process 0", &error);
         let patience = Duration::from_secs(PEER_HELLO_SECONDS_MAX);
         let mut leader = connect(member, 0, Purpose::Control, 0, patience)?;

@@ -302,9 +302,15 @@ impl Shared {
                 expect(connection, kind).map_err(|e| lost(*process, e))?;
             }
         }
-        if lock(&self.arrived).data.iter().skip(1).any(Option::is_none) {
+        // A connection is taken after the other side has been let in, and may have said so.
+        let is_missing = |arrived: &mut Arrived| arrived.data.iter().skip(1).any(Option::is_none);
+        let waited =
+            self.changed.wait_timeout_while(lock(&self.arrived), timing.silence, is_missing);
+        let (mut arrived, _) = waited.unwrap_or_else(PoisonError::into_inner);
+        if is_missing(&mut arrived) {
             return Err(Error::new(ErrorKind::Io, "some workers are not connected"));
         }
+        drop(arrived);
         let links = control.iter().map(|(p, c)| Ok(Arc::new(Link::new(*p, c, timing)?)));
         let links = links.collect::<Result<Vec<_>>>()?;
         let reading = control.iter().map(|(p, c)| c.try_clone().map_err(|e| lost(*p, e)));

@@ -30,8 +30,9 @@ impl Link {
 
     /// Sends a message.
     pub fn send(&self, kind: Kind, body: &[u8]) -> Result<()> {
-        frames::write(&mut *lock(&self.writer), kind, body)
-            .map_err(|error| Error::io(format!("the connection to process {}", self.process), &error))
+        frames::write(&mut *lock(&self.writer), kind, body).map_err(|error| {
+            Error::io(format!("the connection to process {}", self.process), &error)
+        })
     }
 
     /// Ends the connection.

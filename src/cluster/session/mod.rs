@@ -41,6 +41,9 @@ pub struct About {
     pub restarts: u64,
     /// When, and why, the last times.
     pub reasons: Vec<Restart>,
+    /// The job whose operator had panicked, if that was why it was started again.
+    #[serde(default)]
+    pub crashed: Option<String>,
 }
 
 /// Why a process was started again.
@@ -50,6 +53,19 @@ pub struct Restart {
     pub at_ms: i64,
     /// What had ended it.
     pub reason: String,
+}
+
+/// The processes of a cluster.
+#[derive(Clone, Debug, Default, PartialEq, Eq)]
+pub struct ClusterInfo {
+    /// Its id.
+    pub cluster: String,
+    /// Its epoch; 0 for a single process.
+    pub epoch: u64,
+    /// Workers of each process.
+    pub workers: usize,
+    /// The address of each process, and what it is, if it is there.
+    pub processes: Vec<(String, Option<About>)>,
 }
 
 /// How long, and how often.

@@ -77,9 +77,11 @@ struct Version {
 }
 
 impl Commit {
-    /// The commit file of table `sink` of `job` in the directory `root`.
-    pub fn path(root: &Path, job: &str, sink: &str) -> PathBuf {
-        root.join(format!("{PREFIX}{}-{}{SUFFIX}", escape(job), escape(sink)))
+    /// The commit file of table `sink` of `job` in the directory `root`; of a sink with several
+    /// writers, that of writer `series`.
+    pub fn path(root: &Path, job: &str, sink: &str, series: Option<usize>) -> PathBuf {
+        let of = series.map(|writer| format!(".{writer}")).unwrap_or_default();
+        root.join(format!("{PREFIX}{}-{}{of}{SUFFIX}", escape(job), escape(sink)))
     }
 
     /// The commit files in `root`, by name.

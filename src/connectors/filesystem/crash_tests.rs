@@ -137,11 +137,17 @@ fn crash_after(steps: usize) -> (Steps, Arc<Mutex<Vec<&'static str>>>) {
 
 fn open_files(root: &Path, table: &TableDef) -> Vec<PathBuf> {
     let commits = Commit::all(root).unwrap();
-    let open = commits.iter().flat_map(|(_, commit)| &commit.open);
-    let files = open.filter_map(|slot| {
+    let writer_of = |path: &Path| -> Option<usize> {
+        path.file_name()?.to_str()?.strip_suffix(".json")?.rsplit_once('.')?.1.parse().ok()
+    };
+    let open = commits
+        .iter()
+        .flat_map(|(path, commit)| commit.open.iter().map(move |slot| (writer_of(path), slot)));
+    let files = open.filter_map(|(writer, slot)| {
         let format = &table.options["format"];
         let extension = if format == "parquet" { "rows" } else { format };
-        let name = format!("part-{:05}.{extension}", slot.part.as_ref()?.number);
+        let series = writer.map(|writer| format!("{writer}-")).unwrap_or_default();
+        let name = format!("part-{series}{:05}.{extension}", slot.part.as_ref()?.number);
         Some(hidden_name(&root.join(&slot.directory).join(name)))
     });
     files.collect()
@@ -153,7 +159,9 @@ fn tear(root: &Path, table: &TableDef) {
         let mut file = std::fs::OpenOptions::new().append(true).open(path).unwrap();
         file.write_all(b"half a row").unwrap();
     }
-    std::fs::write(root.join(".part-00077.json.inprogress"), "litter").unwrap();
+    let series = if table.options.contains_key("sink.parallelism") { "1-" } else { "" };
+    let litter = root.join(format!(".part-{series}00077.json.inprogress"));
+    std::fs::write(litter, "litter").unwrap();
 }
 
 /// Runs `sessions` and then to the end; the directory is that of the run without them. The steps
@@ -178,7 +186,8 @@ fn check(
         tear(dir, table);
     }
     Life { table, batch, snapshots: &mut snapshots }.finish();
-    assert_eq!(all_hidden(dir), 1, "only the commit file is left");
+    let writers = table.options.get("sink.parallelism").map_or(1, |n| n.parse().unwrap());
+    assert_eq!(all_hidden(dir), writers, "only the commit files are left");
     let plain = tempfile::tempdir().unwrap();
     let mut other = table.clone();
     other.options.insert("path".into(), plain.path().to_string_lossy().into_owned());
@@ -228,6 +237,42 @@ proptest! {
         let batch = input(50, per_tick, keys.max(1), format == "changelog-json");
         check(dir.path(), &table, &batch, &sessions);
     }
+
+    #[test]
+    fn crashes_of_several_writers_leave_no_trace(
+        format in prop::sample::select(vec!["json", "parquet", "changelog-json"]),
+        partitioned in any::<bool>(),
+        writers in 2usize..5,
+        per_tick in 1i64..300,
+        sessions in sessions(),
+    ) {
+        let dir = tempfile::tempdir().unwrap();
+        let mut table = sink_table(dir.path(), format, partitioned);
+        table.options.insert("sink.parallelism".into(), writers.to_string());
+        let batch = input(50, per_tick, 4, format == "changelog-json");
+        check(dir.path(), &table, &batch, &sessions);
+    }
+}
+
+#[test]
+fn the_number_of_writers_is_that_of_the_run() {
+    let dir = tempfile::tempdir().unwrap();
+    let table = |writers: &str| {
+        let mut table = sink_table(dir.path(), "json", false);
+        table.options.insert("sink.parallelism".into(), writers.into());
+        table
+    };
+    let mut sink = durable(&table("2"));
+    sink.recover(BEGINNING).unwrap();
+    sink.write(&input(20, 20, 4, false)).unwrap();
+    sink.checkpoint(20 * TICK_MS - 1000).unwrap();
+    drop(sink);
+    for writers in ["1", "3"] {
+        let error = durable(&table(writers)).recover(20 * TICK_MS - 1000).unwrap_err();
+        assert!(error.message.contains("'sink.parallelism' 2"), "{}", error.message);
+        assert!(error.hint.unwrap().contains("'sink.parallelism' = '2'"));
+    }
+    durable(&table("2")).recover(20 * TICK_MS - 1000).unwrap();
 }
 
 /// A session that reaches `steps` steps, with a checkpoint every few ticks.
@@ -398,7 +443,7 @@ fn damage_is_named_and_nothing_is_touched() {
         assert!(error.hint.is_some(), "{error}");
         assert_eq!(hidden_count(dir.path()), before);
     };
-    let commit = |dir: &Path| Commit::path(dir, "job/1", "t");
+    let commit = |dir: &Path| Commit::path(dir, "job/1", "t", None);
     for format in ["json", "parquet"] {
         let open = |dir: &Path, table: &TableDef| open_files(dir, table).remove(0);
         refused(format, ".part-00000.", BEGINNING, &|dir, table| {
@@ -423,7 +468,7 @@ fn damage_is_named_and_nothing_is_touched() {
         std::fs::write(commit(dir), text.replace("\"version\":1", "\"version\":9")).unwrap();
     });
     refused("json", "job 'job/1' has not finished", BEGINNING, &|dir, _| {
-        std::fs::rename(commit(dir), Commit::path(dir, "other", "t")).unwrap();
+        std::fs::rename(commit(dir), Commit::path(dir, "other", "t", None)).unwrap();
     });
     refused("json", "not as this run left it", 0, &|_, _| {});
     refused("json", "not as this run left it", 0, &|dir, _| {

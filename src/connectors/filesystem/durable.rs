@@ -18,7 +18,7 @@ use rustix::io::Errno;
 
 use super::commit::{Commit, SavedSlot, directories_above, sync_directory, unwritten_name};
 use super::part::{Part, PartNames, write_error};
-use super::sink::{FilesystemSink, Slot, names_in};
+use super::sink::{FilesystemSink, Slot, WRITER_OF, names_in};
 use super::steps::{self, Steps};
 use crate::connectors::SinkMode;
 use crate::error::{Error, ErrorKind, Result};
@@ -47,7 +47,7 @@ impl Durable {
             run: mode.run.clone(),
             sink: name.to_string(),
             layout: sink.layout(),
-            path: Commit::path(&sink.root, &mode.job, name),
+            path: Commit::path(&sink.root, &mode.job, name, sink.format.series),
             steps: mode.steps.clone(),
             committed: BEGINNING,
             unsynced: BTreeSet::new(),
@@ -63,6 +63,13 @@ impl Durable {
 
     fn is_own(&self, commit: &Commit) -> bool {
         commit.job == self.job && commit.sink == self.sink && commit.run == self.run
+    }
+
+    /// Whether `path` is the commit file of another writer of the sink.
+    fn is_of_sibling(&self, root: &Path, path: &Path) -> bool {
+        let count = writers_of(&self.layout);
+        let of = |writer| Commit::path(root, &self.job, &self.sink, Some(writer));
+        count > 1 && (0..count).any(|writer| of(writer) == path)
     }
 
     /// Writes `commit` and gives the parts that have ended their names.
@@ -138,7 +145,7 @@ impl FilesystemSink {
         let frontier = own.and_then(|own| match own {
             Some(commit) => self.resume_from(&mut durable, commit, restored),
             None if restored == BEGINNING => {
-                remove_unnamed(&self.root, self.depth(), &BTreeSet::new())?;
+                self.remove_unnamed(&BTreeSet::new())?;
                 Ok(BEGINNING)
             }
             None => Err(self.misses_rows(&durable.path, restored)),
@@ -150,16 +157,32 @@ impl FilesystemSink {
     /// Removes what an earlier run without snapshots left unfinished.
     pub(super) fn clear(&self) -> Result<()> {
         self.own_commit(None)?;
-        remove_unnamed(&self.root, self.depth(), &BTreeSet::new())
+        self.remove_unnamed(&BTreeSet::new())
+    }
+
+    /// Removes the hidden parts of its series that no commit names.
+    fn remove_unnamed(&self, kept: &BTreeSet<PathBuf>) -> Result<()> {
+        remove_unnamed(&self.root, self.depth(), self.format.series, kept)
     }
 
     /// The commit of this run; those of others must be of finished ones.
     fn own_commit(&self, durable: Option<&Durable>) -> Result<Option<Commit>> {
         let mut own = None;
         for (path, mut commit) in Commit::all(&self.root)? {
-            if durable.is_some_and(|d| d.path == path && d.is_own(&commit)) {
-                own = Some(commit);
-            } else if commit.frontier == CLOSED {
+            if let Some(durable) = durable.filter(|durable| durable.is_own(&commit)) {
+                let (before, now) = (writers_of(&commit.layout), writers_of(&durable.layout));
+                if before != now {
+                    return Err(other_writers(&path, before, now));
+                }
+                if durable.path == path {
+                    own = Some(commit);
+                    continue;
+                }
+                if durable.is_of_sibling(&self.root, &path) {
+                    continue;
+                }
+            }
+            if commit.frontier == CLOSED {
                 // It may have ended before its last parts had their names.
                 let steps = durable.map(|d| d.steps.clone()).unwrap_or_default();
                 commit.settle(&self.root, &path, &steps)?;
@@ -202,7 +225,7 @@ impl FilesystemSink {
         }
         commit.settle(&self.root, &durable.path, &durable.steps)?;
         durable.steps.reach(steps::BEFORE_CLEANUP)?;
-        remove_unnamed(&self.root, self.depth(), &kept)?;
+        self.remove_unnamed(&kept)?;
         self.interval = commit.interval;
         self.slot_count = commit.begun;
         self.numbers = commit.numbers;
@@ -223,6 +246,23 @@ impl FilesystemSink {
              everything again",
         )
     }
+}
+
+/// How many writers there are, as the layout of one of them says.
+fn writers_of(layout: &str) -> usize {
+    let number = layout.rsplit_once(WRITER_OF).and_then(|(_, number)| number.parse().ok());
+    number.unwrap_or(1)
+}
+
+fn other_writers(path: &Path, before: usize, now: usize) -> Error {
+    let message = format!(
+        "'{}' is of a run with 'sink.parallelism' {before}, and that is {now} now: which writer a \
+         row went to cannot change within a run",
+        path.display()
+    );
+    Error::config(message).with_hint(format!(
+        "declare the table with 'sink.parallelism' = '{before}', or give it a path of its own"
+    ))
 }
 
 fn unfinished(path: &Path, commit: &Commit) -> Error {
@@ -270,15 +310,20 @@ fn remove_if_there(path: &Path) -> Result<()> {
 }
 
 /// Removes the hidden parts that no commit names, `depth` levels of partitions down.
-fn remove_unnamed(directory: &Path, depth: usize, kept: &BTreeSet<PathBuf>) -> Result<()> {
+fn remove_unnamed(
+    directory: &Path,
+    depth: usize,
+    series: Option<usize>,
+    kept: &BTreeSet<PathBuf>,
+) -> Result<()> {
     for name in names_in(directory)? {
         let path = directory.join(&name);
-        if PartNames::is_hidden(&name) {
+        if PartNames::is_hidden(&name, series) {
             if !kept.contains(&path) {
                 std::fs::remove_file(&path).map_err(|e| write_error(&path, &e))?;
             }
         } else if depth > 0 && name.contains('=') && path.is_dir() {
-            remove_unnamed(&path, depth - 1, kept)?;
+            remove_unnamed(&path, depth - 1, series, kept)?;
         }
     }
     Ok(())

@@ -5,6 +5,7 @@
 //! * [`source`]: the source, its reader threads and queues
 //! * [`columns`]: metadata and partition columns
 //! * [`sink`]: the sink, its rolling rules; [`part`]: one part file
+//! * `dealt`: several writers of one directory
 //! * [`durable`]: the sink over crashes; [`commit`]: its commit file; `spool`: rows of an open part
 //!   that cannot be cut off; [`steps`]: the steps between which it may crash
 //!
@@ -21,8 +22,8 @@
 //!   values, before encoding
 //! * `sink.rolling-policy.rollover-interval`: parts end at multiples of it in event time; 30
 //!   min
-//! * `sink.rolling-policy.check-interval`, `sink.parallelism`: accepted; rolling needs no
-//!   clock, output is in one order
+//! * `sink.rolling-policy.check-interval`: accepted; rolling needs no clock
+//! * `sink.parallelism`: so many writers, each with parts of its own in one order; 1
 //!
 //! Flink's options for committing partitions and compaction are accepted and change nothing.
 //!
@@ -32,6 +33,7 @@
 
 pub mod columns;
 pub mod commit;
+mod dealt;
 pub mod durable;
 pub mod listing;
 pub mod part;
@@ -45,12 +47,12 @@ pub mod steps;
 use std::sync::Arc;
 
 use crate::connectors::options::Options;
-use crate::connectors::registry::check_parallelism;
 use crate::connectors::{SinkMode, SinkWriter, Source, SourceSpec};
 use crate::error::{Error, Result};
 use crate::formats;
 use crate::plan::props::ChangelogMode;
 use crate::sql::catalog::TableDef;
+use crate::sql::parallelism;
 
 /// The options besides `connector` and those of the format.
 pub const OPTIONS: &[&str] = &[
@@ -60,7 +62,6 @@ pub const OPTIONS: &[&str] = &[
     "changelog-mode",
     "source.monitor-interval",
     "source.path.regex-pattern",
-    "sink.parallelism",
     "sink.rolling-policy.check-interval",
     "sink.rolling-policy.file-size",
     "sink.rolling-policy.rollover-interval",
@@ -94,7 +95,10 @@ pub fn create_sink(
     key: &[usize],
     mode: &SinkMode,
 ) -> Result<Box<dyn SinkWriter>> {
-    Ok(Box::new(sink::FilesystemSink::create(table, key, mode)?))
+    match parallelism::writers(table)? {
+        1 => Ok(Box::new(sink::FilesystemSink::create(table, key, mode)?)),
+        count => Ok(Box::new(dealt::DealtSink::create(table, key, mode, count)?)),
+    }
 }
 
 /// Whether the source ends: unless it watches for new files.
@@ -206,7 +210,6 @@ fn validate(table: &TableDef) -> Result<()> {
     options.positive_duration_ms("sink.rolling-policy.check-interval")?;
     sink::rollover_ms(&options)?;
     sink::file_bytes(&options)?;
-    check_parallelism(&options)?;
     for name in &table.partitioned_by {
         if !table.columns.iter().any(|c| c.name == *name) {
             let message = format!("table '{}' has no partition column '{name}'", table.name);

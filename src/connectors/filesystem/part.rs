@@ -40,6 +40,8 @@ pub struct PartFormat {
     pub bytes_max: u64,
     /// Whether parts can be saved.
     pub durable: bool,
+    /// The writer whose parts they are, of a sink with several.
+    pub series: Option<usize>,
 }
 
 /// A part that is being written.
@@ -85,34 +87,41 @@ pub struct PartNames {
     pub rows: PathBuf,
 }
 
+/// What the names of the parts of `series` begin with.
+fn prefix_of(series: Option<usize>) -> String {
+    series.map_or_else(|| "part-".to_owned(), |writer| format!("part-{writer}-"))
+}
+
 impl PartNames {
-    /// The names of part `number` in `directory`.
-    pub fn new(directory: &Path, number: u64, extension: &str) -> Self {
-        let visible = directory.join(format!("part-{number:05}.{extension}"));
+    /// The names of part `number` of `series` in `directory`.
+    pub fn new(directory: &Path, series: Option<usize>, number: u64, extension: &str) -> Self {
+        let stem = format!("{}{number:05}", prefix_of(series));
+        let visible = directory.join(format!("{stem}.{extension}"));
         PartNames {
             hidden: hidden_name(&visible),
-            rows: directory.join(format!(".part-{number:05}.rows.inprogress")),
+            rows: directory.join(format!(".{stem}.rows.inprogress")),
             visible,
         }
     }
 
-    /// The number in a name of either kind; `None` for other files.
-    pub fn number_of(name: &str) -> Option<u64> {
-        let rest = name.strip_prefix('.').unwrap_or(name).strip_prefix("part-")?;
+    /// The number in a name of either kind, of a part of `series`; `None` for other files.
+    pub fn number_of(name: &str, series: Option<usize>) -> Option<u64> {
+        let rest = name.strip_prefix('.').unwrap_or(name).strip_prefix(&prefix_of(series))?;
         let digits = rest.split_once('.').map_or(rest, |(digits, _)| digits);
         digits.parse().ok()
     }
 
-    /// Whether `name` is that of a part being written.
-    pub fn is_hidden(name: &str) -> bool {
-        name.starts_with(".part-") && name.ends_with(".inprogress")
+    /// Whether `name` is that of a part of `series` being written; without a series, of any.
+    pub fn is_hidden(name: &str, series: Option<usize>) -> bool {
+        let is_own = series.is_none() || PartNames::number_of(name, series).is_some();
+        is_own && name.starts_with(".part-") && name.ends_with(".inprogress")
     }
 }
 
 impl Part {
     /// Creates the hidden file of part `number` in `directory`, which exists.
     pub fn create(directory: &Path, number: u64, format: &PartFormat) -> Result<Self> {
-        let names = PartNames::new(directory, number, &format.format);
+        let names = PartNames::new(directory, format.series, number, &format.format);
         let mut bytes = 0;
         let body = if format.format != "parquet" {
             let file = create_file(&names.hidden)?;
@@ -135,7 +144,7 @@ impl Part {
     /// Opens a saved part of `directory` again, as it was then.
     pub fn reopen(directory: &Path, saved: &SavedPart, format: &PartFormat) -> Result<Self> {
         let &SavedPart { number, length, bytes, group_rows } = saved;
-        let names = PartNames::new(directory, number, &format.format);
+        let names = PartNames::new(directory, format.series, number, &format.format);
         let body = if format.format == "parquet" {
             let spool = Spool::reopen(&names.rows, length)?;
             Body::Rows { spool, group: Vec::new(), format: format.clone() }
@@ -397,15 +406,26 @@ mod tests {
 
     #[test]
     fn names_tell_their_number() {
-        let names = PartNames::new(Path::new("/x"), 7, "json");
+        let names = PartNames::new(Path::new("/x"), None, 7, "json");
         assert_eq!(names.visible, Path::new("/x/part-00007.json"));
         for name in ["part-00007.json", ".part-00007.json.inprogress", "part-7.csv"] {
-            assert_eq!(PartNames::number_of(name), Some(7), "{name}");
+            assert_eq!(PartNames::number_of(name, None), Some(7), "{name}");
         }
-        for name in ["_SUCCESS", "part-x.json", "party-1.json"] {
-            assert_eq!(PartNames::number_of(name), None, "{name}");
+        for name in ["_SUCCESS", "part-x.json", "party-1.json", "part-1-00007.json"] {
+            assert_eq!(PartNames::number_of(name, None), None, "{name}");
         }
-        assert!(PartNames::is_hidden(&names.hidden.file_name().unwrap().to_string_lossy()));
-        assert!(!PartNames::is_hidden("part-00007.json"));
+        let hidden = |names: &PartNames| names.hidden.file_name().unwrap().to_owned();
+        assert!(PartNames::is_hidden(&hidden(&names).to_string_lossy(), None));
+        assert!(!PartNames::is_hidden("part-00007.json", None));
+
+        let own = PartNames::new(Path::new("/x"), Some(1), 7, "json");
+        assert_eq!(own.visible, Path::new("/x/part-1-00007.json"));
+        assert_eq!(PartNames::number_of("part-1-00007.json", Some(1)), Some(7));
+        for name in ["part-00007.json", "part-11-00007.json", "part-2-00007.json"] {
+            assert_eq!(PartNames::number_of(name, Some(1)), None, "{name}");
+        }
+        assert!(PartNames::is_hidden(&hidden(&own).to_string_lossy(), Some(1)));
+        assert!(!PartNames::is_hidden(&hidden(&own).to_string_lossy(), Some(2)));
+        assert!(!PartNames::is_hidden(&hidden(&names).to_string_lossy(), Some(1)));
     }
 }

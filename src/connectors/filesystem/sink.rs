@@ -62,13 +62,29 @@ pub struct FilesystemSink {
     pub(super) closed: Vec<PartNames>,
     /// What a sink of a job with snapshots knows beside.
     pub(super) durable: Option<Durable>,
-    /// Held while this sink may write.
+    /// Held while this sink may write; of one of several writers another one holds it.
     lock: Option<File>,
+    pub(super) series: Option<Series>,
     changes: Changes,
     /// Of the rows that are written, what each changes: by place in the rows at hand.
     kinds: Vec<ChangeKind>,
     /// Which columns tell what is an update.
     key: Vec<usize>,
+}
+
+/// Which of several writers of a directory it is.
+#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+pub(super) struct Series {
+    pub(super) number: usize,
+    pub(super) count: usize,
+}
+
+/// What the layout of one of several writers ends with, before their number.
+pub(super) const WRITER_OF: &str = ", one writer of ";
+
+/// The directory of `table`.
+pub(super) fn root_of(table: &TableDef) -> Result<PathBuf> {
+    Ok(PathBuf::from(local_path(Options::of(table).required("path")?)?))
 }
 
 /// What becomes of changes.
@@ -101,9 +117,19 @@ impl FilesystemSink {
     /// The sink of `table`, of whose changes the columns `key` tell what is an update: makes its
     /// directory and removes what an earlier run left unfinished, unless it goes on from that.
     pub fn create(table: &TableDef, key: &[usize], mode: &SinkMode) -> Result<Self> {
+        Self::of_series(table, key, mode, None)
+    }
+
+    /// As [`FilesystemSink::create`], of one of several writers; who has these holds the lock.
+    pub(super) fn of_series(
+        table: &TableDef,
+        key: &[usize],
+        mode: &SinkMode,
+        series: Option<Series>,
+    ) -> Result<Self> {
         let options = Options::of(table);
         let format = options.required("format")?;
-        let root = PathBuf::from(local_path(options.required("path")?)?);
+        let root = root_of(table)?;
         let schema = table.sink_schema();
         let changes = Changes::of(table, &schema);
         let schema = changes.relaxed(schema);
@@ -114,7 +140,8 @@ impl FilesystemSink {
             in_file.map(|(index, field)| (index, Arc::clone(field))).unzip();
         create_root(&root)?;
         let mut sink = FilesystemSink {
-            lock: Some(lock_root(&root)?),
+            lock: if series.is_none() { Some(lock_root(&root)?) } else { None },
+            series,
             root,
             format: PartFormat {
                 format: format.to_string(),
@@ -122,6 +149,7 @@ impl FilesystemSink {
                 schema: Arc::new(Schema::new(fields)),
                 bytes_max: file_bytes(&options)?,
                 durable: mode.durable,
+                series: series.map(|series| series.number),
             },
             rollover_ms: rollover_ms(&options)?,
             partitioning,
@@ -150,8 +178,9 @@ impl FilesystemSink {
         let columns = schema.fields().iter().map(|f| format!("{} {}", f.name(), f.data_type()));
         let columns = columns.collect::<Vec<_>>().join(", ");
         let by = self.partitioning.as_ref().map_or(String::new(), |by| by.names.join(", "));
+        let series = self.series.map(|s| format!("{WRITER_OF}{}", s.count)).unwrap_or_default();
         format!(
-            "{format} {options:?} ({columns}) by ({by}), {bytes_max} bytes, {} ms",
+            "{format} {options:?} ({columns}) by ({by}), {bytes_max} bytes, {} ms{series}",
             self.rollover_ms
         )
     }
@@ -310,8 +339,9 @@ impl FilesystemSink {
         let number = match self.numbers.remove(directory) {
             Some(number) => number,
             None => {
-                let path = self.root.join(directory);
-                let numbers = names_in(&path)?.into_iter().filter_map(|n| PartNames::number_of(&n));
+                let (path, series) = (self.root.join(directory), self.format.series);
+                let numbers =
+                    names_in(&path)?.into_iter().filter_map(|n| PartNames::number_of(&n, series));
                 numbers.max().map_or(0, |greatest| greatest.saturating_add(1))
             }
         };

@@ -8,6 +8,7 @@ use crate::error::{Error, Result};
 use crate::limits::GENERATED_PARTITIONS_MAX;
 use crate::sql::catalog::{ColumnKind, TableDef};
 use crate::sql::diagnostics::edit_distance;
+use crate::sql::parallelism;
 
 /// Largest row or event number that times can be computed for.
 const ROWS_MAX: u64 = 1 << 50;
@@ -33,7 +34,7 @@ impl<'a> Options<'a> {
                     .and_then(|rest| rest.strip_suffix(after))
                     .is_some_and(column),
             });
-            if key != "connector" && !listed {
+            if key != "connector" && !parallelism::OPTIONS.contains(&key.as_str()) && !listed {
                 return Err(options.unknown(key, known));
             }
         }

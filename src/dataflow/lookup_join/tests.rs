@@ -18,6 +18,7 @@ fn logic(kind: JoinType, table: usize) -> LookupJoinLogic {
         right_keys: vec![0],
         null_equals_null: false,
         filter: None,
+        broadcast: false,
     };
     let one = schema();
     let is_pair = matches!(kind, JoinType::Inner | JoinType::Left);

@@ -41,11 +41,12 @@ use timely::dataflow::{Scope, Stream};
 use timely::order::Product;
 
 use super::driver::{Identity, SideWants, stateful};
+use super::frontier::Part;
 use super::runtime::JobRuntime;
 use super::side::SideStreams;
 use super::snapshots::StatePlace;
 use crate::batch::UpdateBatch;
-use crate::batch::partition::Route;
+use crate::batch::partition::{Parallelism, Route};
 use crate::error::{Error, Result};
 use crate::limits::RECURSION_MULTIPLICITY_MAX;
 use crate::plan::node::{Node, NodeId, Operator, Recursive, StreamPlan};
@@ -80,7 +81,7 @@ pub fn render<'s>(
         let logic = edge::Enter::new(schema, resolution, recursive.final_only);
         let name = format!("{name}.Enter{i}");
         let inputs = vec![(stream, None)];
-        let identity = Identity { name, place: Some(StatePlace::Edge(id, i)) };
+        let identity = Identity { name, place: Some(StatePlace::Edge(id, i)), noted: None };
         stateful(scope, identity, inputs, logic, SideWants::default(), Arc::clone(runtime)).0
     });
     let entered: Vec<_> = entered.collect();
@@ -104,10 +105,11 @@ pub fn render<'s>(
         decoded.push(read_back(stream, &own, place, node, &shared)?);
     }
     let all = scope.concatenate(decoded);
-    let sides = buried(scope, all.clone(), &shared, wants);
+    let sides = buried(scope, (id, all.clone()), &shared, wants);
     let logic = edge::Leave::new(Arc::clone(&node.schema));
     let none = SideWants::default();
-    let identity = Identity { name: format!("{name}.Leave"), place: None };
+    let name = format!("{name}.Leave");
+    let identity = Identity { name, place: None, noted: Some((id, Part::Rows)) };
     let inputs = vec![(all, None)];
     let (rows, _) = stateful(scope, identity, inputs, logic, none, Arc::clone(runtime));
     Ok((rows, sides))
@@ -116,7 +118,7 @@ pub fn render<'s>(
 /// The dead letters of the operators inside; `rows` is what they all lead to.
 fn buried<'s>(
     scope: Scope<'s, EventTime>,
-    rows: Stream<'s, EventTime, UpdateBatch>,
+    (id, rows): (NodeId, Stream<'s, EventTime, UpdateBatch>),
     shared: &Shared,
     wants: SideWants,
 ) -> SideStreams<'s> {
@@ -127,11 +129,12 @@ fn buried<'s>(
     });
     let collect = dead::Collect(Rc::clone(&shared.dead));
     let none = SideWants::default();
-    let named = |part: &str| Identity { name: format!("{name}.{part}"), place: None };
+    let named = |part: &str, noted| Identity { name: format!("{name}.{part}"), place: None, noted };
     let inputs = vec![(progress, None)];
-    let notes = stateful(scope, named("Notes"), inputs, collect, none, Arc::clone(runtime)).0;
-    let inputs = vec![(notes, Some(Route::Hash(dead::ROW.to_vec())))];
-    stateful(scope, named("Bury"), inputs, dead::Bury, wants, Arc::clone(runtime)).1
+    let notes = stateful(scope, named("Notes", None), inputs, collect, none, Arc::clone(runtime)).0;
+    let inputs = vec![(notes, Some(Route::Hash(dead::ROW.to_vec(), Parallelism::ALL)))];
+    let noted = Some((id, Part::Sides));
+    stateful(scope, named("Bury", noted), inputs, dead::Bury, wants, Arc::clone(runtime)).1
 }
 
 /// The names at their fixed points.

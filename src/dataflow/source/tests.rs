@@ -1,6 +1,7 @@
 //! Event times, frontiers and flow control of the source operator, against their definitions.
 
 mod fake;
+mod holding;
 
 use proptest::prelude::*;
 

@@ -34,28 +34,28 @@ impl Notes {
     pub fn sync(&self) -> Result<()> {
         self.journal.sync()
     }
+}
 
-    /// The decisions among the entries of the journal.
-    pub fn decided(&self, entries: &[JournalEntry]) -> Decided {
-        let mut found: BTreeMap<(usize, String), Decisions> = BTreeMap::new();
-        let source = |table: &String| self.tables.iter().position(|known| known == table);
-        for entry in entries {
-            let (table, partition, decision) = match entry {
-                JournalEntry::Ingested { table, partition, offset, end, time } => {
-                    let decision = Decision::Ingested { offset: *offset, end: *end, time: *time };
-                    (table, partition, decision)
-                }
-                JournalEntry::Idle { table, partition, offset, floor } => {
-                    (table, partition, Decision::Floor { offset: *offset, floor: *floor })
-                }
-                _ => continue,
-            };
-            if let Some(source) = source(table) {
-                found.entry((source, partition.clone())).or_default().add(decision);
+/// The decisions about the sources of `plan` among the entries of a journal.
+pub fn decided(plan: &StreamPlan, entries: &[JournalEntry]) -> Decided {
+    let tables: Vec<&str> = plan.scans().map(|scan| scan.table.def.name.as_str()).collect();
+    let mut found: BTreeMap<(usize, String), Decisions> = BTreeMap::new();
+    for entry in entries {
+        let (table, partition, decision) = match entry {
+            JournalEntry::Ingested { table, partition, offset, end, time } => {
+                let decision = Decision::Ingested { offset: *offset, end: *end, time: *time };
+                (table, partition, decision)
             }
+            JournalEntry::Idle { table, partition, offset, floor } => {
+                (table, partition, Decision::Floor { offset: *offset, floor: *floor })
+            }
+            _ => continue,
+        };
+        if let Some(source) = tables.iter().position(|known| known == table) {
+            found.entry((source, partition.clone())).or_default().add(decision);
         }
-        found.into_iter().map(|(of, decisions)| (of, Arc::new(decisions))).collect()
     }
+    found.into_iter().map(|(of, decisions)| (of, Arc::new(decisions))).collect()
 }
 
 impl DecisionJournal for Notes {

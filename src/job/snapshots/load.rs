@@ -2,7 +2,7 @@
 
 use std::collections::{BTreeMap, BTreeSet};
 use std::sync::Arc;
-use std::sync::atomic::{AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, AtomicUsize, Ordering};
 
 use arrow::array::RecordBatch;
 
@@ -13,22 +13,25 @@ use crate::dataflow::restored::{Amount, Pieces, Restored, WrittenTable};
 use crate::dataflow::snapshots::{StatePlace, readers};
 use crate::error::{Error, ErrorKind, Result};
 use crate::plan::node::{NodeId, StreamPlan};
-use crate::snapshot::{Chunks, Damage, Manifest, SavedTableRef, Store};
+use crate::snapshot::{ChunkRef, Chunks, Damage, Manifest, SavedState, SavedTableRef, Store};
 use crate::state::saved::{Recovery, log_input};
 
 /// The state's tables as the manifest lists them.
 pub fn states_of(manifest: &Manifest) -> BTreeMap<StatePlace, PlaceState> {
-    let of = |state: &crate::snapshot::SavedState| {
+    let of = |state: &SavedState| {
         let recovery = Recovery::named(&state.recovery);
         (place_of(state.node), PlaceState { recovery, asked_in: 0, tables: state.tables.clone() })
     };
     manifest.states.iter().map(of).collect()
 }
 
+/// Reads a chunk of a snapshot.
+pub type ReadChunk = Arc<dyn Fn(&ChunkRef) -> Result<RecordBatch> + Send + Sync>;
+
 /// A table whose rows are among `chunks`, or are read chunk by chunk when they are needed; then
 /// `unpacked` counts their bytes.
 fn written(
-    store: &Arc<Store>,
+    read_chunk: &ReadChunk,
     table: &SavedTableRef,
     chunks: &Chunks,
     unpacked: &Arc<AtomicU64>,
@@ -39,12 +42,12 @@ fn written(
     let pieces = match known.collect() {
         Some(rows) => Pieces::Read(rows),
         None => {
-            let (store, chunks) = (Arc::clone(store), table.chunks.clone());
+            let (read_chunk, chunks) = (Arc::clone(read_chunk), table.chunks.clone());
             let unpacked = Arc::clone(unpacked);
             let read = move |piece: usize| -> Result<RecordBatch> {
                 let chunk = chunks.get(piece);
                 let chunk = chunk.ok_or_else(|| Error::internal("a table has no such piece"))?;
-                let rows = store.read_chunk(chunk)?;
+                let rows = read_chunk(chunk)?;
                 unpacked.fetch_add(bytes_of(&rows), Ordering::Relaxed);
                 Ok(rows)
             };
@@ -66,16 +69,15 @@ pub fn verified(
     workers: usize,
 ) -> Result<Chunks, Vec<Damage>> {
     let is_large = plan.has_budget();
-    let is_placed = manifest.workers as usize == workers;
     let of = |is_read: bool| {
         let mut part = manifest.clone();
         for state in &mut part.states {
-            let is_of_tables = Recovery::named(&state.recovery) == Some(Recovery::Tables);
-            state.tables.retain(|table| {
-                let is_own = is_placed && is_of_tables && table.shard.is_some();
-                let is_later = is_large || is_own && log_input(&table.name).is_none();
+            let mut tables = std::mem::take(&mut state.tables);
+            tables.retain(|table| {
+                let is_later = is_large || is_placed(manifest, state, table, workers);
                 is_later != is_read
             });
+            state.tables = tables;
         }
         part
     };
@@ -95,12 +97,66 @@ pub fn read(
         Error::new(ErrorKind::Io, format!("the snapshot is damaged: {}", what.join("; ")))
             .with_hint("`floodmark snapshots verify` names all that is damaged")
     })?;
-    restored(store, &chunks, manifest, plan)
+    restored(&of_store(store), &chunks, manifest, plan)
+}
+
+/// Reads from `store`.
+pub fn of_store(store: &Arc<Store>) -> ReadChunk {
+    let store = Arc::clone(store);
+    Arc::new(move |chunk| store.read_chunk(chunk))
+}
+
+/// Reads with `read` on `threads` threads what of `manifest` several workers take back.
+pub fn shared_chunks(
+    read: &ReadChunk,
+    manifest: &Manifest,
+    plan: &StreamPlan,
+    (workers, threads): (usize, usize),
+) -> Result<Chunks> {
+    if plan.has_budget() {
+        return Ok(Chunks::new());
+    }
+    let mut wanted: Vec<&ChunkRef> = Vec::new();
+    for state in &manifest.states {
+        let tables = state.tables.iter();
+        let shared = tables.filter(|table| !is_placed(manifest, state, table, workers));
+        wanted.extend(shared.flat_map(|table| &table.chunks));
+    }
+    let next = AtomicUsize::new(0);
+    let read_some = || -> Result<Vec<(u64, RecordBatch)>> {
+        let mut found = Vec::new();
+        while let Some(chunk) = wanted.get(next.fetch_add(1, Ordering::Relaxed)) {
+            found.push((chunk.id, read(chunk)?));
+        }
+        Ok(found)
+    };
+    let found: Vec<_> = std::thread::scope(|scope| {
+        let threads: Vec<_> = (0..threads.max(1)).map(|_| scope.spawn(read_some)).collect();
+        threads.into_iter().map(std::thread::ScopedJoinHandle::join).collect()
+    });
+    let mut chunks = Chunks::new();
+    for some in found {
+        chunks.extend(some.map_err(|_| Error::internal("a reader of chunks panicked"))??);
+    }
+    Ok(chunks)
+}
+
+/// Whether each of `workers` workers takes back of a table what it wrote, and reads that itself.
+fn is_placed(
+    manifest: &Manifest,
+    state: &SavedState,
+    table: &SavedTableRef,
+    workers: usize,
+) -> bool {
+    manifest.workers as usize == workers
+        && Recovery::named(&state.recovery) == Some(Recovery::Tables)
+        && table.shard.is_some()
+        && log_input(&table.name).is_none()
 }
 
 /// What the operators of `plan` take back of `manifest`, of which `chunks` have been read.
 pub fn restored(
-    store: &Arc<Store>,
+    read_chunk: &ReadChunk,
     chunks: &Chunks,
     manifest: &Manifest,
     plan: &StreamPlan,
@@ -110,7 +166,7 @@ pub fn restored(
     for state in &manifest.states {
         let mut tables = Vec::new();
         for table in &state.tables {
-            tables.push(written(store, table, chunks, &unpacked));
+            tables.push(written(read_chunk, table, chunks, &unpacked));
         }
         states.insert(place_of(state.node), tables);
     }

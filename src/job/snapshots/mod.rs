@@ -21,7 +21,7 @@ mod writer;
 pub use writer::{operator_name, place_number, place_of, sinks_of, state_fingerprint};
 
 use std::collections::BTreeMap;
-use std::path::Path;
+use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{SyncSender, sync_channel};
 use std::sync::{Arc, Condvar, Mutex, MutexGuard, PoisonError};
@@ -29,13 +29,15 @@ use std::thread::JoinHandle;
 use std::time::Duration;
 
 use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
+use crate::dataflow::decisions::Journal;
 use crate::dataflow::restored::{Amount, Restored};
 use crate::dataflow::runtime::Place;
 use crate::dataflow::snapshots::{Handed, Others, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
+use crate::job::processes::KeptRun;
 use crate::job::upgrade::end_dropped;
 use crate::limits::{BUDGET_SNAPSHOT_MESSAGES_MAX, SNAPSHOT_MESSAGES_MAX};
-use crate::plan::explain::explain;
+use crate::plan::explain::explain_computed;
 use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{Chunks, JournalEntry, Latest, Manifest, Store, failpoint};
@@ -191,8 +193,13 @@ pub struct Beginning {
     pub was_complete: bool,
     /// Whether another version of the program had planned that in another way.
     pub was_planned_otherwise: bool,
-    /// The snapshot that it starts from, if that was made for another script than those before.
-    upgraded: Option<(Arc<Store>, Manifest)>,
+    /// What it is planned as.
+    pub plan: String,
+    /// The run, for the processes that this one leads.
+    pub kept: KeptRun,
+    /// Where the snapshot is that it starts from, if that was made for another script than those
+    /// before.
+    upgraded: Option<Arc<Store>>,
 }
 
 /// A word for what a plan computes, and of what; two plans with the same one have the same state.
@@ -203,7 +210,7 @@ pub fn fingerprint(plan: &StreamPlan, parts: &Fingerprints) -> String {
 /// What a plan is without the options of its tables: the word before there were fingerprints of
 /// parts.
 fn shape(plan: &StreamPlan) -> String {
-    let text = explain(plan);
+    let text = explain_computed(plan);
     let hash = crate::batch::hash::hash_bytes(text.as_bytes());
     let second = crate::batch::hash::mix(hash, text.len() as u64);
     format!("{hash:016x}{second:016x}")
@@ -239,15 +246,19 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     if let Some(manifest) = ended.filter(|m| !spec.anew && (is_same(m) || is_same_script(m))) {
         let (from, frontier) = (Some(manifest.id), manifest.frontier);
         let was_planned_otherwise = !is_same(manifest);
-        let snapshots = again(&spec, plan, manifest)?;
-        let was_complete = true;
+        let decided = spec.store.journal(&spec.job, manifest.run)?.read_decisions()?;
+        let snapshots = again(&spec, plan, manifest, &decided)?;
+        let (run, begun_ms) = (manifest.run, manifest.begun_ms);
+        let kept = KeptRun { run, begun_ms, manifest: None, is_ended: true, decided };
         return Ok(Beginning {
             snapshots,
             from,
             frontier,
             skipped,
-            was_complete,
+            was_complete: true,
             was_planned_otherwise,
+            plan: fingerprint,
+            kept,
             upgraded: None,
         });
     }
@@ -256,7 +267,8 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     if let Some(manifest) = manifest.as_ref().filter(|manifest| !is_same(manifest)) {
         return Err(has_changed(&spec, manifest, is_same_script(manifest)));
     }
-    let restored = manifest.as_ref().map(|m| load::restored(&spec.store, &chunks, m, plan));
+    let restored =
+        manifest.as_ref().map(|m| load::restored(&load::of_store(&spec.store), &chunks, m, plan));
     let restored = restored.transpose()?;
     let restored = restored.map(|restored| Restored { begun: Some(begun), ..restored });
     drop(chunks);
@@ -290,9 +302,10 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
     let from = manifest.as_ref().map(|m| m.id);
     let frontier = manifest.as_ref().map_or(BEGINNING, |m| m.frontier);
     let store = Arc::clone(&spec.store);
-    let run = writer::Run { spec, fingerprint, fingerprints, run, begun_ms };
-    let snapshots = begin(run, plan, manifest.as_ref(), restored, &entries)?;
-    let upgraded = manifest.filter(|manifest| manifest.outputs.is_some());
+    let planned = fingerprint.clone();
+    let own = writer::Run { spec, fingerprint, fingerprints, run, begun_ms };
+    let snapshots = begin(own, plan, manifest.as_ref(), restored, &entries)?;
+    let is_upgraded = manifest.as_ref().is_some_and(|manifest| manifest.outputs.is_some());
     Ok(Beginning {
         snapshots,
         from,
@@ -300,7 +313,9 @@ pub fn start(spec: SnapshotSpec, plan: &Arc<StreamPlan>) -> Result<Beginning> {
         skipped,
         was_complete: ended.is_some(),
         was_planned_otherwise: false,
-        upgraded: upgraded.map(|manifest| (store, manifest)),
+        plan: planned,
+        kept: KeptRun { run, begun_ms, manifest, is_ended: false, decided: entries },
+        upgraded: is_upgraded.then_some(store),
     })
 }
 
@@ -329,7 +344,7 @@ impl Beginning {
     /// The job has been built. If it is the first time with this script, the sinks that only the
     /// one before had are closed.
     pub fn is_built(&self) {
-        if let Some((store, manifest)) = &self.upgraded {
+        if let (Some(store), Some(manifest)) = (&self.upgraded, &self.kept.manifest) {
             end_dropped(store, &manifest.job, manifest);
         }
     }
@@ -355,12 +370,12 @@ fn again(
     spec: &SnapshotSpec,
     plan: &Arc<StreamPlan>,
     manifest: &Manifest,
+    entries: &[JournalEntry],
 ) -> Result<Arc<JobSnapshots>> {
     let (sender, _) = sync_channel(1);
     let restored = Restored { frontier: CLOSED, ..Restored::default() };
-    let entries = spec.store.journal(&spec.job, manifest.run)?.read_decisions()?;
     let run = (manifest.run, manifest.begun_ms);
-    let snapshots = inside(spec, plan, run, Some(restored), sender, &entries)?;
+    let snapshots = inside(spec, plan, run, Some(restored), sender, entries)?;
     let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
     let shared = Arc::new(Shared {
         state: Mutex::new(Asked { progress, ..Asked::default() }),
@@ -390,7 +405,7 @@ fn inside(
 ) -> Result<Arc<Snapshots>> {
     let journal = spec.store.journal(&spec.job, run)?;
     let notes = Arc::new(journal::Notes::new(journal, plan));
-    let decided = notes.decided(entries);
+    let decided = journal::decided(plan, entries);
     let before_sync = Arc::clone(&notes);
     let steps = Steps::new(move |step| {
         // What a sink makes durable follows from what is noted, which must not be lost alone.
@@ -405,6 +420,54 @@ fn inside(
     let of =
         RunOf { job, run, begun_ms, steps, decided, dir, processes, others, ..RunOf::default() };
     Ok(Arc::new(Snapshots::new(of, plan, sender, restored, notes)))
+}
+
+/// A run that another process leads.
+pub struct FollowedRun {
+    /// The job.
+    pub job: String,
+    /// The run.
+    pub run: KeptRun,
+    /// This process.
+    pub place: Place,
+    /// For what is put aside under a memory budget.
+    pub dir: Option<PathBuf>,
+}
+
+/// The snapshots of a run that another process leads, inside the dataflow. `read` reads its chunks.
+pub fn followed(
+    of: FollowedRun,
+    plan: &Arc<StreamPlan>,
+    sender: SyncSender<Handed>,
+    journal: Arc<dyn Journal>,
+    read: &load::ReadChunk,
+) -> Result<Arc<Snapshots>> {
+    let FollowedRun { job, run, place, dir } = of;
+    let begun = monotonic();
+    let restored = match &run.manifest {
+        _ if run.is_ended => Some(Restored { frontier: CLOSED, ..Restored::default() }),
+        None => None,
+        Some(manifest) => {
+            let workers = place.workers * place.processes;
+            let chunks = load::shared_chunks(read, manifest, plan, (workers, place.workers))?;
+            let restored = load::restored(read, &chunks, manifest, plan)?;
+            // They go on in the process that leads.
+            let counters = BTreeMap::new();
+            Some(Restored { begun: Some(begun), counters, ..restored })
+        }
+    };
+    let decided = journal::decided(plan, &run.decided);
+    let of = RunOf {
+        job,
+        run: run.run,
+        begun_ms: run.begun_ms,
+        decided,
+        dir,
+        process: place.process,
+        processes: place.processes,
+        ..RunOf::default()
+    };
+    Ok(Arc::new(Snapshots::new(of, plan, sender, restored, journal)))
 }
 
 fn begin(

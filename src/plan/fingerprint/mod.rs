@@ -27,14 +27,19 @@ use super::node::{Node, Operator, OutputTarget, PlanOutput, Scan, StreamPlan};
 use crate::batch::hash::{hash_bytes, hash_columns};
 use crate::error::{Error, Result};
 use crate::sql::catalog::{ColumnKind, TableDef};
+use crate::sql::hints::written_name;
+use crate::sql::parallelism;
 
 /// The version of the texts: another one makes other fingerprints of everything.
 pub const VERSION: u32 = 1;
 
 /// Options of tables that change neither rows nor their times, nor where they are written.
 const WITHOUT_MEANING: &[&str] = &[
+    "parallelism",
     "source.monitor-interval",
     "source.report-statistics",
+    "scan.parallelism",
+    "scan.rebalance",
     "sink.parallelism",
     "sink.rolling-policy.check-interval",
 ];
@@ -295,7 +300,8 @@ fn source_text(scan: &Scan) -> Result<String> {
         let field = scan.columns.fields().get(index);
         field.map_or_else(|| format!("+{index}"), |field| field.name().clone())
     };
-    let mut text = format!("table {} {}", table.name, options_text(table));
+    // Options that a hint says are among the others.
+    let mut text = format!("table {} {}", written_name(&table.name), options_text(table));
     let is_by_name = table.options.get("connector").is_some_and(|c| c == "filesystem")
         && table.options.get("format").is_some_and(|f| BY_NAME.contains(&f.as_str()));
     if !is_by_name {
@@ -331,7 +337,13 @@ fn sink_text(table: &TableDef, output: &PlanOutput, plan: &StreamPlan) -> String
     let columns = table.columns.iter().filter(|c| !matches!(c.kind, ColumnKind::Computed(_)));
     let columns: Vec<String> = columns.map(|c| format!("{} {}", c.name, c.data_type)).collect();
     let key = output.key(plan.node(output.node));
-    format!("sink {} {} ({}) key {key:?}", table.name, options_text(table), columns.join(", "))
+    let options = options_text(table);
+    let mut text = format!("sink {} {options} ({}) key {key:?}", table.name, columns.join(", "));
+    // Which parts a row is in.
+    if let Some(writers) = parallelism::writers(table).ok().filter(|writers| *writers > 1) {
+        let _ = write!(text, ", writers {writers}");
+    }
+    text
 }
 
 #[cfg(test)]

@@ -6,7 +6,7 @@ use std::sync::Arc;
 use arrow::datatypes::SchemaRef;
 use datafusion::logical_expr::TableSource;
 
-use super::{Lowerer, scan_of};
+use super::{Lowerer, scan_of, without_hints};
 use crate::error::Result;
 use crate::plan::aggregate::AggregateFunction;
 use crate::plan::changelog::log_schema;
@@ -59,7 +59,8 @@ fn source_nodes(
     template: &Node,
     nodes: &mut Vec<Node>,
 ) -> Result<()> {
-    let settings = &template.settings;
+    // A table is read for all, whatever a query block says of its own operators.
+    let settings = &without_hints(&template.settings);
     let rowtimes = crate::plan::rowtime::of_scan(&scan, scan.columns.fields().len());
     let mut props = Props { unique_key: None, rowtimes, ..template.props.clone() };
     props.distribution = Distribution::Any;

@@ -22,7 +22,9 @@ use std::sync::Arc;
 use arrow::array::RecordBatch;
 use arrow::datatypes::{Schema, SchemaRef};
 use datafusion::common::DFSchema;
-use datafusion::logical_expr::{Expr, Extension, LogicalPlan, TableScan, TableSource};
+use datafusion::logical_expr::{
+    Expr, Extension, LogicalPlan, SubqueryAlias, TableScan, TableSource,
+};
 
 use super::changelog::ScanChanges;
 use super::expr::{Expression, time_type};
@@ -31,6 +33,7 @@ use super::props::{ChangelogMode, Distribution, Props, WindowColumns};
 use super::rowtime;
 use crate::error::{Error, Result};
 use crate::sql::bind::{BoundJob, BoundOutput, BoundTable, BoundTarget};
+use crate::sql::blocks::BlockHints;
 use crate::sql::catalog::TableDef;
 use crate::sql::context::{StreamTable, SystemTable};
 use crate::sql::match_recognize::node::MatchNode;
@@ -151,7 +154,7 @@ impl<'a> Lowerer<'a> {
                 self.calc(input, None, columns, Arc::new(names))
             }
             LogicalPlan::Filter(f) => self.filter(f),
-            LogicalPlan::SubqueryAlias(a) => self.plan(&a.input),
+            LogicalPlan::SubqueryAlias(a) => self.block(a),
             LogicalPlan::Aggregate(a) => self.aggregate(a),
             LogicalPlan::Distinct(d) => self.distinct(d.input()),
             LogicalPlan::Window(w) => self.over(w),
@@ -174,6 +177,18 @@ impl<'a> Lowerer<'a> {
             LogicalPlan::Unnest(u) => self.listed_unnest(u),
             other => Err(unsupported(&describe(other))),
         }
+    }
+
+    /// The node of a query block of its own, whose operators have its hints.
+    fn block(&mut self, alias: &SubqueryAlias) -> Result<NodeId> {
+        let block = BlockHints::of_name(alias.alias.table()).unwrap_or_default();
+        let outer = Arc::clone(&self.settings);
+        if outer.block != block {
+            self.settings = Arc::new(Settings { block, ..outer.as_ref().clone() });
+        }
+        let node = self.plan(&alias.input);
+        self.settings = outer;
+        node
     }
 
     /// The node of one of our own logical nodes.
@@ -389,7 +404,11 @@ impl<'a> Lowerer<'a> {
         schema: SchemaRef,
         props: Props,
     ) -> NodeId {
-        let settings = Arc::clone(&self.settings);
+        let settings = match operator.is_brought_rows() {
+            true => Arc::clone(&self.settings),
+            // What the block says of its workers makes no other node of it.
+            false => without_hints(&self.settings),
+        };
         let is_shared = self.makes(Rewrite::Share);
         let same = self.nodes.iter().position(|n| {
             is_shared
@@ -496,6 +515,17 @@ fn window_schema(input: &SchemaRef, window: &WindowNode) -> Result<SchemaRef> {
     let mut fields: Vec<_> = input.fields().iter().cloned().collect();
     fields.extend(names);
     Ok(Arc::new(Schema::new(fields)))
+}
+
+/// The settings without what the query block says.
+pub(super) fn without_hints(settings: &Arc<Settings>) -> Arc<Settings> {
+    match settings.block.is_empty() {
+        true => Arc::clone(settings),
+        false => {
+            let block = BlockHints::default();
+            Arc::new(Settings { block, ..settings.as_ref().clone() })
+        }
+    }
 }
 
 pub(super) fn unsupported(what: &str) -> Error {

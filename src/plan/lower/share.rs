@@ -25,8 +25,8 @@ struct View {
     columns: Vec<usize>,
 }
 
-/// The rows of an arrangement, and the columns that they are found by.
-type Index = (NodeId, Vec<usize>);
+/// The rows of an arrangement, the columns that they are found by, and on which workers.
+type Index = (NodeId, Vec<usize>, Option<usize>);
 
 /// Which node takes the place of another, and where its columns are then.
 type Moved = BTreeMap<usize, (NodeId, Vec<usize>)>;
@@ -39,7 +39,8 @@ impl Lowerer<'_> {
             let Operator::Arrange { keys } = &self.nodes[id].operator else { continue };
             if let Some(view) = self.view_of(id) {
                 let by = keys.iter().map(|&key| view.columns[key]).collect();
-                groups.entry((view.base, by)).or_default().push((id, view));
+                let spread = self.nodes[id].settings.block.parallelism;
+                groups.entry((view.base, by, spread)).or_default().push((id, view));
             }
         }
         groups.retain(|_, views| {
@@ -59,7 +60,7 @@ impl Lowerer<'_> {
                 of.iter_mut().for_each(|i| *i = places[i.0]);
             }
             let group = groups.iter().find(|(_, views)| views.iter().any(|v| v.0 == id));
-            if let Some(((base, keys), views)) = group {
+            if let Some(((base, keys, _), views)) = group {
                 let shared = match moved.get(&views[0].0) {
                     Some((shared, _)) => *shared,
                     None => arrange_all(places[base.0], keys, views, &node, &mut made)?,

@@ -19,6 +19,7 @@ use crate::plan::node::{NodeId, Operator, RankKind};
 use crate::plan::props::{ChangelogMode, Distribution, Props, WindowColumns};
 use crate::plan::rowtime::RowTime;
 use crate::plan::temporal::{LookupJoin, TemporalJoin, Versions};
+use crate::sql::hints::written_name;
 use crate::sql::rewrites::Rewrite;
 use crate::sql::temporal::{VersionedNode, as_of};
 
@@ -322,6 +323,7 @@ impl Lowerer<'_> {
     ) -> Result<NodeId> {
         let filter = self.join_filter(join, (left.0, left.1), (right.0, right.1))?;
         let stream = if table == 1 { left } else { right };
+        let broadcast = self.is_broadcast(if table == 1 { &join.right } else { &join.left });
         let operator = LookupJoin {
             kind: match join.join_type {
                 JoinType::Right => JoinType::Left,
@@ -334,6 +336,7 @@ impl Lowerer<'_> {
             right_keys: right.2.to_vec(),
             null_equals_null: join.null_equality == NullEquality::NullEqualsNull,
             filter,
+            broadcast,
         };
         let passes = matches!(operator.kind, JoinType::LeftSemi | JoinType::LeftAnti);
         // Right columns lie behind the left ones in pairs.
@@ -353,7 +356,11 @@ impl Lowerer<'_> {
                 time: window.time.map(moved),
                 size: window.size,
             },
-            distribution: spread(&stream.2.iter().map(|&c| moved(c)).collect::<Vec<_>>()),
+            distribution: match (broadcast, &below.distribution) {
+                (false, _) => spread(&stream.2.iter().map(|&c| moved(c)).collect::<Vec<_>>()),
+                (true, Distribution::Single) => Distribution::Single,
+                (true, _) => Distribution::Any,
+            },
             bounded: below.bounded,
             window_delay: below.window_delay,
             rowtimes: below
@@ -369,6 +376,33 @@ impl Lowerer<'_> {
         let node = self.add(Operator::LookupJoin(operator), inputs, wide, props);
         let left = Side { node: left.0, width: left.1, keys: left.2.to_vec() };
         self.without_appended_keys(node, join, &left, right.1)
+    }
+
+    /// Whether a hint of the block says that every worker has all rows of `table`.
+    fn is_broadcast(&self, table: &LogicalPlan) -> bool {
+        let named = &self.settings.block.broadcast;
+        let mut at = table;
+        while !named.is_empty() {
+            at = match at {
+                LogicalPlan::SubqueryAlias(alias) if named.contains(alias.alias.table()) => {
+                    return true;
+                }
+                LogicalPlan::TableScan(scan) => {
+                    return named.contains(written_name(scan.table_name.table()));
+                }
+                LogicalPlan::SubqueryAlias(alias) => &alias.input,
+                LogicalPlan::Projection(projection) => &projection.input,
+                LogicalPlan::Filter(filter) => &filter.input,
+                LogicalPlan::Extension(Extension { node }) => {
+                    match node.as_any().downcast_ref::<VersionedNode>() {
+                        Some(versioned) => &versioned.input,
+                        None => return false,
+                    }
+                }
+                _ => return false,
+            };
+        }
+        false
     }
 
     /// Whether a node is computed of constants and of tables that end and have no event time: it is

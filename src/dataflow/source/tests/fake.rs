@@ -129,7 +129,8 @@ impl Source for Fake {
     fn decode(&self, split: Split) -> Result<Decoded> {
         let partition = split.partition;
         let (records, offset) = *split.payload.downcast::<(Vec<Record>, i64)>().unwrap();
-        let mut decoded = Decoded { offset, ..Decoded::default() };
+        let end = Some(offset + records.len() as i64);
+        let mut decoded = Decoded { offset, end, ..Decoded::default() };
         let (mut rows, mut behind) = (Vec::new(), Vec::new());
         for (i, record) in records.into_iter().enumerate() {
             match record {
@@ -332,7 +333,8 @@ fn work(worker: &mut timely::worker::Worker, runtime: &Arc<JobRuntime>, shared: 
         let scans = runtime.plan.nodes.iter().enumerate();
         let scans = scans.filter(|(_, n)| matches!(n.operator, Operator::Scan(_)));
         for (index, (node, _)) in scans.enumerate() {
-            let own = Arc::clone(runtime.source(crate::plan::node::NodeId(node)).unwrap());
+            let node = crate::plan::node::NodeId(node);
+            let own = (node, Arc::clone(runtime.source(node).unwrap()));
             let budget = Budget::new(vec![probe.clone()], rows_max);
             let (rows, sides) = source(scope, own, Arc::clone(runtime), budget, true);
             listen(scope, rows, index, false, shared).probe_with(&probe);

@@ -1,0 +1,313 @@
+//! A cluster of real processes as a user sees it: jobs through any process, rescaling, jobs that
+//! fail, strangers at the door, and how it tells of itself.
+
+mod common;
+
+use std::fs;
+use std::io::{Read, Write};
+use std::net::TcpStream;
+use std::path::Path;
+use std::process::Stdio;
+use std::thread;
+use std::time::Duration;
+
+use common::cluster::{Cluster, PATIENCE, Shape};
+use common::{command, difference, finish, floodmark, sorted, write};
+use floodmark::telemetry::clock::monotonic;
+use serde_json::{Value, json};
+
+/// Bids by auction in a view and by window in a sink, `rate` a second if that is given.
+fn bids(events: u64, rate: Option<u64>) -> String {
+    let rate = rate.map(|rate| format!(", 'rate' = '{rate}'")).unwrap_or_default();
+    format!(
+        "SET 'snapshot.interval' = '200 ms';
+         CREATE TABLE bid (auction BIGINT, price BIGINT, `dateTime` TIMESTAMP(3),
+           WATERMARK FOR `dateTime` AS `dateTime` - INTERVAL '4' SECOND)
+         WITH ('connector' = 'nexmark', 'nexmark.table' = 'bid', 'events-per-second' = '1000',
+           'events' = '{events}'{rate});
+         CREATE TABLE counted (window_end TIMESTAMP(3), auction BIGINT, bids BIGINT)
+         WITH ('connector' = 'filesystem', 'path' = 'out', 'format' = 'csv');
+         CREATE MATERIALIZED VIEW per_auction AS
+         SELECT auction, COUNT(*) AS bids, MAX(price) AS highest FROM bid GROUP BY auction;
+         INSERT INTO counted
+         SELECT window_end, auction, COUNT(*) AS bids
+         FROM TABLE(TUMBLE(TABLE bid, DESCRIPTOR(`dateTime`), INTERVAL '2' SECOND))
+         GROUP BY window_start, window_end, auction;"
+    )
+}
+
+/// The lines of all finished files of a sink, in the order of the files.
+fn written(dir: &Path) -> String {
+    let entries = fs::read_dir(dir).expect("the sink's folder");
+    let mut files: Vec<_> = entries.map(|entry| entry.expect("an entry").path()).collect();
+    files.retain(|path| !path.file_name().is_some_and(|n| n.to_string_lossy().starts_with('.')));
+    files.sort();
+    files.iter().map(|path| fs::read_to_string(path).expect("a file")).collect()
+}
+
+/// View and sink of one process that nobody disturbs.
+fn alone(events: u64) -> (String, String) {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "job.sql", bids(events, None) + "SELECT * FROM per_auction;");
+    let args = ["run", "--workers", "2", "--format", "csv", "job.sql"];
+    let view = sorted(&floodmark(dir.path(), &args).success());
+    (view, written(&dir.path().join("out")))
+}
+
+fn view_of(cluster: &Cluster, process: usize) -> String {
+    sorted(&cluster.get_csv(process, "/v1/views/per_auction?limit=1000000").ok().body)
+}
+
+fn finished(cluster: &Cluster, process: usize) {
+    cluster.wait_for(process, "/v1/jobs/bids", |job| {
+        assert_ne!(job["state"], "failed", "{job}\n{}", cluster.logs());
+        job["state"] == "finished"
+    });
+}
+
+#[test]
+fn any_process_takes_every_request() {
+    let (view, sink) = alone(6_000);
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(dir.path(), &Shape::new(3, 1));
+    cluster.submit(1, "bids", &bids(6_000, Some(4_000)));
+    for process in 0..3 {
+        let jobs = cluster.get(process, "/v1/jobs").ok().json();
+        assert!(jobs.to_string().contains("\"bids\""), "process {process} lists {jobs}");
+        let other = "CREATE MATERIALIZED VIEW one AS SELECT 1 AS x;";
+        let again = json!({"name": "bids", "sql": other});
+        let refused = cluster.send(process, "POST", "/v1/jobs", &again);
+        assert_eq!(refused.status, 409, "process {process}: {}", refused.body);
+        let wrong =
+            cluster.send(process, "POST", "/v1/jobs", &json!({"name": "x", "sql": "SELEC"}));
+        assert_eq!(wrong.status, 400, "process {process}: {}", wrong.body);
+        assert_eq!(cluster.get(process, "/v1/jobs/absent").status, 404);
+        assert_eq!(cluster.get(process, "/healthz").status, 200);
+        let metrics = cluster.get(process, "/metrics");
+        assert_eq!(metrics.status, 200, "process {process}: {}", metrics.body);
+    }
+    let taken = cluster.send(2, "POST", "/v1/jobs/bids/snapshots", &json!({})).ok().json();
+    let id = taken["id"].as_u64().unwrap_or_else(|| panic!("no snapshot: {taken}"));
+    let snapshots = cluster.get(1, "/v1/jobs/bids/snapshots").ok().body;
+    assert!(snapshots.contains(&format!("\"id\":{id}")), "{snapshots}");
+    finished(&cluster, 2);
+    for process in 0..3 {
+        assert_eq!(difference(&view, &view_of(&cluster, process)), None, "process {process}");
+        let query = json!({"sql": "SELECT COUNT(*) AS n, SUM(bids) AS s FROM per_auction"});
+        let answer = cluster.send(process, "POST", "/v1/sql", &query).ok().body;
+        assert!(answer.contains(&format!("{}", view.lines().count() - 1)), "{answer}");
+    }
+    assert_eq!(difference(&sink, &written(&dir.path().join("out"))), None);
+    cluster.try_request(1, ("DELETE", "/v1/jobs/bids"), "", "").expect("an answer").ok();
+    assert_eq!(cluster.get(2, "/v1/jobs/bids").status, 404);
+    cluster.stop();
+}
+
+#[test]
+fn a_cluster_tells_of_itself_and_of_restarts() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(dir.path(), &Shape::new(2, 2));
+    let told = cluster.get(1, "/v1/cluster").ok().json();
+    assert!(told["cluster"].is_string() && told["epoch"].is_u64(), "{told}");
+    for process in 0..2 {
+        let one = &told["processes"][process];
+        assert_eq!(one["process"], process, "{told}");
+        assert_eq!(one["address"], cluster.peer(process), "{told}");
+        assert_eq!(one["http"], cluster.http(process), "{told}");
+        assert_eq!(one["workers"], 2, "{told}");
+        assert_eq!(one["version"], env!("CARGO_PKG_VERSION"), "{told}");
+        assert_eq!(one["restarts"], 0, "{told}");
+        assert_eq!(one["pid"].as_u64(), cluster.engine(process).map(u64::from), "{told}");
+        assert!(one["since"].as_str().is_some_and(|s| s.starts_with("20")), "{told}");
+        assert!(one["since_ms"].as_i64().is_some_and(|ms| ms > 0), "{told}");
+    }
+    let epoch = told["epoch"].as_u64();
+    cluster.signal_engine(1, "KILL").expect("an engine");
+    let told = cluster.wait_for(0, "/v1/cluster", |now| {
+        let all_up =
+            now["processes"].as_array().is_some_and(|p| p.iter().all(|p| p["state"] == "up"));
+        now["epoch"].as_u64() > epoch && all_up
+    });
+    let killed = &told["processes"][1];
+    assert!(killed["restarts"].as_u64() >= Some(1), "{told}");
+    let reason = killed["restart_reasons"][0]["reason"].as_str().unwrap_or_default();
+    assert!(reason.contains('9') || reason.to_lowercase().contains("kill"), "{told}");
+    // The other one ended because of it, and says so.
+    let reasons = told["processes"][0]["restart_reasons"].to_string();
+    assert!(reasons.contains("process 1"), "{told}");
+    cluster.stop();
+}
+
+#[test]
+fn a_stop_ends_all_and_a_start_goes_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(dir.path(), &Shape::new(2, 1));
+    cluster.submit(0, "bids", &bids(60_000, Some(2_000)));
+    cluster.wait_for(1, "/v1/jobs/bids", |job| job["rows_in"].as_u64() > Some(2_000));
+    cluster.stop();
+    let cluster = Cluster::start(dir.path(), &Shape::new(2, 1));
+    let job = cluster.wait_for(1, "/v1/jobs/bids", |job| job["state"] == "running");
+    assert!(job["snapshots"]["from"].as_u64().is_some(), "begun anew: {job}");
+    cluster.stop();
+}
+
+#[test]
+fn other_numbers_of_processes_give_the_same_answer() {
+    let events = 24_000;
+    let (view, sink) = alone(events);
+    let dir = tempfile::tempdir().expect("a folder");
+    let shapes = [(1, 1), (2, 1), (3, 1), (2, 2), (1, 4)];
+    for (step, (processes, workers)) in shapes.into_iter().enumerate() {
+        let cluster = Cluster::start(dir.path(), &Shape::new(processes, workers));
+        let last = processes - 1;
+        if step == 0 {
+            cluster.submit(0, "bids", &bids(events, Some(4_000)));
+        }
+        let job = cluster.wait_for(last, "/v1/jobs/bids", |job| {
+            assert_ne!(job["state"], "failed", "{job}\n{}", cluster.logs());
+            job["rows_in"].as_u64() > Some(500) && !job["snapshots"]["last"].is_null()
+        });
+        assert_eq!(step > 0, !job["snapshots"]["from"].is_null(), "{job}");
+        if step == shapes.len() - 1 {
+            finished(&cluster, last);
+            assert_eq!(difference(&view, &view_of(&cluster, last)), None);
+        }
+        cluster.stop();
+    }
+    assert_eq!(difference(&sink, &written(&dir.path().join("out"))), None);
+}
+
+/// A job whose sink fails again and again is given up; what runs beside it goes on.
+#[test]
+fn a_job_that_fails_by_itself_is_parked_and_others_go_on() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(dir.path(), &Shape::new(2, 1));
+    cluster.submit(1, "bids", &bids(1_000_000, Some(2_000)));
+    write(dir.path(), "in.csv", "1\n2\n");
+    // A folder cannot be made where a file is.
+    write(dir.path(), "in_the_way", "");
+    let wrong = "CREATE TABLE t (id INT) WITH ('connector' = 'filesystem', 'path' = 'in.csv',
+            'format' = 'csv');
+        CREATE TABLE o (id INT) WITH ('connector' = 'filesystem', 'path' = 'in_the_way/out',
+            'format' = 'csv');
+        INSERT INTO o SELECT id FROM t;";
+    let body = json!({"name": "wrong", "sql": wrong});
+    let answer = cluster.send(1, "POST", "/v1/jobs", &body);
+    if answer.status < 300 {
+        let job = cluster.wait_for(1, "/v1/jobs/wrong", |job| job["state"] == "failed");
+        assert!(job.to_string().contains("in_the_way"), "no reason: {job}");
+    } else {
+        assert!(answer.body.contains("in_the_way"), "no reason: {}", answer.body);
+    }
+    let before = cluster.wait_for(0, "/v1/jobs/bids", |job| job["state"] == "running");
+    let rows = before["rows_in"].as_u64().expect("a number");
+    cluster.wait_for(1, "/v1/jobs/bids", |job| job["rows_in"].as_u64() > Some(rows + 1000));
+    cluster.stop();
+}
+
+/// The process as it is started by hand, with other arguments than the cluster's.
+fn stranger(dir: &Path, cluster: &Cluster, secret: &str, args: &[&str]) -> String {
+    write(dir, "other-secret", secret);
+    let own = common::cluster::free_addresses(1).remove(0);
+    let lines = [cluster.peer(0), own.as_str()].map(|address| format!("{address}\n")).concat();
+    write(dir, "other-hostfile", lines);
+    let all = [
+        &["worker", "--hostfile", "other-hostfile", "--process", "1", "--data-dir", "other"][..],
+        &["--cluster-secret-file", "other-secret", "--listen", "127.0.0.1:0"],
+        args,
+    ]
+    .concat();
+    let mut command = command(dir, &all);
+    let child = command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts");
+    thread::sleep(Duration::from_secs(2));
+    common::signal(&child, "TERM");
+    finish(child).stderr
+}
+
+#[test]
+fn strangers_harm_nothing() {
+    let (view, _) = alone(20_000);
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(dir.path(), &Shape::new(2, 1));
+    let epoch = cluster.epoch();
+    cluster.submit(0, "bids", &bids(20_000, Some(4_000)));
+    for process in 0..2 {
+        let words: [&[u8]; 5] =
+            [b"", b"GET / HTTP/1.1\r\n\r\n", &[0; 4096], &[0xff; 70_000], b"floodmk1"];
+        for word in words {
+            let mut socket = TcpStream::connect(cluster.peer(process)).expect("it listens");
+            // It may hang up in the middle.
+            socket.write_all(word).ok();
+        }
+        // One that says nothing keeps nobody waiting.
+        let mut silent = TcpStream::connect(cluster.peer(process)).expect("it listens");
+        silent.set_read_timeout(Some(Duration::from_secs(20))).expect("a timeout");
+        assert!(
+            matches!(silent.read(&mut [0; 64]), Ok(0) | Err(_)),
+            "a stranger is told something"
+        );
+    }
+    let wrong = stranger(dir.path(), &cluster, "a secret that is not that of the cluster", &[]);
+    assert!(wrong.contains("secret"), "{wrong}");
+    let same = fs::read_to_string(dir.path().join("secret")).expect("the secret");
+    // The right secret, but the number of a process that is there.
+    let twice = stranger(dir.path(), &cluster, &same, &[]);
+    assert!(twice.contains("process 1"), "{twice}");
+    let workers = stranger(dir.path(), &cluster, &same, &["--workers", "3"]);
+    assert!(workers.contains("worker"), "{workers}");
+    finished(&cluster, 1);
+    assert_eq!(difference(&view, &view_of(&cluster, 0)), None);
+    assert_eq!(cluster.epoch(), epoch, "the cluster was disturbed\n{}", cluster.logs());
+    cluster.stop();
+}
+
+#[test]
+fn what_makes_no_cluster_is_refused_with_a_hint() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "hosts", "# two\n127.0.0.1:1 http=127.0.0.1:2\n\n127.0.0.1:3 # the other\n");
+    write(dir.path(), "secret", "a secret of the tests, long enough\n");
+    write(dir.path(), "short", "short\n");
+    write(dir.path(), "empty", "# nobody\n");
+    write(dir.path(), "wrong", "127.0.0.1:1\n127.0.0.1 port=3\n");
+    let run = |args: &[&str]| {
+        let more = ["--data-dir", "data", "--listen", "127.0.0.1:0"];
+        floodmark(dir.path(), &[&["worker"], args, &more].concat())
+    };
+    let secret = ["--cluster-secret-file", "secret"];
+    run(&[&["--hostfile", "hosts", "--process", "2"], &secret[..]].concat()).refused_with(&["2"]);
+    run(&[&["--hostfile", "absent", "--process", "0"], &secret[..]].concat())
+        .refused_with(&["absent"]);
+    run(&[&["--hostfile", "empty", "--process", "0"], &secret[..]].concat())
+        .refused_with(&["empty"]);
+    run(&[&["--hostfile", "wrong", "--process", "0"], &secret[..]].concat())
+        .refused_with(&["wrong", "2"]);
+    run(&["--hostfile", "hosts", "--process", "0", "--cluster-secret-file", "short"])
+        .refused_with(&["short", "hint"]);
+    run(&["--hostfile", "hosts", "--process", "0", "--cluster-secret-file", "none"])
+        .refused_with(&["none"]);
+}
+
+/// A job upgraded through a process that is not the leader goes on with what it kept.
+#[test]
+fn a_job_is_upgraded_through_any_process() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(dir.path(), &Shape::new(2, 1));
+    let old = bids(1_000_000, Some(3_000));
+    cluster.submit(0, "bids", &old);
+    cluster.wait_for(1, "/v1/jobs/bids", |job| !job["snapshots"]["last"].is_null());
+    let new = old + "CREATE MATERIALIZED VIEW total AS SELECT COUNT(*) AS n FROM bid;";
+    let body = |apply: bool| json!({"sql": new, "apply": apply});
+    let shown = cluster.send(1, "POST", "/v1/jobs/bids/upgrade", &body(false)).ok().body;
+    assert!(shown.contains("kept"), "{shown}");
+    cluster.send(1, "POST", "/v1/jobs/bids/upgrade", &body(true)).ok();
+    cluster.wait_for(1, "/v1/views/total", |view| {
+        view["rows"].as_array().is_some_and(|rows| !rows.is_empty())
+    });
+    cluster.signal_engine(1, "KILL");
+    let began = monotonic();
+    while cluster.peek(0, "/v1/views/total").is_none_or(|v: Value| v["rows"].is_null()) {
+        assert!(began.elapsed() < PATIENCE, "the new view is gone\n{}", cluster.logs());
+        thread::sleep(Duration::from_millis(50));
+    }
+    cluster.stop();
+}
