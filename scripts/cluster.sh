@@ -332,6 +332,7 @@ start() {
   if command -v setsid > /dev/null; then detach=(setsid); fi
   (
     cd "$(recall folder)"
+    export NO_COLOR=1
     exec ${detach[@]+"${detach[@]}"} "$floodmark" "${arguments[@]}" \
       < /dev/null >> "$data_dir/logs/process-$i.log" 2>&1
   ) &

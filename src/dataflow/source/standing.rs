@@ -26,14 +26,13 @@ impl SharedSource {
     pub fn standing(&self) -> Standing {
         // In this order: once complete, the count is final.
         let may_grow = !self.source.partitions_complete();
+        let partitions = self.source.partition_count();
         let mut clock = self.clock();
-        let frontier = clock.frontier(!may_grow);
-        Standing {
-            frontier,
-            holds: frontier != CLOSED && clock.holds(),
-            may_grow,
-            partitions: clock.partitions().len(),
-        }
+        // Those that no worker has looked at yet have not ended, though the clock knows none.
+        let has_unseen = clock.partitions().len() < partitions;
+        let frontier = clock.frontier(!may_grow && !has_unseen);
+        let holds = frontier != CLOSED && (has_unseen || clock.holds());
+        Standing { frontier, holds, may_grow, partitions }
     }
 
     /// Its partitions in other processes have reached `frontier`.

@@ -311,6 +311,21 @@ fn sources_that_do_not_meet_do_not_wait() {
 }
 
 #[test]
+fn a_source_that_no_worker_has_looked_at_has_not_ended() {
+    for name in ["t", "u"] {
+        let plan = plan(&(table(name, DELAYED) + &view(name)));
+        let (runtime, fakes) = fakes(&plan, 1, 1);
+        seconds(&fakes[0], 0, 0..1, true);
+        let source = runtime.sources().next().unwrap();
+        for _ in 0..2 {
+            let standing = source.standing();
+            let found = (standing.frontier, standing.holds, standing.partitions);
+            assert_eq!(found, (BEGINNING, true, 1), "{name}");
+        }
+    }
+}
+
+#[test]
 fn rows_in_flight_are_bounded_while_the_outputs_stand_still() {
     for workers in [1, 2, 4] {
         let sql =
