@@ -1,7 +1,7 @@
 //! A process that follows: what comes to it over HTTP goes on to the leader.
 
 use std::future::Future;
-use std::sync::{Arc, Mutex, OnceLock};
+use std::sync::{Arc, Mutex, MutexGuard, OnceLock, PoisonError};
 
 use axum::Router;
 use axum::body::Body;
@@ -14,7 +14,6 @@ use tokio::net::TcpListener;
 
 use super::error::{ApiError, ApiResult};
 use super::server::serve_router;
-use crate::dataflow::metrics::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::processes::Following;
 use crate::limits::HTTP_FORWARDED_IDLE_MAX;
@@ -56,7 +55,7 @@ async fn on(State(way): State<Way>, request: Request) -> ApiResult<Response> {
     let mut sender = way.sender().await?;
     let answer = sender.send_request(request).await.map_err(|e| lost(&e))?;
     // The next one may use it when this answer has been read; hyper waits for that.
-    let mut idle = lock(&way.idle);
+    let mut idle = way.idle();
     if idle.len() < HTTP_FORWARDED_IDLE_MAX {
         idle.push(sender);
     }
@@ -65,6 +64,10 @@ async fn on(State(way): State<Way>, request: Request) -> ApiResult<Response> {
 }
 
 impl Way {
+    fn idle(&self) -> MutexGuard<'_, Vec<SendRequest<Body>>> {
+        self.idle.lock().unwrap_or_else(PoisonError::into_inner)
+    }
+
     fn following(&self) -> ApiResult<Arc<Following>> {
         self.following.get().cloned().ok_or_else(|| {
             let error = Error::new(ErrorKind::Unavailable, "the cluster is coming together");
@@ -74,7 +77,7 @@ impl Way {
 
     async fn sender(&self) -> ApiResult<SendRequest<Body>> {
         loop {
-            let idle = lock(&self.idle).pop();
+            let idle = self.idle().pop();
             match idle {
                 Some(sender) if sender.is_ready() => return Ok(sender),
                 // It has ended, or its answer is still being read.

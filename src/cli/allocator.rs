@@ -11,6 +11,20 @@ use std::process::Command;
 /// Milliseconds that the allocator waits.
 const DELAY: &str = "MIMALLOC_PURGE_DELAY";
 
+/// The setting of the memory budget.
+const MEMORY_BUDGET: &str = "memory.budget";
+
+/// Whether one of the `settings` or of the scripts `texts` sets a memory budget.
+pub fn is_wanted(settings: &[(String, String)], texts: &[(String, String)]) -> bool {
+    let sets_budget = |text: &str| text.contains(MEMORY_BUDGET);
+    settings.iter().any(|(key, _)| sets_budget(key)) || texts.iter().any(|(_, t)| sets_budget(t))
+}
+
+/// The same for a process that is going to be started.
+pub fn of_child(child: &mut Command) {
+    child.env(DELAY, "0");
+}
+
 /// Starts the process anew, unless it has been told how long to wait. `files` have been read: what
 /// can be read only once keeps it from that.
 pub fn give_back_at_once(files: &[PathBuf]) {

@@ -40,16 +40,10 @@ pub struct ServeArguments {
     settings: Vec<(String, String)>,
 }
 
-/// The setting of the memory budget.
-const MEMORY_BUDGET: &str = "memory.budget";
-
 /// Runs the service until Ctrl-C.
 pub fn run(arguments: &ServeArguments) -> Result<()> {
-    let sets_budget = |text: &str| text.contains(MEMORY_BUDGET);
     let texts = super::read_scripts(&arguments.jobs)?;
-    if arguments.settings.iter().any(|(key, _)| sets_budget(key))
-        || texts.iter().any(|(_, text)| sets_budget(text))
-    {
+    if super::allocator::is_wanted(&arguments.settings, &texts) {
         super::allocator::give_back_at_once(&arguments.jobs);
     }
     let store = arguments.data_dir.as_deref().map(open_store).transpose()?;

@@ -70,7 +70,12 @@ pub fn run(
         loop {
             match commands.try_recv() {
                 Ok(Command::Install { id, runtime, rows_in_flight }) => {
-                    jobs.insert(id, install(worker, &tally, runtime, rows_in_flight));
+                    let job = install(worker, &tally, runtime, rows_in_flight);
+                    // In other processes it may be whole: then messages would go astray.
+                    if let (None, Some(on_panic)) = (&job.probe, on_panic) {
+                        on_panic(job.runtime.metrics.name());
+                    }
+                    jobs.insert(id, job);
                 }
                 Ok(Command::Remove { id }) => {
                     if let Some(mut job) = jobs.remove(&id) {
@@ -127,7 +132,7 @@ fn install(
         Ok(probe) => Some(probe),
         Err(error) => {
             runtime.metrics.fail(error);
-            Some(Probe::new())
+            None
         }
     };
     tally.built(worker, &runtime.metrics);

@@ -275,7 +275,7 @@ impl Scales {
         if rows == 0 {
             return;
         }
-        if self.batches % METRICS_BATCHES_PER_WEIGHING == 0 {
+        if self.batches.is_multiple_of(METRICS_BATCHES_PER_WEIGHING) {
             let bytes = bytes_of(batch.rows()) / rows + ROW_TIME_BYTES;
             self.row_bytes = bytes as u64;
         }

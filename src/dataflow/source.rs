@@ -140,6 +140,11 @@ impl SharedSource {
         self.source.partitions().into_iter().map(|p| p.name).collect()
     }
 
+    /// Partitions so far.
+    pub fn partition_count(&self) -> usize {
+        self.source.partition_count()
+    }
+
     fn is_ingestion_time(&self) -> bool {
         self.scan.watermark.is_none()
     }
@@ -490,6 +495,10 @@ pub fn source<'s>(
                     let paced = reader.shared.paced(step.frontier);
                     reader.reached(step.frontier);
                     let done = advance(&reader, &mut cap, &mut dead_cap, paced);
+                    if done {
+                        // From here on nobody looks any more what has arrived.
+                        reader.activity.set_in_flight(0, most);
+                    }
                     let passed = cap.as_ref().map_or(CLOSED, |cap| *cap.time());
                     gauge.passes(passed, passed);
                     // Nobody says when a snapshot has been chosen that it waits for.

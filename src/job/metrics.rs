@@ -119,7 +119,7 @@ fn add_sources(page: &mut Page, job: &str, runtime: &JobRuntime, now: i64) {
         let labels = [job, table.as_str()];
         page.add(&SOURCE_RECORDS, &labels, rows.load(Ordering::Relaxed) as f64);
         page.add(&SOURCE_BYTES, &labels, bytes.load(Ordering::Relaxed) as f64);
-        page.add(&SOURCE_PARTITIONS, &labels, shared.partitions().len() as f64);
+        page.add(&SOURCE_PARTITIONS, &labels, shared.partition_count() as f64);
         let frontier = frontier.load(Ordering::Relaxed);
         if let Some(time) = event_seconds(frontier) {
             page.add_least(&SOURCE_WATERMARK, &labels, time);

@@ -24,7 +24,7 @@ use crate::job::service::JobService;
 use crate::job::snapshots::open_store;
 use crate::limits::SQL_STACK_BYTES;
 use crate::telemetry::clock::wall_ms;
-use crate::telemetry::process;
+use crate::telemetry::{logs, process};
 
 /// Threads of the system that carry data between processes begin like this.
 const DATA_THREADS: [&str; 2] = ["timely:send-", "timely:recv-"];
@@ -143,6 +143,7 @@ fn work(
     let http = listener.local_addr().map_err(|e| Error::io(&wanted, &e))?.to_string();
     std::fs::create_dir_all(&arguments.data_dir)
         .map_err(|e| Error::io(arguments.data_dir.display(), &e))?;
+    logs::is_process(member.process);
     process::was_restarted(history.restarts);
     let about = About {
         process: member.process,
@@ -157,7 +158,7 @@ fn work(
     let topology = Topology { member: Some(Arc::clone(member)), ..Topology::alone(member.workers) };
     let timing = Timing { silence: arguments.peer_timeout };
     let engine = Engine { arguments, member, about, timing, runtime, topology, stop };
-    tracing::info!("process {} listens on http://{http}", member.process);
+    logs::tell(&format!("process {} listens on http://{http}", member.process), &[]);
     match member.process {
         0 => engine.lead(listener),
         _ => engine.follow(listener),
@@ -212,7 +213,7 @@ impl Engine<'_> {
         }
         gate.open(service);
         tell(&Sign::Works);
-        tracing::info!("the cluster works, in epoch {epoch}");
+        logs::tell(&format!("the cluster works, in epoch {epoch}"), &[]);
         early.abort();
         self.runtime.block_on(told_to_stop(&self.stop));
         // Those who wait for an answer get it, or are told to go.
@@ -238,7 +239,8 @@ impl Engine<'_> {
         // Once: it was empty.
         let _ = way.set(Arc::clone(&following));
         tell(&Sign::Works);
-        tracing::info!("process {} works, in epoch {}", self.member.process, follower.epoch());
+        let (process, epoch) = (self.member.process, follower.epoch());
+        logs::tell(&format!("process {process} works, in epoch {epoch}"), &[]);
         early.abort();
         self.runtime.block_on(told_to_stop(&self.stop));
         following.stop();

@@ -8,6 +8,7 @@ use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::mpsc::{Receiver, RecvTimeoutError, sync_channel};
 use std::time::{Duration, Instant};
 
+use super::super::allocator;
 use super::WorkerArguments;
 use super::report::{EXIT_CONFIG, EXIT_LOST, History, STOP, Sign};
 use crate::cluster::session::Restart;
@@ -27,7 +28,9 @@ const STOP_PATIENCE: Duration = Duration::from_secs(90);
 /// Keeps an engine running until it is told to stop.
 pub fn run(arguments: &WorkerArguments) -> Result<()> {
     let stop = super::super::interrupt::flag()?;
+    let texts = super::super::read_scripts(&arguments.jobs)?;
     let mut supervisor = Supervisor {
+        has_budget: allocator::is_wanted(&arguments.settings, &texts),
         process: arguments.process,
         silence: arguments.peer_timeout.max(Duration::from_secs(1)) * 2,
         delay: DELAY,
@@ -60,6 +63,8 @@ pub fn run(arguments: &WorkerArguments) -> Result<()> {
 }
 
 struct Supervisor {
+    /// Whether a memory budget is known of.
+    has_budget: bool,
     process: usize,
     /// An engine that says nothing for so long is killed.
     silence: Duration,
@@ -137,13 +142,13 @@ impl Supervisor {
     fn start(&self) -> Result<Child> {
         let failed = |error| Error::io("the engine cannot be started", &error);
         let program = std::env::current_exe().map_err(failed)?;
-        let mut engine = Command::new(program)
-            .args(std::env::args_os().skip(1))
-            .arg("--engine")
-            .stdin(Stdio::piped())
-            .stdout(Stdio::piped())
-            .spawn()
-            .map_err(failed)?;
+        let mut command = Command::new(program);
+        command.args(std::env::args_os().skip(1)).arg("--engine");
+        if self.has_budget {
+            allocator::of_child(&mut command);
+        }
+        let piped = command.stdin(Stdio::piped()).stdout(Stdio::piped());
+        let mut engine = piped.spawn().map_err(failed)?;
         let reasons = self.reasons.iter().cloned().collect();
         let crashed = self.crashed.clone();
         let history = History { restarts: self.restarts, reasons, crashed };

@@ -119,7 +119,7 @@ pub struct SnapshotProgress {
     /// What the run has taken back, and how long that took.
     pub restored: Option<(Amount, Duration)>,
     /// How long those that this run has taken took, in seconds.
-    pub took: Observed,
+    pub took: Box<Observed>,
 }
 
 /// The bounds by which the durations of snapshots are counted, in seconds.
@@ -131,7 +131,7 @@ impl SnapshotProgress {
     pub fn durations(&self) -> Observed {
         match self.took.count {
             0 => Observed::by(&DURATION_BOUNDS),
-            _ => self.took.clone(),
+            _ => Observed::clone(&self.took),
         }
     }
 
@@ -142,7 +142,7 @@ impl SnapshotProgress {
         self.pause_us_max = self.pause_us_max.max(manifest.pause_us);
         // What says that the run has come to its end took no time.
         if !manifest.complete {
-            self.took = self.durations();
+            *self.took = self.durations();
             self.took.observe(manifest.duration_ms as f64 / 1000.0);
         }
         self.last = Some(manifest.into());
