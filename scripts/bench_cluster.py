@@ -15,7 +15,8 @@ cost       by processes and workers: bytes a second between the processes and CP
            exchanges every row. docs/cluster-cost.md has the figures and what follows from them
 
 --events is that of `ratio` (default 10 million), --rows the changes of `latency` (default 300),
---keys the state of `recovery` (default a million, 100 MB).
+--keys the state of `recovery` (default a million, 100 MB), --records what `cost` exchanges
+(default a million).
 """
 
 import argparse
@@ -304,7 +305,7 @@ class ClusterBench:
 
     def exchanged(self, processes, workers):
         """Bytes between processes, and CPU, a record, where every row goes to the worker of its key."""
-        count = 1_000_000
+        count = self.arguments.records
         sql = EXCHANGED.format(rate=100_000_000, rows=count, partitions=processes * workers)
         with self.cluster(processes, workers) as cluster:
             cluster.start()
@@ -355,6 +356,7 @@ def main(arguments, bench_of):
     parser.add_argument("--repeat", type=int, default=3)
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--keys", type=int, default=1_000_000)
+    parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--shapes", type=listed, default=SHAPES)
     parser.add_argument("--binary", help="measure this one, in place of building the release binary")
     parser.add_argument("--out", help="also write the figures as JSON to this file")

@@ -215,7 +215,7 @@ def jobs():
 
 def running():
     for job in jobs():
-        if job["state"] in ("running", "starting"):
+        if job["state"] in ("running", "starting", "restarting"):
             print(job["name"])
 
 
@@ -228,7 +228,8 @@ def wait_jobs(seconds, *names):
         if status == 200:
             found = found["jobs"] if isinstance(found, dict) else found
             states = {job["name"]: job["state"] for job in found}
-            if all(states.get(name, "starting") != "starting" for name in names):
+            waits = ("starting", "restarting")
+            if all(states.get(name, "starting") not in waits for name in names):
                 break
         time.sleep(0.02)
     for name in names:
