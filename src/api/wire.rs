@@ -192,6 +192,7 @@ pub struct Job {
     /// How often it was started again since it last ran for long.
     pub restarts: usize,
     /// Why the last time.
+    #[serde(skip_serializing_if = "Option::is_none")]
     pub last_failure: Option<ErrorForm>,
     /// Its snapshots; null if it takes none.
     pub snapshots: Option<JobSnapshots>,

@@ -243,11 +243,17 @@ mod tests {
 
     #[test]
     fn every_state_is_among_the_names() {
-        let failed = JobState::Failed { error: Error::internal("") };
-        let states = [JobState::Starting, JobState::Running, JobState::Finished, failed];
-        let names: Vec<_> =
-            states.iter().chain([&JobState::Stopping]).map(JobState::name).collect();
-        assert_eq!(names, JobState::NAMES);
+        let error = Error::internal("");
+        let restarting = JobState::Restarting { error: error.clone() };
+        let states = [
+            JobState::Starting,
+            JobState::Running,
+            JobState::Finished,
+            restarting,
+            JobState::Failed { error },
+            JobState::Stopping,
+        ];
+        assert_eq!(states.each_ref().map(JobState::name), JobState::NAMES);
     }
 
     #[test]

@@ -107,6 +107,7 @@ async fn every_answer_is_as_documented() {
     let export = "/v1/jobs/{name}/snapshots/{id}/export";
     let cases = [
         ("GET", "/healthz", "/healthz", "", 200),
+        ("GET", "/v1/cluster", "/v1/cluster", "", 200),
         ("POST", "/v1/jobs", "/v1/jobs", job.as_str(), 201),
         ("POST", "/v1/jobs", "/v1/jobs", job.as_str(), 409),
         ("POST", "/v1/jobs", "/v1/jobs", "[]", 400),

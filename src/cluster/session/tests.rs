@@ -119,7 +119,8 @@ fn who_leaves_or_falls_silent_is_lost_to_the_leader() {
     // The second one never says that it lives.
     let why = lost[0].recv_timeout(PATIENCE).unwrap();
     assert_eq!(why, "process 2 has been silent for 2000 ms");
-    drop(followers);
+    // Their addresses are taken again.
+    drop((leader, followers));
 
     let Session { leader, followers, lost, .. } = session(&members, 2);
     leader.start(Box::new(|_, _| {}), Box::new(|_, _| Vec::new()), Box::new(drop)).unwrap();
