@@ -49,7 +49,7 @@ fn number(name: &str, otherwise: u64) -> u64 {
     }
 }
 
-// -- jobs and what they must give -------------------------------------------------------------------
+// -- jobs and what they must give ----------------------------------------------------------------
 
 /// Bids by window, by bidder and by auction, to sinks of two kinds and a view. `rate`: how fast the
 /// bids come; what is computed does not depend on it.
@@ -235,7 +235,7 @@ impl Shops {
     }
 }
 
-// -- faults -----------------------------------------------------------------------------------------
+// -- faults --------------------------------------------------------------------------------------
 
 /// Does something bad and puts it right again; says what.
 fn inject(cluster: &mut Cluster, dice: &mut Dice) -> String {
@@ -295,7 +295,8 @@ fn inject(cluster: &mut Cluster, dice: &mut Dice) -> String {
             }
             let engine = cluster.signal_engine(other, "KILL");
             format!(
-                "SIGKILL of engine {process}, then while it comes back, after {moments:?} ms, of {other} ({engine:?})"
+                "SIGKILL of engine {process}, while it comes back, after {moments:?} ms, \
+                 of {other} ({engine:?})"
             )
         }
         _ => {
@@ -348,7 +349,7 @@ fn silence() -> Vec<String> {
     args.map(str::to_owned).to_vec()
 }
 
-// -- the disk ---------------------------------------------------------------------------------------
+// -- the disk ------------------------------------------------------------------------------------
 
 fn succeeds(command: &str, args: &[&str]) -> bool {
     let run = Command::new(command).args(args).stdout(Stdio::null()).stderr(Stdio::null()).status();
@@ -414,7 +415,7 @@ fn a_full_disk_of_one_process_costs_no_row() {
     cluster.stop();
 }
 
-// -- the network ------------------------------------------------------------------------------------
+// -- the network ---------------------------------------------------------------------------------
 
 /// A second network on this machine, if this test may make one: a namespace and a wire to it.
 struct Network {

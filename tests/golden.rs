@@ -1,6 +1,6 @@
 //! Each shipped job, each file of `tests/sql` and the Nexmark queries against one golden: on 1, 2
-//! and 4 workers, whole and in small chunks; the jobs and the queries also on 2 processes of 1 and 2
-//! workers and on 4 of one.
+//! and 4 workers, whole and in small chunks; the jobs and the queries also on 2 processes of 1 and
+//! of 2 workers, and on 4 of one.
 //!
 //! The goldens come from an independent batch engine (`scripts/goldens.py`) wherever it can express
 //! the query. `UPDATE_GOLDENS=1` rewrites the others from what the engine says; read the diff.
