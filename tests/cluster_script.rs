@@ -1,5 +1,5 @@
-//! `scripts/cluster.sh`: a cluster on this machine, from up to down, and what is said when a command
-//! makes no sense.
+//! `scripts/cluster.sh`: a cluster on this machine, from up to down, and what is said when a
+//! command makes no sense.
 
 mod common;
 
