@@ -5,8 +5,8 @@
 
 ratio      q0, q5 and q8 over JSON files (two part files a table): 2 processes of 1 worker against
            1 process of 2 workers, in turn; the ratio of the least wall times
-idle       CPU of a cluster of 2 and of 3 processes that has jobs and nothing to do, as a share of
-           one core, over 10 seconds
+idle       CPU of a cluster of 2 and of 3 processes that has nothing to do, without a job, with one
+           that waits for rows, and with one whose time is the clock, over 10 seconds
 latency    one row over HTTP to process 1 until a view read from process 1 shows it: p50 and p99
 recovery   SIGKILL of a process that holds its part of 100 MB of state, of process 1 and then of
            process 0: until a row sent after the kill is seen in a view
@@ -44,6 +44,11 @@ STATE_TEXT = 8
 SENT = """
 SET 'time_resolution' = '{tick}';
 CREATE TABLE given (id BIGINT) WITH ('connector' = 'http');
+CREATE MATERIALIZED VIEW received AS SELECT COUNT(*) AS n, MAX(id) AS last FROM given;
+"""
+
+TIMED = """
+CREATE TABLE given (id BIGINT, ts TIMESTAMP(3), WATERMARK FOR ts AS ts) WITH ('connector' = 'http');
 CREATE MATERIALIZED VIEW received AS SELECT COUNT(*) AS n, MAX(id) AS last FROM given;
 """
 
@@ -167,19 +172,23 @@ class ClusterBench:
 
     def idle(self):
         rows = []
+        jobs = {"no job": None, "a job that waits for rows": TIMED,
+                "a job whose time is the clock": SENT.format(tick="100 ms")}
         for processes in [2, 3]:
-            with self.cluster(processes, 1) as cluster:
-                cluster.start()
-                cluster.submit("sent", SENT.format(tick="100 ms"))
-                time.sleep(3)
-                before, start = cluster.cpu(), time.monotonic()
-                time.sleep(10)
-                share = (cluster.cpu() - before) / (time.monotonic() - start)
-                rows.append((f"{processes}x1", f"{100 * share:.2f} %"))
-                cluster.stop()
+            for what, job in jobs.items():
+                with self.cluster(processes, 1) as cluster:
+                    cluster.start()
+                    if job is not None:
+                        cluster.submit("sent", job)
+                    time.sleep(5)
+                    before, start = cluster.cpu(), time.monotonic()
+                    time.sleep(10)
+                    share = (cluster.cpu() - before) / (time.monotonic() - start)
+                    rows.append((f"{processes}x1", what, f"{100 * share:.2f} %"))
+                    cluster.stop()
         self.found["idle"] = rows
-        table("CPU of an idle cluster, all processes together, of one core", ["shape", "CPU"],
-              rows)
+        table("CPU of an idle cluster, all processes together, of one core",
+              ["shape", "with", "CPU"], rows)
 
     # -- latency ----------------------------------------------------------------------------------
 

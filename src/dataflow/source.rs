@@ -45,7 +45,7 @@ pub use standing::Standing;
 /// How long a source that must wait for others sleeps at first; it doubles while it waits.
 const NAP: Duration = Duration::from_millis(1);
 /// Doublings of [`NAP`] at most.
-const NAP_DOUBLINGS_MAX: u32 = 5;
+const NAP_DOUBLINGS_MAX: u32 = 3;
 /// Splits that one worker may hold decoded while earlier ones are not.
 const HELD_MAX: usize = 2;
 

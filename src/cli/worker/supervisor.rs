@@ -21,7 +21,7 @@ const DELAY: Duration = Duration::from_millis(100);
 /// An engine that has worked for so long has not failed at its start.
 const STABLE: Duration = Duration::from_secs(5);
 /// How often the supervisor looks whether it is told to stop.
-const LOOK: Duration = Duration::from_millis(100);
+const LOOK: Duration = Duration::from_millis(250);
 /// How long an engine may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(90);
 

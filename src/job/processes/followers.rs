@@ -24,8 +24,10 @@ use crate::time::EventTime;
 const ANSWER: Duration = Duration::from_secs(60);
 /// The same where it can be asked again later.
 const ANSWER_SOON: Duration = Duration::from_secs(10);
-/// How often it is looked at how far the sources of this process are.
+/// How often it is looked at how far the sources of this process are, while they go on.
 const LOOK: Duration = Duration::from_millis(50);
+/// The same when nothing has changed for long.
+const LOOK_IDLE: Duration = Duration::from_millis(400);
 
 /// The processes that follow this one.
 pub struct Followers {
@@ -125,10 +127,11 @@ impl Followers {
         )?;
         let weak = Arc::downgrade(&followers);
         let looking = move || {
+            let mut pause = LOOK;
             while let Some(followers) = weak.upgrade() {
-                followers.look();
+                pause = if followers.look() { LOOK } else { (pause * 2).min(LOOK_IDLE) };
                 drop(followers);
-                std::thread::sleep(LOOK);
+                std::thread::sleep(pause);
             }
         };
         let spawned = std::thread::Builder::new().name("sources".to_owned()).spawn(looking);
@@ -268,15 +271,18 @@ impl Followers {
         }
     }
 
-    /// Tells all how far the sources are, if that is news.
-    fn look(&self) {
+    /// Tells all how far the sources are, if that is news; whether it is.
+    fn look(&self) -> bool {
+        let mut is_news = false;
         let mut jobs = lock(&self.jobs);
         for (id, led) in jobs.iter_mut() {
             if let Some(frontiers) = led.elsewhere(self.count) {
                 // Who is lost ends the session.
                 let _ = self.tell(&Order::Elsewhere { id: *id, frontiers });
+                is_news = true;
             }
         }
+        is_news
     }
 
     /// The answer to a request: a result, and bytes behind it.

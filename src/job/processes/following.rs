@@ -33,8 +33,10 @@ use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{ChunkRef, decode_rows};
 
-/// How often the leader is told how the jobs go, if they do.
+/// How often the leader is told how the jobs go, while they do.
 const TELL: Duration = Duration::from_millis(50);
+/// The same when nothing has changed for long.
+const TELL_IDLE: Duration = Duration::from_millis(400);
 
 /// The jobs of this process.
 pub struct Following {
@@ -66,10 +68,11 @@ impl Following {
         follower.start(Box::new(move |_, order| obeying.obey(order)))?;
         let weak = Arc::downgrade(&following);
         let telling = move || {
+            let mut pause = TELL;
             while let Some(following) = weak.upgrade() {
-                following.tell_all();
+                pause = if following.tell_all() { TELL } else { (pause * 2).min(TELL_IDLE) };
                 drop(following);
-                std::thread::sleep(TELL);
+                std::thread::sleep(pause);
             }
         };
         let spawned = std::thread::Builder::new().name("news".to_owned()).spawn(telling);
@@ -236,8 +239,8 @@ impl Following {
         spawned.map(drop).map_err(|e| Error::io("a thread", &e))
     }
 
-    /// Tells the leader what is new of the jobs.
-    fn tell_all(&self) {
+    /// Tells the leader what is new of the jobs; whether anything is.
+    fn tell_all(&self) -> bool {
         let mut news = Vec::new();
         for (&id, job) in lock(&self.jobs).iter_mut() {
             let metrics = &job.runtime.metrics;
@@ -253,6 +256,7 @@ impl Following {
             }
         }
         news.iter().for_each(|news| self.send(news));
+        !news.is_empty()
     }
 
     /// What this process does, for `GET /metrics`.
