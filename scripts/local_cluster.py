@@ -173,7 +173,11 @@ class Cluster:
         for process in range(self.processes):
             path = self.folder / f"process-{process}.log"
             lines = path.read_text(errors="replace").splitlines() if path.exists() else []
-            texts.append("\n    ".join([f"process {process}:", *lines[-15:]]))
+            supervisor = self.supervisors[process]
+            code = None if supervisor is None else supervisor.poll()
+            state = "runs" if code is None and supervisor else f"has ended with {code}"
+            head = f"process {process}: its supervisor {state}, engine {self.engine(process)}"
+            texts.append("\n    ".join([head, *lines[-15:]]))
         return "\n".join(texts)
 
     # -- requests ---------------------------------------------------------------------------------
