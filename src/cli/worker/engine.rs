@@ -141,8 +141,8 @@ fn work(
     let listener = runtime.block_on(TcpListener::bind(&wanted));
     let listener = listener.map_err(|e| Error::io(&wanted, &e))?;
     let http = listener.local_addr().map_err(|e| Error::io(&wanted, &e))?.to_string();
-    std::fs::create_dir_all(&arguments.data_dir)
-        .map_err(|e| Error::io(arguments.data_dir.display(), &e))?;
+    let dir = arguments.data_dir();
+    std::fs::create_dir_all(&dir).map_err(|e| Error::io(dir.display(), &e))?;
     logs::is_process(member.process);
     process::was_restarted(history.restarts);
     let about = About {
@@ -171,8 +171,8 @@ impl Engine<'_> {
     }
 
     fn lead(self, listener: TcpListener) -> Result<()> {
-        let store = open_store(&self.arguments.data_dir)?;
-        let epoch = epoch::next(&self.arguments.data_dir)?;
+        let store = open_store(&self.arguments.data_dir())?;
+        let epoch = epoch::next(&self.arguments.data_dir())?;
         let present = Arc::new(Mutex::new(vec![self.about.clone()]));
         let gate = Arc::new(Gate::closed(info(self.member, epoch, &present)));
         let (stop, stopped) = tokio::sync::oneshot::channel::<()>();
@@ -188,7 +188,7 @@ impl Engine<'_> {
         let leader = Arc::new(leader);
         lock(&present).extend(leader.others().iter().cloned());
         let crashed: Vec<_> = lock(&present).iter().filter_map(|a| a.crashed.clone()).collect();
-        let crashes = epoch::crashed(&self.arguments.data_dir, &crashed, wall_ms())?;
+        let crashes = epoch::crashed(&self.arguments.data_dir(), &crashed, wall_ms())?;
         let cluster = Cluster::of_session(&self.topology, sockets, end_with_workers())?;
         let followers = Followers::start(
             Arc::clone(&leader),
@@ -234,7 +234,7 @@ impl Engine<'_> {
             Follower::join(Arc::clone(self.member), &self.about, self.timing, self.lost())?;
         let follower = Arc::new(follower);
         let cluster = Cluster::of_session(&self.topology, sockets, end_with_workers())?;
-        let dir = Some(self.arguments.data_dir.clone());
+        let dir = Some(self.arguments.data_dir());
         let following = Following::start(Arc::clone(&follower), cluster, dir)?;
         // Once: it was empty.
         let _ = way.set(Arc::clone(&following));

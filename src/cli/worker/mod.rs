@@ -43,9 +43,9 @@ pub struct WorkerArguments {
     /// Worker threads of each process; one a core if not given
     #[arg(long, value_name = "N", value_parser = clap::value_parser!(u16).range(1..=256))]
     workers: Option<u16>,
-    /// Directory of this process
+    /// Directory of this process; by default data/process-I
     #[arg(long, value_name = "DIR")]
-    data_dir: PathBuf,
+    data_dir: Option<PathBuf>,
     /// Address for HTTP; by default what the hostfile says, or 127.0.0.1:8080 for process 0, 8081
     /// for process 1, ..
     #[arg(long, value_name = "ADDRESS")]
@@ -79,6 +79,11 @@ impl WorkerArguments {
         let (file, process, last) = (self.hostfile.display(), self.process, hosts.len());
         Err(Error::config(format!("--process {process}: {file} has {last} processes"))
             .with_hint("they are numbered from 0, a line each"))
+    }
+
+    fn data_dir(&self) -> PathBuf {
+        let usual = || PathBuf::from(format!("data/process-{}", self.process));
+        self.data_dir.clone().unwrap_or_else(usual)
     }
 
     fn workers(&self) -> usize {
