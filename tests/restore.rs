@@ -6,8 +6,8 @@
 //! from the last of them. At the end the rows, and the counters of late rows, dead letters and
 //! changes that do not fit, are compared with those of a run without any.
 //!
-//! Half of the jobs put all of their state aside at every step (`debug.spill`). Half of them work on
-//! another part of the workers in each run (`parallelism`).
+//! Half of the jobs put all of their state aside at every step (`debug.spill`). Half of them work
+//! on another part of the workers in each run (`parallelism`).
 //!
 //! A sample of the cases is run; `FLOODMARK_RESTORE=all` runs all, `CASE=text` those whose names
 //! contain the text.

@@ -1,9 +1,8 @@
 //! The HTTP edge: routes, limits, wire types. The only module that knows HTTP.
 //!
 //! * [`wire`]: the JSON of requests and answers
-//! * `handlers`, `snapshots`, `frontier`, `tables`: a function a route; `wait`: reads that wait for a time;
-//!   `accept`, `answer`, `error`: how answers are
-//!   written
+//! * `handlers`, `snapshots`, `frontier`, `tables`: a function a route; `wait`: reads that wait for
+//!   a time; `accept`, `answer`, `error`: how answers are written
 //! * [`client`]: a request of the command line to a service
 //! * `server`: connections, their bounds, the orderly end
 //! * `cluster`: the processes; `forward`: requests that come to another process than the first

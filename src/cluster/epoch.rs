@@ -1,5 +1,5 @@
-//! What the leader remembers of the cluster: the epoch, which is how often it has started, ever, and
-//! which jobs have taken a process down with them lately.
+//! What the leader remembers of the cluster: the epoch, which is how often it has started, ever,
+//! and which jobs have taken a process down with them lately.
 
 use std::collections::BTreeMap;
 use std::path::Path;

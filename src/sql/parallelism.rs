@@ -58,8 +58,8 @@ impl TableParallelism {
     }
 }
 
-/// How many writers a sink of `table` has: of connectors whose output is no one order, as many as it
-/// says.
+/// How many writers a sink of `table` has: of connectors whose output is no one order, as many as
+/// it says.
 pub fn writers(table: &TableDef) -> Result<usize> {
     let said = TableParallelism::of(table)?.sink.unwrap_or(1);
     let is_dealt = table.options.get("connector").is_some_and(|c| DEALT.contains(&c.as_str()));

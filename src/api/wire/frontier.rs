@@ -210,9 +210,9 @@ fn duration(ms: i64) -> String {
     let seconds = ms as f64 / 1000.0;
     match ms {
         ..1000 => format!("{ms} ms"),
-        ..120_000 => format!("{seconds:.1} s"),
-        ..7_200_000 => format!("{:.0} min", seconds / 60.0),
-        ..172_800_000 => format!("{:.0} h", seconds / 3600.0),
+        1000..120_000 => format!("{seconds:.1} s"),
+        120_000..7_200_000 => format!("{:.0} min", seconds / 60.0),
+        7_200_000..172_800_000 => format!("{:.0} h", seconds / 3600.0),
         _ => format!("{:.0} days", seconds / 86_400.0),
     }
 }

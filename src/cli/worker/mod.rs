@@ -28,8 +28,8 @@ const HTTP_PORT: usize = 8080;
 #[command(after_help = "Examples:\n  \
     printf 'a:7000\\nb:7000\\nc:7000\\n' > hosts\n  \
     head -c 32 /dev/urandom | base64 > cluster.secret\n  \
-    floodmark worker --hostfile hosts --process 0 --workers 4 --data-dir /var/lib/floodmark \\\n    \
-      --cluster-secret-file cluster.secret --listen 0.0.0.0:8080\n\n\
+    floodmark worker --hostfile hosts --process 0 --workers 4 \\\n    \
+      --data-dir /var/lib/floodmark --cluster-secret-file cluster.secret\n\n\
     Each line of the hostfile is a process: host:port [http=host:port]. Process 0 leads: its data \
     directory has the jobs and their snapshots. The others need one for what is put aside under a \
     memory budget. scripts/cluster.sh starts a cluster on this machine.")]

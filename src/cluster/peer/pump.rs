@@ -1,9 +1,9 @@
 //! A TLS connection as a stream that two threads can use at once.
 //!
-//! The session of TLS is one thing for both directions, so a pair of local sockets stands between it
-//! and whoever uses the connection: one thread carries what comes, one what goes. Neither holds the
-//! session while it waits, so a side that does not read stops only what is sent to it. The end of
-//! one direction is passed on as the end of that direction.
+//! The session of TLS is one thing for both directions, so a pair of local sockets stands between
+//! it and whoever uses the connection: one thread carries what comes, one what goes. Neither holds
+//! the session while it waits, so a side that does not read stops only what is sent to it. The end
+//! of one direction is passed on as the end of that direction.
 
 use std::io::{self, Read, Write};
 use std::net::{Shutdown, TcpStream};

@@ -16,6 +16,8 @@ use crate::telemetry::clock::monotonic;
 
 /// How long before a leader that is not there, or not ready, is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
+/// How often a process that waits for others looks whether the leader still does.
+const LOOK: Duration = Duration::from_millis(20);
 /// How often it is said that it is not there.
 const SAY: Duration = Duration::from_secs(10);
 
@@ -207,7 +209,7 @@ impl Shared {
                     frames::write(&mut leader, Kind::Epoch, &[]).map_err(failed)?;
                 }
                 Kind::Meet => {
-                    self.connect_workers(member)?;
+                    self.connect_workers(member, &leader)?;
                     frames::write(&mut leader, Kind::Meet, &[]).map_err(failed)?;
                     let link = Link::new(0, &leader, timing)?;
                     return Ok((leader, link));
@@ -224,10 +226,10 @@ impl Shared {
     }
 
     /// Connects the workers to those of the processes before this one; those behind it connect
-    /// here.
-    fn connect_workers(&self, member: &Member) -> Result<()> {
+    /// here. Gives up when the `leader` does.
+    fn connect_workers(&self, member: &Member, leader: &Connection) -> Result<()> {
         let epoch = self.epoch.load(Ordering::Acquire);
-        let patience = Duration::from_secs(CLUSTER_MEETING_SECONDS_MAX);
+        let patience = Duration::from_secs(PEER_HELLO_SECONDS_MAX);
         for before in 0..member.process {
             let connection = connect(member, before, Purpose::Data, epoch, patience)?;
             if let Some(slot) = lock(&self.data).get_mut(before) {
@@ -238,11 +240,17 @@ impl Shared {
             let others = data.iter().enumerate().filter(|(process, _)| *process != member.process);
             others.into_iter().any(|(_, slot)| slot.is_none())
         };
-        let waited = self.changed.wait_timeout_while(lock(&self.data), patience, is_missing);
-        let (mut data, _) = waited.unwrap_or_else(PoisonError::into_inner);
-        if is_missing(&mut data) {
-            return Err(Error::new(ErrorKind::Io, "some workers are not connected"));
+        let until = monotonic() + Duration::from_secs(CLUSTER_MEETING_SECONDS_MAX);
+        loop {
+            let waited = self.changed.wait_timeout_while(lock(&self.data), LOOK, is_missing);
+            let (mut data, _) = waited.unwrap_or_else(PoisonError::into_inner);
+            if !is_missing(&mut data) {
+                return Ok(());
+            }
+            drop(data);
+            if leader.is_closed() || monotonic() >= until {
+                return Err(Error::new(ErrorKind::Io, "some workers are not connected"));
+            }
         }
-        Ok(())
     }
 }

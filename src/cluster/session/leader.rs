@@ -1,5 +1,6 @@
 //! The first process: waits for the others, orders what they do.
 
+use std::net::Shutdown;
 use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
@@ -15,6 +16,8 @@ use crate::telemetry::clock::monotonic;
 
 /// How often the leader looks whether those who have come are still there.
 const LOOK: Duration = Duration::from_millis(50);
+/// The same while they connect their workers.
+const LOOK_MEETING: Duration = Duration::from_millis(5);
 /// How often it says for whom it waits.
 const SAY: Duration = Duration::from_secs(10);
 
@@ -296,11 +299,7 @@ impl Shared {
             for (process, connection) in control.iter_mut() {
                 frames::write(connection, kind, &epoch).map_err(|e| lost(*process, e))?;
             }
-            let patience = Duration::from_secs(CLUSTER_MEETING_SECONDS_MAX);
-            for (process, connection) in control.iter_mut() {
-                connection.set_read_timeout(Some(patience)).map_err(|e| lost(*process, e))?;
-                expect(connection, kind).map_err(|e| lost(*process, e))?;
-            }
+            expect_of_all(control, kind)?;
         }
         // A connection is taken after the other side has been let in, and may have said so.
         let is_missing = |arrived: &mut Arrived| arrived.data.iter().skip(1).any(Option::is_none);
@@ -316,6 +315,39 @@ impl Shared {
         let reading = control.iter().map(|(p, c)| c.try_clone().map_err(|e| lost(*p, e)));
         Ok((links, others, reading.collect::<Result<Vec<_>>>()?))
     }
+}
+
+/// Waits until all have answered with a `kind`, or one of them is gone: others may wait for it.
+fn expect_of_all(control: &mut [(usize, Connection)], kind: Kind) -> Result<()> {
+    let lost = |process: usize, error| Error::io(format!("process {process}"), &error);
+    let patience = Duration::from_secs(CLUSTER_MEETING_SECONDS_MAX);
+    let mut watched = Vec::new();
+    for (process, connection) in control.iter() {
+        connection.set_read_timeout(Some(patience)).map_err(|e| lost(*process, e))?;
+        watched.push(connection.try_clone().map_err(|e| lost(*process, e))?);
+    }
+    std::thread::scope(|scope| {
+        let waiting: Vec<_> = control
+            .iter_mut()
+            .map(|(process, connection)| {
+                scope.spawn(move || expect(connection, kind).map_err(|e| lost(*process, e)))
+            })
+            .collect();
+        while waiting.iter().any(|thread| !thread.is_finished()) {
+            if watched.iter().any(Connection::is_closed) {
+                for connection in &watched {
+                    // One that is gone is closed.
+                    let _ = connection.shutdown(Shutdown::Both);
+                }
+            }
+            std::thread::sleep(LOOK_MEETING);
+        }
+        let answers = waiting.into_iter().map(|thread| {
+            let joined = thread.join();
+            joined.map_err(|_| Error::internal("a thread that waited for an answer panicked"))?
+        });
+        answers.collect::<Result<Vec<_>>>().map(drop)
+    })
 }
 
 /// The next message, which must be a `kind`.

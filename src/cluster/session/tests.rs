@@ -1,7 +1,7 @@
 //! Sessions of a few processes, each a thread here.
 
 use std::net::TcpListener;
-use std::sync::mpsc::{Receiver, Sender, channel};
+use std::sync::mpsc::{Receiver, SyncSender, sync_channel};
 use std::sync::{Arc, Mutex};
 use std::thread;
 use std::time::Duration;
@@ -25,7 +25,7 @@ fn members(processes: usize) -> Vec<Arc<Member>> {
     (0..processes).map(member).collect()
 }
 
-fn telling(lost: &Sender<String>) -> Lost {
+fn telling(lost: &SyncSender<String>) -> Lost {
     let lost = Mutex::new(lost.clone());
     Box::new(move |why| lock(&lost).send(why).unwrap_or_default())
 }
@@ -39,9 +39,9 @@ struct Session {
 }
 
 fn session(members: &[Arc<Member>], epoch: u64) -> Session {
-    let (senders, lost): (Vec<_>, Vec<_>) = members.iter().map(|_| channel()).unzip();
+    let (senders, lost): (Vec<_>, Vec<_>) = members.iter().map(|_| sync_channel(8)).unzip();
     thread::scope(|scope| {
-        let joining = |(member, lost): (&Arc<Member>, &Sender<String>)| {
+        let joining = |(member, lost): (&Arc<Member>, &SyncSender<String>)| {
             let (member, lost) = (Arc::clone(member), telling(lost));
             let http = format!("process {}", member.process);
             let about = About { http, ..About::default() };
@@ -73,7 +73,7 @@ fn processes_come_together_and_orders_arrive_in_order() {
         assert_eq!(missing, [from], "every process is connected to every other");
     }
 
-    let (news, heard) = channel();
+    let (news, heard) = sync_channel(200);
     let news = Mutex::new(news);
     let hear = move |process: usize, body: &[u8]| {
         lock(&news).send((process, body.to_vec())).unwrap_or_default();
@@ -82,7 +82,7 @@ fn processes_come_together_and_orders_arrive_in_order() {
     leader.start(Box::new(hear), Box::new(reply), Box::new(drop)).unwrap();
     let mut orders = Vec::new();
     for follower in &followers {
-        let (order, ordered) = channel();
+        let (order, ordered) = sync_channel(200);
         let order = Mutex::new(order);
         let obey =
             move |_: usize, body: &[u8]| lock(&order).send(body.to_vec()).unwrap_or_default();
