@@ -30,6 +30,9 @@ pub const SNAPSHOT_MESSAGES_BUSY: usize = 8;
 pub const SNAPSHOT_PIECES_US_MAX: u64 = 4_000;
 /// How long an operator leaves a busy writer of snapshots alone, in us.
 pub const SNAPSHOT_NAP_US: u64 = 500;
+/// The same where several processes read: each split is a step of the frontier, which all tell all
+/// others.
+pub const SPLIT_BYTES_PROCESSES: usize = 2 << 20;
 /// Bytes of the first split of a file, read to learn its earliest time.
 pub const SPLIT_BYTES_FIRST: usize = 64 << 10;
 /// Splits that a reader may have read ahead and no worker has taken, per source.

@@ -17,6 +17,7 @@ use super::source::SharedSource;
 use crate::batch::partition::Parallelism;
 use crate::connectors::{SinkWriter, Source, SourceSpec, registry};
 use crate::error::Result;
+use crate::limits::{SPLIT_BYTES, SPLIT_BYTES_PROCESSES};
 use crate::plan::node::{NodeId, Operator, OutputTarget, PlanOutput, StreamPlan};
 use crate::serve::ServedView;
 use crate::serve::view::ViewContents;
@@ -38,6 +39,14 @@ impl Place {
     fn reading(&self, parallelism: Parallelism) -> usize {
         let readers = parallelism.of(self.workers * self.processes);
         readers.div_ceil(self.workers.max(1))
+    }
+
+    /// How many bytes a source decodes at once that is to decode `wanted`.
+    fn split_bytes(self, wanted: usize) -> usize {
+        match wanted {
+            SPLIT_BYTES if self.processes > 1 => SPLIT_BYTES_PROCESSES,
+            wanted => wanted,
+        }
     }
 
     /// A single process.
@@ -145,7 +154,7 @@ impl JobRuntime {
             let spec = SourceSpec {
                 table: Arc::clone(&scan.table.def),
                 schema: Arc::clone(&scan.columns),
-                split_bytes: node.settings.split_bytes,
+                split_bytes: place.split_bytes(node.settings.split_bytes),
                 process: place.process,
                 processes: place.reading(scan.parallelism()),
             };
