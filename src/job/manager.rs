@@ -1,4 +1,5 @@
-//! Jobs that come and go at run time on the workers of one process: the running [`JobService`].
+//! Jobs that come and go at run time on the workers of one process: the running
+//! [`JobService`](super::service::JobService).
 //!
 //! With a store every job is durable before anyone hears that it was created, and comes back from
 //! its last complete snapshot when the service starts again. Without one, jobs end with the

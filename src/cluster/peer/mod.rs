@@ -12,8 +12,8 @@
 //! ```
 //!
 //! So nothing is said to a stranger but a random number, nothing that a stranger says is believed,
-//! and no recording of a connection opens another one. [`wire`] has the messages, [`handshake`]
-//! what is proved and compared, [`Listener`] and [`connect`] the two sides, [`tls`] what is below
+//! and no recording of a connection opens another one. `wire` has the messages, `handshake`
+//! what is proved and compared, [`Listener`] and [`connect`] the two sides, `tls` what is below
 //! them if certificates are given.
 
 mod asynchronous;
