@@ -18,6 +18,7 @@ use std::sync::Arc;
 
 use arrow::array::RecordBatch;
 use arrow::datatypes::SchemaRef;
+use serde::{Deserialize, Serialize};
 
 use crate::batch::UpdateBatch;
 use crate::batch::changes::ChangeKind;
@@ -105,7 +106,7 @@ pub struct PartitionInfo {
 }
 
 /// From where a partition is to be read again.
-#[derive(Clone, Debug, PartialEq, Eq)]
+#[derive(Clone, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct PartitionPosition {
     /// Its name.
     pub name: String,

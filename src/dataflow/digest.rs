@@ -5,13 +5,15 @@
 
 use std::collections::BTreeMap;
 
+use serde::{Deserialize, Serialize};
+
 use crate::batch::UpdateBatch;
 use crate::batch::hash::{hash_columns, mix};
 use crate::error::Result;
 use crate::time::EventTime;
 
 /// What was given in one interval.
-#[derive(Clone, Copy, Debug, Default, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, Default, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Digest {
     /// How many updates, each as often as its diff says.
     pub updates: u64,

@@ -185,12 +185,12 @@ impl Running {
 
 /// Adds what a source has done in another process.
 fn add(all: &mut SourceInfo, own: &SourceCounts) {
-    all.partitions += own.partitions;
+    all.partitions += own.standing.partitions;
     all.rows += own.rows;
     all.bytes += own.bytes;
     // One without partitions there holds nothing back.
-    if own.partitions > 0 {
-        all.watermark = match (all.watermark, time(own.frontier)) {
+    if own.standing.partitions > 0 {
+        all.watermark = match (all.watermark, time(own.standing.frontier)) {
             (Some(all), Some(own)) => Some(all.min(own)),
             _ => None,
         };

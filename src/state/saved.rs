@@ -10,6 +10,7 @@ use std::sync::Arc;
 use arrow::array::{ArrayRef, AsArray, Int64Array, RecordBatch, RecordBatchOptions, UInt32Array};
 use arrow::buffer::ScalarBuffer;
 use arrow::datatypes::{DataType, Field, Int64Type, Schema, SchemaRef};
+use serde::{Deserialize, Serialize};
 
 use crate::batch::UpdateBatch;
 use crate::batch::consolidate::consolidate;
@@ -26,7 +27,7 @@ const TIME: &str = "#time";
 const DIFF: &str = "#diff";
 
 /// How the state of an operator as of a frontier comes back.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub enum Recovery {
     /// From all of its input.
     Log,

@@ -5,11 +5,13 @@
 
 use std::sync::atomic::Ordering;
 
+use serde::{Deserialize, Serialize};
+
 use super::{SharedSource, wake_all};
 use crate::time::{CLOSED, EventTime};
 
 /// How far a source is in one process.
-#[derive(Clone, Copy, Debug, PartialEq, Eq)]
+#[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct Standing {
     /// Its frontier.
     pub frontier: EventTime,

@@ -7,11 +7,10 @@ use std::sync::{Arc, Condvar, Mutex, PoisonError, Weak};
 use std::time::Duration;
 
 use super::messages::{
-    Counts, KeptRun, News, Order, Prepare, Request, SourceCounts, of_bytes, split_tail, to_bytes,
+    Counts, KeptRun, News, Order, Prepare, Request, of_bytes, split_tail, to_bytes,
 };
 use super::{parts, standing};
 use crate::cluster::session::Leader;
-use crate::dataflow::decisions::Decision;
 use crate::dataflow::frontier::report::FrontierReport;
 use crate::dataflow::metrics::lock;
 use crate::dataflow::runtime::JobRuntime;
@@ -80,12 +79,13 @@ impl Led {
         if self.reports.len() < followers {
             return None;
         }
-        let own: Vec<_> = runtime.sources().map(|s| of_standing(s.standing())).collect();
+        let own: Vec<_> = runtime.sources().map(|source| source.standing()).collect();
         if own.iter().all(|source| !source.may_grow) {
             return None;
         }
         let mut all = vec![own];
-        all.extend(self.reports.values().map(|counts| counts.sources.clone()));
+        let of = |counts: &Counts| counts.sources.iter().map(|source| source.standing).collect();
+        all.extend(self.reports.values().map(of));
         let frontiers = standing::frontiers(&all);
         for (source, frontier) in runtime.sources().zip(&frontiers) {
             source.reach(*frontier);
@@ -96,11 +96,6 @@ impl Led {
             frontiers
         })
     }
-}
-
-fn of_standing(standing: crate::dataflow::source::Standing) -> SourceCounts {
-    let crate::dataflow::source::Standing { frontier, holds, may_grow, partitions } = standing;
-    SourceCounts { partitions, rows: 0, bytes: 0, frontier, holds, may_grow }
 }
 
 impl Followers {
@@ -297,11 +292,7 @@ impl Followers {
     fn serve(&self, request: Request, tail: &[u8]) -> Result<Vec<u8>> {
         match request {
             Request::Chunk(chunk) => self.store.chunk_bytes(&chunk),
-            Request::Note { id, source, partition, end, offset, time } => {
-                let decision = match end {
-                    Some(end) => Decision::Ingested { offset, end, time },
-                    None => Decision::Floor { offset, floor: time },
-                };
+            Request::Note { id, source, partition, decision } => {
                 self.snapshots_of(id)?.note(source, &partition, decision)?;
                 Ok(Vec::new())
             }

@@ -19,9 +19,10 @@ use crate::cluster::session::Follower;
 use crate::connectors::http::{Elsewhere, is_http};
 use crate::connectors::{Source, SourceSpec, registry};
 use crate::dataflow::decisions::{Decision, Journal};
-use crate::dataflow::metrics::lock;
+use crate::dataflow::metrics::{SourceMetrics, lock};
 use crate::dataflow::runtime::JobRuntime;
 use crate::dataflow::snapshots::{Handed, Snapshots};
+use crate::dataflow::source::SharedSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::definition::{Definition, PlanFor};
 use crate::job::metrics::{self, JobPart};
@@ -294,17 +295,10 @@ impl Following {
 
 fn counts_of(runtime: &JobRuntime) -> Counts {
     let metrics = &runtime.metrics;
-    let source = |(own, shared): (&crate::dataflow::metrics::SourceMetrics, &Arc<_>)| {
-        let shared: &Arc<crate::dataflow::source::SharedSource> = shared;
-        let standing = shared.standing();
-        SourceCounts {
-            partitions: standing.partitions,
-            rows: own.rows.load(Ordering::Relaxed),
-            bytes: own.bytes.load(Ordering::Relaxed),
-            frontier: standing.frontier,
-            holds: standing.holds,
-            may_grow: standing.may_grow,
-        }
+    let source = |(own, shared): (&SourceMetrics, &Arc<SharedSource>)| SourceCounts {
+        standing: shared.standing(),
+        rows: own.rows.load(Ordering::Relaxed),
+        bytes: own.bytes.load(Ordering::Relaxed),
     };
     Counts {
         sources: metrics.sources.iter().zip(runtime.sources()).map(source).collect(),
@@ -331,12 +325,8 @@ impl fmt::Debug for Notes {
 
 impl Journal for Notes {
     fn note(&self, source: usize, partition: &str, decision: Decision) -> Result<()> {
-        let (offset, end, time) = match decision {
-            Decision::Ingested { offset, end, time } => (offset, Some(end), time),
-            Decision::Floor { offset, floor } => (offset, None, floor),
-        };
         let (id, partition) = (self.id, partition.to_owned());
-        let request = Request::Note { id, source, partition, end, offset, time };
+        let request = Request::Note { id, source, partition, decision };
         answered(&self.follower.call(&with_tail(&request, &[]))?).map(drop)
     }
 }

@@ -5,7 +5,9 @@ use std::collections::BTreeMap;
 use serde::de::DeserializeOwned;
 use serde::{Deserialize, Serialize};
 
+use crate::dataflow::decisions::Decision;
 use crate::dataflow::frontier::report::FrontierReport;
+use crate::dataflow::source::Standing;
 use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::{ChunkRef, JournalEntry, Manifest};
 use crate::time::EventTime;
@@ -185,18 +187,12 @@ pub struct Counts {
 /// A source in one process.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, Serialize, Deserialize)]
 pub struct SourceCounts {
-    /// Partitions so far.
-    pub partitions: usize,
+    /// How far it is.
+    pub standing: Standing,
     /// Rows read.
     pub rows: u64,
     /// Bytes read.
     pub bytes: u64,
-    /// How far it is.
-    pub frontier: EventTime,
-    /// Whether a partition holds it there.
-    pub holds: bool,
-    /// Whether it may find more partitions.
-    pub may_grow: bool,
 }
 
 /// What a process asks the leader, and waits for the answer.
@@ -212,13 +208,8 @@ pub enum Request {
         source: usize,
         /// Its partition.
         partition: String,
-        /// Whether records were read at `time`, up to the offset `end`; otherwise they come no
-        /// earlier than at `time`.
-        end: Option<i64>,
-        /// The offset of the first record.
-        offset: i64,
-        /// The time.
-        time: EventTime,
+        /// What.
+        decision: Decision,
     },
     /// To take what an operator hands to a snapshot: the bytes behind the request.
     Hand {

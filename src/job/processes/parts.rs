@@ -4,11 +4,11 @@ use serde::{Deserialize, Serialize};
 
 use super::messages::{split_tail, with_tail};
 use crate::connectors::PartitionPosition;
-use crate::dataflow::digest::Digest;
+use crate::dataflow::digest::Digests;
 use crate::dataflow::snapshots::Handed;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::snapshots::{place_number, place_of};
-use crate::snapshot::{SavedPartition, decode_rows, encode_rows};
+use crate::snapshot::{decode_rows, encode_rows};
 use crate::state::saved::{Part, Recovery, SavedTable};
 use crate::time::EventTime;
 
@@ -19,8 +19,7 @@ enum Head {
         place: u64,
         worker: usize,
         frontier: Option<EventTime>,
-        recovery: String,
-        from: Option<EventTime>,
+        recovery: Recovery,
         whole: bool,
         changed: Option<usize>,
         tables: Vec<Table>,
@@ -29,15 +28,14 @@ enum Head {
         index: usize,
         process: usize,
         frontier: EventTime,
-        positions: Vec<SavedPartition>,
+        positions: Vec<PartitionPosition>,
     },
-    /// By start of an interval: updates, and both halves of the sum.
     Digests {
         output: usize,
         worker: usize,
         since: EventTime,
         to: EventTime,
-        digests: Vec<(EventTime, u64, u64, u64)>,
+        digests: Digests,
     },
     Sink {
         output: usize,
@@ -57,44 +55,20 @@ pub fn encode(handed: Handed) -> Result<Vec<u8>> {
     let mut tail = Vec::new();
     let head = match handed {
         Handed::State { place, worker, frontier, part } => {
-            let mut tables = Vec::new();
-            for SavedTable { name, rows, shard } in part.tables {
+            let Part { recovery, whole, tables: parts, changed } = part;
+            let mut tables = Vec::with_capacity(parts.len());
+            for SavedTable { name, rows, shard } in parts {
                 let rows = encode_rows(&rows)?;
                 tables.push(Table { name, shard, bytes: rows.len() });
                 tail.extend(rows);
             }
-            let from = match part.recovery {
-                Recovery::History(from) | Recovery::Since(from) => Some(from),
-                Recovery::Log | Recovery::Contents | Recovery::Tables => None,
-            };
-            Head::State {
-                place: place_number(place),
-                worker,
-                frontier,
-                recovery: part.recovery.name().to_owned(),
-                from,
-                whole: part.whole,
-                changed: part.changed,
-                tables,
-            }
+            let place = place_number(place);
+            Head::State { place, worker, frontier, recovery, whole, changed, tables }
         }
         Handed::Source { index, process, frontier, positions } => {
-            let saved = |PartitionPosition { name, offset, floor, ended }| SavedPartition {
-                name,
-                offset,
-                floor,
-                ended,
-            };
-            let positions = positions.into_iter().map(saved).collect();
             Head::Source { index, process, frontier, positions }
         }
         Handed::Digests { output, worker, since, to, digests } => {
-            let halves = |sum: u128| ((sum >> 64) as u64, sum as u64);
-            let of = |(from, digest): (EventTime, Digest)| {
-                let (high, low) = halves(digest.sum);
-                (from, digest.updates, high, low)
-            };
-            let digests = digests.into_iter().map(of).collect();
             Head::Digests { output, worker, since, to, digests }
         }
         Handed::Sink { output, frontier } => Head::Sink { output, frontier },
@@ -106,39 +80,17 @@ pub fn encode(handed: Handed) -> Result<Vec<u8>> {
 pub fn decode(bytes: &[u8]) -> Result<Handed> {
     let (head, tail) = split_tail(bytes)?;
     Ok(match head {
-        Head::State { place, worker, frontier, recovery, from, whole, changed, tables } => {
-            let recovery = recovery_of(&recovery, from)?;
+        Head::State { place, worker, frontier, recovery, whole, changed, tables } => {
             let part = Part { recovery, whole, tables: tables_of(tables, tail)?, changed };
             Handed::State { place: place_of(place), worker, frontier, part }
         }
         Head::Source { index, process, frontier, positions } => {
-            let position = |SavedPartition { name, offset, floor, ended }| PartitionPosition {
-                name,
-                offset,
-                floor,
-                ended,
-            };
-            let positions = positions.into_iter().map(position).collect();
             Handed::Source { index, process, frontier, positions }
         }
         Head::Digests { output, worker, since, to, digests } => {
-            let of = |(from, updates, high, low): (EventTime, u64, u64, u64)| {
-                (from, Digest { updates, sum: u128::from(high) << 64 | u128::from(low) })
-            };
-            let digests = digests.into_iter().map(of).collect();
             Handed::Digests { output, worker, since, to, digests }
         }
         Head::Sink { output, frontier } => Handed::Sink { output, frontier },
-    })
-}
-
-fn recovery_of(name: &str, from: Option<EventTime>) -> Result<Recovery> {
-    let timed = [from.map(Recovery::History), from.map(Recovery::Since)];
-    let mut timed = timed.into_iter().flatten();
-    let named = Recovery::named(name).or_else(|| timed.find(|recovery| recovery.name() == name));
-    named.ok_or_else(|| {
-        let what = format!("another process has state that comes back by '{name}'");
-        Error::new(ErrorKind::Io, what).with_hint("all processes must be of one version")
     })
 }
 
@@ -163,6 +115,7 @@ mod tests {
     use arrow::array::{ArrayRef, Int64Array, RecordBatch, StringArray};
 
     use super::*;
+    use crate::dataflow::digest::Digest;
     use crate::dataflow::snapshots::StatePlace;
     use crate::plan::node::NodeId;
 
