@@ -4,6 +4,7 @@ use std::path::PathBuf;
 use std::sync::Arc;
 
 use clap::Args;
+use tokio::runtime::Runtime;
 
 use crate::cluster::session::About;
 use crate::error::{Error, ErrorKind, Result};
@@ -48,12 +49,7 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
     }
     let store = arguments.data_dir.as_deref().map(open_store).transpose()?;
     let workers = arguments.workers.map_or_else(super::default_workers, usize::from);
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_stack_size(SQL_STACK_BYTES)
-        .enable_all()
-        .build()
-        .map_err(|e| Error::io("the HTTP runtime", &e))?;
+    let runtime = http_runtime()?;
     let listener = runtime
         .block_on(tokio::net::TcpListener::bind(&arguments.listen))
         .map_err(|e| Error::io(&arguments.listen, &e))?;
@@ -101,6 +97,16 @@ pub fn run(arguments: &ServeArguments) -> Result<()> {
     let served = runtime.block_on(crate::api::serve(listener, service, about, interrupted()));
     manager.stop();
     served
+}
+
+/// What requests are answered on.
+pub(super) fn http_runtime() -> Result<Runtime> {
+    tokio::runtime::Builder::new_multi_thread()
+        .worker_threads(2)
+        .thread_stack_size(SQL_STACK_BYTES)
+        .enable_all()
+        .build()
+        .map_err(|e| Error::io("the HTTP runtime", &e))
 }
 
 /// Starts the job of `file`, unless it is there.

@@ -1,4 +1,4 @@
-//! Connections between the processes of one run, opened before timely gets them.
+//! Sockets between the processes of one run, opened before timely gets them.
 //!
 //! Every process listens at its own address, connects to those before it and is connected to by
 //! those behind it. The listener is closed when all are there.
@@ -8,6 +8,7 @@ use std::sync::{Arc, Mutex};
 use std::time::{Duration, Instant};
 
 use super::peer::{Connection, Listener, Member, Peer, Purpose, connect_until};
+use super::session::Sockets;
 use crate::dataflow::metrics::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::PEERS_WAIT_SECONDS_MAX;
@@ -16,14 +17,18 @@ use crate::telemetry::clock::monotonic;
 /// A run is one epoch: when one of its processes is lost, it is over.
 const EPOCH: u64 = 0;
 
-/// One connection to each other process, in order; `None` in this process's own place.
-type Connections = Vec<Option<Connection>>;
+/// Whether the place of `process` is that of one that is still there: one that has gone leaves it to
+/// the one that is started for it.
+pub fn is_taken(places: &[Option<Connection>], process: usize) -> bool {
+    let place = places.get(process).and_then(Option::as_ref);
+    place.is_some_and(|connection| !connection.is_closed())
+}
 
 /// Connects this process with all others.
-pub fn connect(member: &Arc<Member>) -> Result<Connections> {
+pub fn connect(member: &Arc<Member>) -> Result<Sockets> {
     let until = monotonic() + Duration::from_secs(PEERS_WAIT_SECONDS_MAX);
     let processes = member.processes();
-    let mut places: Connections = Vec::new();
+    let mut places: Sockets = Vec::new();
     places.resize_with(processes, || None);
     let places = Arc::new(Mutex::new(places));
     let (arrived, arrivals) = sync_channel(processes);
@@ -47,7 +52,7 @@ pub fn connect(member: &Arc<Member>) -> Result<Connections> {
 }
 
 /// Connects to the processes before this one that it is not connected to.
-fn call_those_before(member: &Member, places: &Mutex<Connections>, until: Instant) -> Result<()> {
+fn call_those_before(member: &Member, places: &Mutex<Sockets>, until: Instant) -> Result<()> {
     for process in 0..member.process {
         if lock(places).get(process).is_some_and(Option::is_some) {
             continue;
@@ -62,7 +67,7 @@ fn call_those_before(member: &Member, places: &Mutex<Connections>, until: Instan
 }
 
 /// Frees the places of processes that have gone; says whether there are any.
-fn lose_closed(places: &mut Connections) -> bool {
+fn lose_closed(places: &mut Sockets) -> bool {
     let mut is_any = false;
     for place in places {
         if place.as_ref().is_some_and(Connection::is_closed) {
@@ -76,7 +81,7 @@ fn lose_closed(places: &mut Connections) -> bool {
 /// Takes the connections of the processes behind this one into their places.
 fn listen(
     member: &Arc<Member>,
-    places: &Arc<Mutex<Connections>>,
+    places: &Arc<Mutex<Sockets>>,
     arrived: impl Fn() + Send + Sync + 'static,
 ) -> Result<Listener> {
     let (own, taken) = (member.process, Arc::clone(places));
@@ -85,13 +90,13 @@ fn listen(
         if (peer.purpose, peer.epoch) != (Purpose::Data, EPOCH) || process < own {
             return Err(format!("process {process} has nothing to ask of a run"));
         }
-        match lock(&taken).get(process) {
-            // Of a process that has gone the place is free for the one that is started for it.
-            Some(Some(other)) if !other.is_closed() => {
+        let places = lock(&taken);
+        match process < places.len() {
+            true if is_taken(&places, process) => {
                 Err(format!("process {process} is connected already"))
             }
-            Some(_) => Ok(()),
-            None => Err(format!("process {process} is none of this run")),
+            true => Ok(()),
+            false => Err(format!("process {process} is none of this run")),
         }
     };
     let places = Arc::clone(places);
@@ -108,7 +113,7 @@ fn listen(
 /// Waits until the processes behind this one have connected.
 fn wait_for_those_behind(
     member: &Member,
-    places: &Mutex<Connections>,
+    places: &Mutex<Sockets>,
     arrivals: &Receiver<()>,
     until: Instant,
 ) -> Result<()> {
@@ -155,7 +160,7 @@ mod tests {
     #[test]
     fn every_process_is_connected_to_every_other() {
         let members = members(3);
-        let mut connections: Vec<Connections> = thread::scope(|scope| {
+        let mut connections: Vec<Sockets> = thread::scope(|scope| {
             // The last first: the others are not there yet.
             let start = |member| {
                 thread::sleep(Duration::from_millis(20));

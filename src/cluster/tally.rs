@@ -69,16 +69,7 @@ struct Building {
 impl Tally {
     /// Reads the log of `worker` from now on.
     pub fn start(worker: &Worker, times: Arc<WorkerTimes>) -> Self {
-        let tally = Tally(Rc::new(RefCell::new(Reader {
-            worker: worker.index(),
-            times,
-            operators: BTreeMap::new(),
-            channels: BTreeMap::new(),
-            building: None,
-            until: Duration::ZERO,
-            is_asleep: false,
-            swept: Duration::ZERO,
-        })));
+        let tally = Tally(Rc::new(RefCell::new(Reader::new(worker.index(), times))));
         let reader = Rc::clone(&tally.0);
         if let Some(mut logs) = worker.log_register() {
             logs.insert::<TimelyEventBuilder, _>("timely", move |now, events| {
@@ -124,6 +115,19 @@ impl Tally {
 }
 
 impl Reader {
+    fn new(worker: usize, times: Arc<WorkerTimes>) -> Self {
+        Reader {
+            worker,
+            times,
+            operators: BTreeMap::new(),
+            channels: BTreeMap::new(),
+            building: None,
+            until: Duration::ZERO,
+            is_asleep: false,
+            swept: Duration::ZERO,
+        }
+    }
+
     fn read(&mut self, at: Duration, event: TimelyEvent) {
         match event {
             TimelyEvent::Schedule(event) => self.schedule(at, &event),
@@ -249,23 +253,10 @@ fn is_of_plan(name: &str) -> bool {
 mod tests {
     use super::*;
 
-    fn reader() -> Reader {
-        Reader {
-            worker: 0,
-            times: Arc::default(),
-            operators: BTreeMap::new(),
-            channels: BTreeMap::new(),
-            building: None,
-            until: Duration::ZERO,
-            is_asleep: false,
-            swept: Duration::ZERO,
-        }
-    }
-
     #[test]
     fn the_times_of_an_operator_and_of_its_worker_add_up() {
         use crate::dataflow::activity::Wait;
-        let mut reader = reader();
+        let mut reader = Reader::new(0, Arc::default());
         let metrics = JobMetrics::new(Vec::new(), Vec::new(), 1);
         let (addr, name) = (vec![3, 1], "Calc#1".to_owned());
         let operators = vec![OperatesEvent { id: 7, addr, name }];

@@ -14,6 +14,7 @@ use crate::connectors::SinkWriter;
 use crate::error::{Error, Result};
 use crate::limits::IO_CHANNEL_MESSAGES_MAX;
 use crate::telemetry::clock::monotonic;
+use crate::telemetry::threads::spawn;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// What a worker tells a writer's thread.
@@ -74,15 +75,12 @@ impl SinkHandle {
             committed: Arc::clone(&committed),
         };
         let (label, counters) = (name.to_string(), Arc::clone(&metrics));
-        let thread = std::thread::Builder::new()
-            .name(format!("sink-{name}"))
-            .spawn(move || {
-                if let Err(error) = thread.run(&receiver) {
-                    let message = format!("sink {label}: {}", error.message);
-                    counters.fail_in(&format!("Sink({label})"), Error { message, ..error });
-                }
-            })
-            .map_err(|e| Error::io("a thread for a sink", &e))?;
+        let thread = spawn(&format!("sink-{name}"), move || {
+            if let Err(error) = thread.run(&receiver) {
+                let message = format!("sink {label}: {}", error.message);
+                counters.fail_in(&format!("Sink({label})"), Error { message, ..error });
+            }
+        })?;
         let thread = Mutex::new(Some(thread));
         let is_finished = AtomicBool::new(false);
         Ok(Arc::new(SinkHandle { sender, thread, metrics, is_finished, committed }))

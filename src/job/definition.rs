@@ -1,5 +1,6 @@
 //! A job's texts to its stream plan, with every check that needs no data.
 
+use std::collections::BTreeMap;
 use std::sync::Arc;
 
 use crate::connectors::registry::{self, Role};
@@ -42,6 +43,12 @@ impl Definition {
         let bound = bind(&scripts, settings)?;
         let warnings = scripts.into_iter().flat_map(|script| script.warnings).collect();
         Ok(Definition { bound, warnings })
+    }
+
+    /// Of the job `name` of a service: its script and its settings.
+    pub fn of_job(name: &str, sql: &str, settings: &BTreeMap<String, String>) -> Result<Self> {
+        let settings: Vec<_> = settings.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
+        Definition::new(&[(format!("{name}.sql"), sql.to_owned())], &settings)
     }
 
     /// What the texts say that has no effect.

@@ -33,6 +33,7 @@ use crate::plan::node::StreamPlan;
 use crate::serve::{ServedView, ViewCatalog};
 use crate::snapshot::{Damage, JobDefinition, ObjectOptions, Store};
 use crate::telemetry::clock::{monotonic, wall_ms};
+use crate::telemetry::threads::spawn;
 use crate::time::{BEGINNING, CLOSED};
 
 /// How often the time that all views can still be read at is moved on.
@@ -325,6 +326,7 @@ impl JobManager {
                 restarts::after_failure(&weak, &job);
             }
         })
+        .map(drop)
     }
 
     fn create(self: &Arc<Self>, name: &str, sql: &str) -> Result<JobInfo> {
@@ -487,8 +489,7 @@ struct Parsed(Definition);
 impl Parsed {
     fn new(definition: &JobDefinition) -> Result<Self> {
         let JobDefinition { name, sql, settings, .. } = definition;
-        let settings: Vec<_> = settings.iter().map(|(k, v)| (k.clone(), v.clone())).collect();
-        Definition::new(&[(format!("{name}.sql"), sql.clone())], &settings).map(Parsed)
+        Definition::of_job(name, sql, settings).map(Parsed)
     }
 
     /// Refuses what makes no sense in a service.
@@ -512,11 +513,6 @@ fn unreadable(damage: Damage) -> Job {
     };
     let error = Error::new(ErrorKind::Io, what).with_hint("delete the job and create it again");
     Job { definition, body: Err(error), failures: Failures::default() }
-}
-
-fn spawn(name: &str, run: impl FnOnce() + Send + 'static) -> Result<()> {
-    let spawned = std::thread::Builder::new().name(name.to_string()).spawn(run);
-    spawned.map(drop).map_err(|e| Error::io("a thread", &e))
 }
 
 /// Keeps every view readable at the least time that all unfinished views have reached, so that a

@@ -22,8 +22,8 @@ use crate::job::manager::{JobManager, Service, ServiceSpec};
 use crate::job::processes::{Followers, Following};
 use crate::job::service::JobService;
 use crate::job::snapshots::open_store;
-use crate::limits::SQL_STACK_BYTES;
 use crate::telemetry::clock::wall_ms;
+use crate::telemetry::threads::spawn;
 use crate::telemetry::{logs, process};
 
 /// Threads of the system that carry data between processes begin like this.
@@ -107,11 +107,6 @@ fn lost(why: &str) -> ! {
     exit(EXIT_LOST.into())
 }
 
-fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
-    let spawned = std::thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.map(drop).map_err(|e| Error::io("a thread", &e))
-}
-
 /// What both kinds of processes work with.
 struct Engine<'a> {
     arguments: &'a WorkerArguments,
@@ -131,12 +126,7 @@ fn work(
     history: History,
     stop: Arc<Notify>,
 ) -> Result<()> {
-    let runtime = tokio::runtime::Builder::new_multi_thread()
-        .worker_threads(2)
-        .thread_stack_size(SQL_STACK_BYTES)
-        .enable_all()
-        .build()
-        .map_err(|e| Error::io("the HTTP runtime", &e))?;
+    let runtime = super::super::serve::http_runtime()?;
     let wanted = arguments.http(hosts);
     let listener = runtime.block_on(TcpListener::bind(&wanted));
     let listener = listener.map_err(|e| Error::io(&wanted, &e))?;

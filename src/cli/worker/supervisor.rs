@@ -15,6 +15,7 @@ use crate::cluster::session::Restart;
 use crate::error::{Error, Result};
 use crate::limits::RESTART_REASONS_MAX;
 use crate::telemetry::clock::{monotonic, wall_ms};
+use crate::telemetry::threads::spawn;
 
 /// The wait before an engine is started again that has not failed itself, or not before.
 const DELAY: Duration = Duration::from_millis(100);
@@ -192,8 +193,7 @@ fn signs_of(output: Option<ChildStdout>) -> Result<Receiver<Sign>> {
             }
         }
     };
-    let spawned = std::thread::Builder::new().name("engine".to_owned()).spawn(reading);
-    spawned.map_err(|e| Error::io("a thread", &e))?;
+    spawn("engine", reading)?;
     Ok(signs)
 }
 

@@ -1,18 +1,20 @@
 //! A process that the leader leads.
 
-use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::atomic::{AtomicU64, Ordering};
 use std::sync::{Arc, Condvar, Mutex, PoisonError};
 use std::thread;
 use std::time::Duration;
 
 use super::frames::{self, Kind};
-use super::link::{Link, pulse, spawn};
+use super::link::{Ending, Link, pulse};
 use super::{About, Lost, OnMessage, Sockets, Timing};
 use crate::cluster::peer::{Connection, Listener, Member, Peer, Purpose, connect};
+use crate::cluster::sockets::is_taken;
 use crate::dataflow::metrics::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{CLUSTER_CALLS_IDLE_MAX, CLUSTER_MEETING_SECONDS_MAX, PEER_HELLO_SECONDS_MAX};
 use crate::telemetry::clock::monotonic;
+use crate::telemetry::threads::spawn;
 
 /// How long before a leader that is not there, or not ready, is tried again.
 const AGAIN: Duration = Duration::from_millis(100);
@@ -40,21 +42,18 @@ struct Shared {
     epoch: AtomicU64,
     data: Mutex<Sockets>,
     changed: Condvar,
-    is_over: AtomicBool,
-    lost: Lost,
+    ending: Ending,
 }
 
 impl Shared {
     /// Only the workers of processes behind this one connect here.
     fn decide(&self, peer: &Peer) -> std::result::Result<(), String> {
         let epoch = self.epoch.load(Ordering::Acquire);
-        let data = lock(&self.data);
-        let slot = data.get(peer.process).and_then(Option::as_ref);
         match peer.purpose {
             Purpose::Data if peer.epoch != epoch => {
                 Err(format!("this is cluster epoch {epoch}, not {}", peer.epoch))
             }
-            Purpose::Data if slot.is_some_and(|connection| !connection.is_closed()) => {
+            Purpose::Data if is_taken(&lock(&self.data), peer.process) => {
                 Err(format!("the workers of process {} are connected already", peer.process))
             }
             Purpose::Data => Ok(()),
@@ -69,12 +68,6 @@ impl Shared {
             *slot = Some(connection);
         }
         self.changed.notify_all();
-    }
-
-    fn lose(&self, why: String) {
-        if !self.is_over.swap(true, Ordering::AcqRel) {
-            (self.lost)(why);
-        }
     }
 }
 
@@ -91,8 +84,7 @@ impl Follower {
             epoch: AtomicU64::new(0),
             data: Mutex::new((0..member.processes()).map(|_| None).collect()),
             changed: Condvar::new(),
-            is_over: AtomicBool::new(false),
-            lost,
+            ending: Ending::new(lost),
         });
         let (deciding, taking) = (Arc::clone(&shared), Arc::clone(&shared));
         let listener = Listener::bind(
@@ -137,10 +129,11 @@ impl Follower {
             (Arc::clone(&self.shared), Arc::clone(&self.link), self.timing);
         spawn("leader", move || {
             let why = link.listen(&mut connection, timing, &message);
-            shared.lose(why);
+            shared.ending.lose(why);
         })?;
         let (shared, link) = (Arc::clone(&self.shared), Arc::clone(&self.link));
-        spawn("pulse", move || pulse(vec![link], timing, Arc::new(move |why| shared.lose(why))))
+        spawn("pulse", move || pulse(vec![link], timing, move |why| shared.ending.lose(why)))
+            .map(drop)
     }
 
     /// Sends a message to the leader.
@@ -182,10 +175,7 @@ impl Follower {
 
     /// Ends the session for all; nobody here is told that it is lost.
     pub fn leave(&self, why: &str) {
-        self.shared.is_over.store(true, Ordering::Release);
-        // A leader that is gone needs no telling.
-        let _ = self.link.send(Kind::Bye, why.as_bytes());
-        self.link.close();
+        self.shared.ending.leave([&self.link], why);
     }
 }
 

@@ -1,18 +1,20 @@
 //! The first process: waits for the others, orders what they do.
 
 use std::net::Shutdown;
-use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicUsize, Ordering};
 use std::sync::{Arc, Condvar, Mutex, OnceLock, PoisonError};
 use std::time::{Duration, Instant};
 
 use super::frames::{self, Kind};
-use super::link::{Link, pulse, spawn};
+use super::link::{Ending, Link, pulse};
 use super::{About, Lost, OnCall, OnHttp, OnMessage, Sockets, Timing};
 use crate::cluster::peer::{Connection, Listener, Member, Peer, Purpose};
+use crate::cluster::sockets::is_taken;
 use crate::dataflow::metrics::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{CLUSTER_CALLS_MAX, CLUSTER_MEETING_SECONDS_MAX};
 use crate::telemetry::clock::monotonic;
+use crate::telemetry::threads::spawn;
 
 /// How often the leader looks whether those who have come are still there.
 const LOOK: Duration = Duration::from_millis(50);
@@ -37,12 +39,11 @@ struct Shared {
     epoch: u64,
     arrived: Mutex<Arrived>,
     changed: Condvar,
-    calls: Arc<AtomicUsize>,
-    on_call: OnceLock<Arc<OnCall>>,
+    calls: AtomicUsize,
+    on_call: OnceLock<OnCall>,
     on_http: OnceLock<OnHttp>,
     on_message: OnceLock<OnMessage>,
-    is_over: AtomicBool,
-    lost: Lost,
+    ending: Ending,
 }
 
 /// By process, what has connected.
@@ -55,19 +56,15 @@ impl Shared {
     /// Whether a peer may come in.
     fn decide(&self, peer: &Peer) -> std::result::Result<(), String> {
         let arrived = lock(&self.arrived);
-        let is_taken = |slots: &[Option<Connection>]| {
-            let slot = slots.get(peer.process).and_then(Option::as_ref);
-            slot.is_some_and(|connection| !connection.is_closed())
-        };
         match peer.purpose {
-            Purpose::Control if is_taken(&arrived.control) => {
+            Purpose::Control if is_taken(&arrived.control, peer.process) => {
                 Err(format!("process {} is connected already", peer.process))
             }
             Purpose::Control => Ok(()),
             _ if peer.epoch != self.epoch => {
                 Err(format!("this is cluster epoch {}, not {}", self.epoch, peer.epoch))
             }
-            Purpose::Data if is_taken(&arrived.data) => {
+            Purpose::Data if is_taken(&arrived.data, peer.process) => {
                 Err(format!("the workers of process {} are connected already", peer.process))
             }
             Purpose::Call if self.calls.load(Ordering::Acquire) >= CLUSTER_CALLS_MAX => {
@@ -99,13 +96,12 @@ impl Shared {
             Purpose::Call => {
                 let (shared, process) = (Arc::clone(self), peer.process);
                 shared.calls.fetch_add(1, Ordering::AcqRel);
-                let calls = Arc::clone(&self.calls);
                 let answering = spawn("calls", move || {
                     shared.answer(process, connection);
                     shared.calls.fetch_sub(1, Ordering::AcqRel);
                 });
                 if let Err(error) = answering {
-                    calls.fetch_sub(1, Ordering::AcqRel);
+                    self.calls.fetch_sub(1, Ordering::AcqRel);
                     tracing::error!("a call of process {process} is not answered: {error}");
                 }
             }
@@ -120,12 +116,6 @@ impl Shared {
             if frames::write(&mut connection, Kind::Message, &answer).is_err() {
                 return;
             }
-        }
-    }
-
-    fn lose(&self, why: String) {
-        if !self.is_over.swap(true, Ordering::AcqRel) {
-            (self.lost)(why);
         }
     }
 }
@@ -144,12 +134,11 @@ impl Leader {
             epoch,
             arrived: Mutex::new(Arrived { control: empty(), data: empty() }),
             changed: Condvar::new(),
-            calls: Arc::default(),
+            calls: AtomicUsize::new(0),
             on_call: OnceLock::new(),
             on_http: OnceLock::new(),
             on_message: OnceLock::new(),
-            is_over: AtomicBool::new(false),
-            lost,
+            ending: Ending::new(lost),
         });
         let (deciding, taking) = (Arc::clone(&shared), Arc::clone(&shared));
         let listener = Listener::bind(
@@ -175,7 +164,7 @@ impl Leader {
     /// Begins to read what the others send.
     pub fn start(&self, message: OnMessage, call: OnCall, http: OnHttp) -> Result<()> {
         let shared = &self.shared;
-        let is_new = shared.on_call.set(Arc::new(call)).is_ok()
+        let is_new = shared.on_call.set(call).is_ok()
             && shared.on_http.set(http).is_ok()
             && shared.on_message.set(message).is_ok();
         if !is_new {
@@ -186,12 +175,12 @@ impl Leader {
             spawn("follower", move || {
                 if let Some(on) = shared.on_message.get() {
                     let why = link.listen(&mut connection, timing, on);
-                    shared.lose(why);
+                    shared.ending.lose(why);
                 }
             })?;
         }
         let (links, timing, shared) = (self.links.clone(), self.timing, Arc::clone(shared));
-        spawn("pulse", move || pulse(links, timing, Arc::new(move |why| shared.lose(why))))
+        spawn("pulse", move || pulse(links, timing, move |why| shared.ending.lose(why))).map(drop)
     }
 
     /// Sends a message to every other process.
@@ -211,12 +200,7 @@ impl Leader {
 
     /// Ends the session for all; nobody is told that it is lost.
     pub fn leave(&self, why: &str) {
-        self.shared.is_over.store(true, Ordering::Release);
-        for link in &self.links {
-            // One that is gone needs no telling.
-            let _ = link.send(Kind::Bye, why.as_bytes());
-            link.close();
-        }
+        self.shared.ending.leave(&self.links, why);
     }
 }
 
@@ -351,7 +335,7 @@ fn expect_of_all(control: &mut [(usize, Connection)], kind: Kind) -> Result<()> 
 }
 
 /// The next message, which must be a `kind`.
-pub(super) fn expect(connection: &mut Connection, kind: Kind) -> std::io::Result<Vec<u8>> {
+fn expect(connection: &mut Connection, kind: Kind) -> std::io::Result<Vec<u8>> {
     loop {
         match frames::read(connection)? {
             (Kind::Life, _) => {}

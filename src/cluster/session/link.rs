@@ -2,11 +2,12 @@
 
 use std::io::ErrorKind as IoErrorKind;
 use std::net::Shutdown;
+use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
 
 use super::frames::{self, Kind};
-use super::{OnMessage, Timing};
+use super::{Lost, OnMessage, Timing};
 use crate::cluster::peer::Connection;
 use crate::dataflow::metrics::lock;
 use crate::error::{Error, Result};
@@ -67,8 +68,38 @@ impl Link {
     }
 }
 
+/// The end of a session, for one process.
+pub struct Ending {
+    is_over: AtomicBool,
+    lost: Lost,
+}
+
+impl Ending {
+    /// Has `lost` told when the session is lost.
+    pub fn new(lost: Lost) -> Self {
+        Ending { is_over: AtomicBool::new(false), lost }
+    }
+
+    /// The session is lost; told once, and not to who has left it.
+    pub fn lose(&self, why: String) {
+        if !self.is_over.swap(true, Ordering::AcqRel) {
+            (self.lost)(why);
+        }
+    }
+
+    /// Leaves the session and tells those at the other ends of `links` why.
+    pub fn leave<'a>(&self, links: impl IntoIterator<Item = &'a Arc<Link>>, why: &str) {
+        self.is_over.store(true, Ordering::Release);
+        for link in links {
+            // One that is gone needs no telling.
+            let _ = link.send(Kind::Bye, why.as_bytes());
+            link.close();
+        }
+    }
+}
+
 /// Says on all `links` that this process lives, until one is gone; then calls `lost`.
-pub fn pulse(links: Vec<Arc<Link>>, timing: Timing, lost: Arc<dyn Fn(String) + Send + Sync>) {
+pub fn pulse(links: Vec<Arc<Link>>, timing: Timing, lost: impl FnOnce(String)) {
     loop {
         thread::sleep(timing.pulse());
         for link in &links {
@@ -77,10 +108,4 @@ pub fn pulse(links: Vec<Arc<Link>>, timing: Timing, lost: Arc<dyn Fn(String) + S
             }
         }
     }
-}
-
-/// Runs `body` on a thread called `name`.
-pub fn spawn(name: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
-    let spawned = thread::Builder::new().name(name.to_owned()).spawn(body);
-    spawned.map(drop).map_err(|e| Error::io("a thread", &e))
 }

@@ -18,6 +18,7 @@ use crate::connectors::{SinkMode, SinkWriter};
 use crate::error::{Error, Result};
 use crate::limits::IO_CHANNEL_MESSAGES_MAX;
 use crate::sql::catalog::TableDef;
+use crate::telemetry::threads::spawn;
 use crate::time::{BEGINNING, EventTime};
 
 /// A sink with several writers.
@@ -71,10 +72,7 @@ impl Writer {
     fn tell(&mut self, order: Order) -> Result<()> {
         if let Some(sink) = self.sink.take() {
             let (sender, receiver) = sync_channel(IO_CHANNEL_MESSAGES_MAX);
-            let thread = std::thread::Builder::new()
-                .name("sink-writer".to_owned())
-                .spawn(move || run(sink, &receiver))
-                .map_err(|e| Error::io("a thread for a writer of a sink", &e))?;
+            let thread = spawn("sink-writer", move || run(sink, &receiver))?;
             self.line = Some((sender, thread));
         }
         match &self.line {

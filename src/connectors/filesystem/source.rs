@@ -28,6 +28,7 @@ use crate::error::{DeadLetter, Error, Result};
 use crate::formats::{self, Chunk, ChunkPool, FormatSpec};
 use crate::limits;
 use crate::plan::props::ChangelogMode;
+use crate::telemetry::threads::spawn;
 use queue::{Signal, State};
 use watch::watch;
 
@@ -138,11 +139,11 @@ impl Source for FilesystemSource {
         };
         for _ in 0..readers {
             let shared = Arc::clone(&self.shared);
-            spawn("read", move || read_on_demand(&shared))?;
+            spawn("files-read", move || read_on_demand(&shared))?;
         }
         if let Some(interval) = self.monitor_interval {
             let shared = Arc::clone(&self.shared);
-            spawn("watch", move || watch(&shared, interval))?;
+            spawn("files-watch", move || watch(&shared, interval))?;
         }
         Ok(())
     }
@@ -383,12 +384,6 @@ fn path_hash(path: &std::path::Path) -> u64 {
     path.to_string_lossy().bytes().fold(0xcbf2_9ce4_8422_2325, |hash, byte| {
         (hash ^ u64::from(byte)).wrapping_mul(0x0100_0000_01b3)
     })
-}
-
-fn spawn(role: &str, body: impl FnOnce() + Send + 'static) -> Result<()> {
-    let thread = std::thread::Builder::new().name(format!("files-{role}"));
-    thread.spawn(body).map_err(|e| Error::io("cannot start a thread", &e))?;
-    Ok(())
 }
 
 /// The body of a reader thread: reads what is asked for until the source is dropped.

@@ -18,6 +18,7 @@ use crate::connectors::{
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::BATCH_ROWS;
 use crate::telemetry::clock;
+use crate::telemetry::threads::spawn;
 
 /// How often a rate is looked after.
 const PACE_EVERY: Duration = Duration::from_millis(20);
@@ -220,10 +221,7 @@ impl Source for GeneratorSource {
         self.inner.progress().wake = Some(wake);
         if self.inner.pace.rows_per_second.is_some() {
             let weak = Arc::downgrade(&self.inner);
-            std::thread::Builder::new()
-                .name(format!("pace-{}", self.inner.table))
-                .spawn(move || keep_pace(&weak))
-                .map_err(|e| Error::io("a thread to keep the rate", &e))?;
+            spawn(&format!("pace-{}", self.inner.table), move || keep_pace(&weak))?;
         }
         Ok(())
     }

@@ -22,6 +22,7 @@ use crate::limits::{
     HTTP_TABLE_WAIT_SECONDS_MAX,
 };
 use crate::sql::catalog::TableDef;
+use crate::telemetry::threads::spawn;
 use crate::time::EventTime;
 
 /// Rows that came in one request.
@@ -414,9 +415,7 @@ impl Inlet {
                 }
             }
         };
-        let spawned =
-            std::thread::Builder::new().name("rows".to_owned()).spawn(feed_from_log).map(drop);
-        spawned.map_err(|error| Error::io("a thread for logged rows", &error))
+        spawn("rows", feed_from_log).map(drop)
     }
 
     /// Gives reader `index` some of the log from `place` on, when there is room; the place behind

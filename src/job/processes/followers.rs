@@ -9,7 +9,7 @@ use std::time::Duration;
 use super::messages::{
     Counts, KeptRun, News, Order, Prepare, Request, of_bytes, split_tail, to_bytes,
 };
-use super::{parts, standing};
+use super::{look_often, parts, standing};
 use crate::cluster::session::Leader;
 use crate::dataflow::frontier::report::FrontierReport;
 use crate::dataflow::metrics::lock;
@@ -23,10 +23,6 @@ use crate::time::EventTime;
 const ANSWER: Duration = Duration::from_secs(60);
 /// The same where it can be asked again later.
 const ANSWER_SOON: Duration = Duration::from_secs(10);
-/// How often it is looked at how far the sources of this process are, while they go on.
-const LOOK: Duration = Duration::from_millis(50);
-/// The same when nothing has changed for long.
-const LOOK_IDLE: Duration = Duration::from_millis(400);
 
 /// The processes that follow this one.
 pub struct Followers {
@@ -43,9 +39,9 @@ pub struct Followers {
 /// A job that the others run too.
 pub struct Led {
     /// What runs here.
-    pub runtime: Weak<JobRuntime>,
+    runtime: Weak<JobRuntime>,
     /// Its snapshots.
-    pub snapshots: Option<Arc<Snapshots>>,
+    snapshots: Option<Arc<Snapshots>>,
     reports: BTreeMap<usize, Counts>,
     told: Vec<EventTime>,
 }
@@ -120,17 +116,7 @@ impl Followers {
             Box::new(move |process, request| asked.reply(process, request)),
             on_http,
         )?;
-        let weak = Arc::downgrade(&followers);
-        let looking = move || {
-            let mut pause = LOOK;
-            while let Some(followers) = weak.upgrade() {
-                pause = if followers.look() { LOOK } else { (pause * 2).min(LOOK_IDLE) };
-                drop(followers);
-                std::thread::sleep(pause);
-            }
-        };
-        let spawned = std::thread::Builder::new().name("sources".to_owned()).spawn(looking);
-        spawned.map_err(|e| Error::io("a thread", &e))?;
+        look_often("sources", Arc::downgrade(&followers), Followers::look)?;
         Ok(followers)
     }
 
@@ -139,24 +125,23 @@ impl Followers {
         self.count
     }
 
-    /// The session.
-    pub fn session(&self) -> &Arc<Leader> {
-        &self.leader
-    }
-
     /// Has all others plan job `id` and open what it reads.
     pub fn prepare(&self, id: u64, led: Led, job: Prepared<'_>) -> Result<()> {
         lock(&self.jobs).insert(id, led);
-        let ticket = self.ticket();
         let JobDefinition { name, sql, settings, .. } = job.definition.clone();
         let Prepared { plan, kept, .. } = job;
-        let prepare = Prepare { id, ticket, job: name, sql, settings, plan, kept };
-        let answers = self.ask(ticket, &Order::Prepare(Box::new(prepare)), ANSWER);
-        let failed = answers.map(|answers| {
-            answers.into_iter().find_map(|(process, news)| match news {
-                News::Prepared { error: Some(error), .. } => Some(in_process(process, error)),
-                _ => None,
-            })
+        let order = |ticket| {
+            let prepare = Prepare { id, ticket, job: name, sql, settings, plan, kept };
+            Order::Prepare(Box::new(prepare))
+        };
+        let prepared = |news| match news {
+            News::Prepared { error, .. } => Some(error),
+            _ => None,
+        };
+        let failed = self.ask(order, ANSWER, prepared).map(|answers| {
+            let failed =
+                |(process, error): (usize, Option<Error>)| Some(in_process(process, error?));
+            answers.into_iter().find_map(failed)
         });
         match failed {
             Ok(None) => Ok(()),
@@ -187,27 +172,38 @@ impl Followers {
 
     /// How far the outputs of job `id` are, as the others see it.
     pub fn frontiers(&self, id: u64) -> Result<Vec<FrontierReport>> {
-        let ticket = self.ticket();
-        let answers = self.ask(ticket, &Order::Frontier { id, ticket }, ANSWER_SOON)?;
-        let report = |(_, news)| match news {
+        let report = |news| match news {
             News::Frontier { report, .. } => Some(report),
             _ => None,
         };
-        Ok(answers.into_iter().filter_map(report).collect())
+        self.ask_all(|ticket| Order::Frontier { id, ticket }, report)
     }
 
     fn tell(&self, order: &Order) -> Result<()> {
         self.leader.send_all(&to_bytes(order))
     }
 
-    fn ticket(&self) -> u64 {
-        self.next_ticket.fetch_add(1, Ordering::Relaxed)
+    /// What all answer to an order that can be given again later, in the order of the processes.
+    fn ask_all<T>(
+        &self,
+        order: impl FnOnce(u64) -> Order,
+        pick: impl Fn(News) -> Option<T>,
+    ) -> Result<Vec<T>> {
+        let answers = self.ask(order, ANSWER_SOON, pick)?;
+        Ok(answers.into_iter().map(|(_, answer)| answer).collect())
     }
 
-    /// Gives an order that is answered, and waits for all answers, in the order of the processes.
-    fn ask(&self, ticket: u64, order: &Order, patience: Duration) -> Result<Vec<(usize, News)>> {
+    /// Gives an order that is answered, and waits for all answers: what `pick` finds in them, by
+    /// process.
+    fn ask<T>(
+        &self,
+        order: impl FnOnce(u64) -> Order,
+        patience: Duration,
+        pick: impl Fn(News) -> Option<T>,
+    ) -> Result<Vec<(usize, T)>> {
+        let ticket = self.next_ticket.fetch_add(1, Ordering::Relaxed);
         lock(&self.answers).insert(ticket, Vec::new());
-        let waited = self.tell(order).map(|()| {
+        let waited = self.tell(&order(ticket)).map(|()| {
             let is_missing = |answers: &mut BTreeMap<u64, Vec<(usize, News)>>| {
                 answers.get(&ticket).is_some_and(|of| of.len() < self.count)
             };
@@ -231,7 +227,8 @@ impl Followers {
             return Err(Error::new(ErrorKind::Io, what).with_hint("GET /v1/cluster says why"));
         }
         answers.sort_by_key(|(process, _)| *process);
-        Ok(answers)
+        let picked = answers.into_iter().filter_map(|(p, news)| Some((p, pick(news)?)));
+        Ok(picked.collect())
     }
 
     /// Takes what a process tells.
@@ -316,7 +313,7 @@ fn in_process(process: usize, error: Error) -> Error {
 }
 
 /// The others of one job, for its snapshots.
-pub struct OthersOf {
+struct OthersOf {
     followers: Arc<Followers>,
     id: u64,
 }
@@ -336,17 +333,13 @@ impl fmt::Debug for OthersOf {
 
 impl Others for OthersOf {
     fn hold(&self) -> Result<Vec<Vec<EventTime>>> {
-        let (id, ticket) = (self.id, self.followers.ticket());
-        let order = Order::Hold { id, ticket };
-        let answers = self.followers.ask(ticket, &order, ANSWER_SOON);
-        if answers.is_err() {
-            self.choose(None);
-        }
-        let released = |(_, news)| match news {
+        let id = self.id;
+        let released = |news| match news {
             News::Held { released, .. } => Some(released),
             _ => None,
         };
-        Ok(answers?.into_iter().filter_map(released).collect())
+        let held = self.followers.ask_all(|ticket| Order::Hold { id, ticket }, released);
+        held.inspect_err(|_| self.choose(None))
     }
 
     fn choose(&self, wanted: Option<&Wanted>) {
@@ -361,13 +354,11 @@ impl Others for OthersOf {
     }
 
     fn counters(&self, frontier: EventTime) -> Result<Vec<BTreeMap<String, u64>>> {
-        let (id, ticket) = (self.id, self.followers.ticket());
-        let order = Order::Count { id, ticket, frontier };
-        let answers = self.followers.ask(ticket, &order, ANSWER_SOON)?;
-        let counted = |(_, news)| match news {
+        let id = self.id;
+        let counted = |news| match news {
             News::Counted { counters, .. } => Some(counters),
             _ => None,
         };
-        Ok(answers.into_iter().filter_map(counted).collect())
+        self.followers.ask_all(|ticket| Order::Count { id, ticket, frontier }, counted)
     }
 }

@@ -6,14 +6,13 @@ use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
 use std::sync::{Arc, Mutex, Weak};
-use std::time::Duration;
 
 use arrow::array::RecordBatch;
 
 use super::messages::{
     Counts, News, Order, Prepare, Request, SourceCounts, answered, of_bytes, to_bytes, with_tail,
 };
-use super::parts;
+use super::{look_often, parts};
 use crate::cluster::Cluster;
 use crate::cluster::session::Follower;
 use crate::connectors::http::{Elsewhere, is_http};
@@ -33,11 +32,7 @@ use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{ChunkRef, decode_rows};
-
-/// How often the leader is told how the jobs go, while they do.
-const TELL: Duration = Duration::from_millis(50);
-/// The same when nothing has changed for long.
-const TELL_IDLE: Duration = Duration::from_millis(400);
+use crate::telemetry::threads::spawn;
 
 /// The jobs of this process.
 pub struct Following {
@@ -67,17 +62,7 @@ impl Following {
         let following = Arc::new(Following { follower: Arc::clone(&follower), cluster, jobs, dir });
         let obeying = Arc::clone(&following);
         follower.start(Box::new(move |_, order| obeying.obey(order)))?;
-        let weak = Arc::downgrade(&following);
-        let telling = move || {
-            let mut pause = TELL;
-            while let Some(following) = weak.upgrade() {
-                pause = if following.tell_all() { TELL } else { (pause * 2).min(TELL_IDLE) };
-                drop(following);
-                std::thread::sleep(pause);
-            }
-        };
-        let spawned = std::thread::Builder::new().name("news".to_owned()).spawn(telling);
-        spawned.map_err(|e| Error::io("a thread", &e))?;
+        look_often("news", Arc::downgrade(&following), Following::tell_all)?;
         Ok(following)
     }
 
@@ -159,9 +144,7 @@ impl Following {
     /// Plans a job and opens what it reads.
     fn prepare(&self, prepare: Prepare) -> Result<()> {
         let Prepare { id, job, sql, settings, plan: expected, kept, .. } = prepare;
-        let settings: Vec<_> = settings.into_iter().collect();
-        let texts = [(format!("{job}.sql"), sql)];
-        let plan = Definition::new(&texts, &settings)?.plan(PlanFor::SERVICE)?;
+        let plan = Definition::of_job(&job, &sql, &settings)?.plan(PlanFor::SERVICE)?;
         if fingerprint(&plan, &Fingerprints::of(&plan)?) != expected {
             let message = format!("job {job} is planned otherwise here than in process 0");
             return Err(Error::new(ErrorKind::Conflict, message)
@@ -236,8 +219,7 @@ impl Following {
                 }
             }
         };
-        let spawned = std::thread::Builder::new().name(format!("snapshots-{id}")).spawn(handing);
-        spawned.map(drop).map_err(|e| Error::io("a thread", &e))
+        spawn(&format!("snapshots-{id}"), handing).map(drop)
     }
 
     /// Tells the leader what is new of the jobs; whether anything is.

@@ -43,6 +43,7 @@ use crate::plan::node::StreamPlan;
 use crate::snapshot::{Chunks, JournalEntry, Latest, Manifest, Store, failpoint};
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::telemetry::prometheus::Observed;
+use crate::telemetry::threads::spawn;
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
 /// How long a job that is told to stop waits for its last snapshot.
@@ -499,11 +500,7 @@ fn begin(
         Arc::clone(&snapshots),
         Arc::clone(&shared),
     )?;
-    let thread = std::thread::Builder::new()
-        .name(name)
-        .spawn(move || writer.run(&receiver))
-        .map_err(|e| Error::io("a thread for snapshots", &e))?;
-    let thread = Mutex::new(Some(thread));
+    let thread = Mutex::new(Some(spawn(&name, move || writer.run(&receiver))?));
     Ok(Arc::new(JobSnapshots { snapshots, shared, thread }))
 }
 
