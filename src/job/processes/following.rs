@@ -215,7 +215,9 @@ impl Following {
                 let Some(snapshots) = snapshots.upgrade() else { return };
                 snapshots.took();
                 if let Err(error) = handed {
-                    tracing::warn!("a part of a snapshot is not handed over: {error}");
+                    // Later parts go on top of this one: the job begins again from its last
+                    // snapshot, which is whole.
+                    return snapshots.fail(error);
                 }
             }
         };
