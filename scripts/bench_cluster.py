@@ -19,7 +19,6 @@ cost       by processes and workers: bytes a second between the processes and CP
 (default a million).
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -32,6 +31,7 @@ import tempfile
 import threading
 import time
 
+from bench_options import listed, parsed_of, parser_of
 from local_cluster import Cluster, free_ports
 
 CASES = ["ratio", "idle", "latency", "recovery", "cost"]
@@ -356,22 +356,11 @@ def last_of(row):
 
 def main(arguments, bench_of):
     """`bench_of` makes the bench of the queries for a number of events, its binary built."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/bench cluster", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    listed = lambda text: [part for part in text.split(",") if part]
-    parser.add_argument("--events", type=int, default=10_000_000)
-    parser.add_argument("--cases", type=listed, default=CASES)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser = parser_of("cluster", __doc__, CASES)
     parser.add_argument("--rows", type=int, default=300)
     parser.add_argument("--keys", type=int, default=1_000_000)
     parser.add_argument("--records", type=int, default=1_000_000)
     parser.add_argument("--shapes", type=listed, default=SHAPES)
-    parser.add_argument("--binary", help="measure this one, in place of building the release binary")
-    parser.add_argument("--out", help="also write the figures as JSON to this file")
-    parsed = parser.parse_args(arguments)
-    unknown = [case for case in parsed.cases if case not in CASES]
-    if unknown:
-        parser.error(f"unknown cases: {', '.join(unknown)}; known: {', '.join(CASES)}")
+    parsed = parsed_of(parser, arguments, CASES)
     bench = bench_of(parsed.events, parsed.binary)
     ClusterBench(parsed, bench.floodmark, bench).run()

@@ -15,7 +15,6 @@ memory     a state of five times `memory.budget`: the same changes as without a 
 --events is that of `keys` and `restore` (default 10 million); q5 reads ten times as many.
 """
 
-import argparse
 import json
 import os
 import pathlib
@@ -27,6 +26,8 @@ import subprocess
 import sys
 import tempfile
 import time
+
+from bench_options import parsed_of, parser_of
 
 CASES = ["q5", "keys", "restore", "memory"]
 # How often snapshots are taken; the second says what they cost that never come.
@@ -286,20 +287,9 @@ def resident(pid):
 
 def main(arguments, bench_of):
     """`bench_of` makes the bench of the queries for a number of events, its binary built."""
-    parser = argparse.ArgumentParser(
-        prog="scripts/bench snapshots", description=__doc__,
-        formatter_class=argparse.RawDescriptionHelpFormatter)
-    listed = lambda text: [part for part in text.split(",") if part]
-    parser.add_argument("--events", type=int, default=10_000_000)
-    parser.add_argument("--cases", type=listed, default=CASES)
-    parser.add_argument("--repeat", type=int, default=3)
+    parser = parser_of("snapshots", __doc__, CASES)
     parser.add_argument("--workers", type=int, default=2)
-    parser.add_argument("--binary", help="measure this one, in place of building the release binary")
-    parser.add_argument("--out", help="also write the figures as JSON to this file")
-    options = parser.parse_args(arguments)
-    unknown = [case for case in options.cases if case not in CASES]
-    if unknown:
-        parser.error(f"unknown cases: {', '.join(unknown)}; known: {', '.join(CASES)}")
+    options = parsed_of(parser, arguments, CASES)
     if options.events < 1 or options.repeat < 1 or options.workers < 1:
         parser.error("--events, --repeat and --workers are at least 1")
     bench = bench_of(options.events, options.binary)
