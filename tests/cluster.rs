@@ -3,6 +3,7 @@
 
 mod common;
 
+use std::cell::Cell;
 use std::fs;
 use std::io::{Read, Write};
 use std::net::TcpStream;
@@ -177,28 +178,37 @@ fn other_numbers_of_processes_give_the_same_answer() {
     assert_eq!(difference(&sink, &written(&dir.path().join("out"))), None);
 }
 
-/// A job whose sink fails again and again is given up; what runs beside it goes on.
+/// A job that fails again and again is restarting until it is given up, and `failed` only then; what
+/// runs beside it goes on.
 #[test]
 fn a_job_that_fails_by_itself_is_parked_and_others_go_on() {
     let dir = tempfile::tempdir().expect("a folder");
     let cluster = Cluster::start(dir.path(), &Shape::new(2, 1));
     cluster.submit(1, "bids", &bids(1_000_000, Some(2_000)));
-    write(dir.path(), "in.csv", "1\n2\n");
-    // A folder cannot be made where a file is.
-    write(dir.path(), "in_the_way", "");
-    let wrong = "CREATE TABLE t (id INT) WITH ('connector' = 'filesystem', 'path' = 'in.csv',
-            'format' = 'csv');
-        CREATE TABLE o (id INT) WITH ('connector' = 'filesystem', 'path' = 'in_the_way/out',
-            'format' = 'csv');
-        INSERT INTO o SELECT id FROM t;";
-    let body = json!({"name": "wrong", "sql": wrong});
-    let answer = cluster.send(1, "POST", "/v1/jobs", &body);
-    if answer.status < 300 {
-        let job = cluster.wait_for(1, "/v1/jobs/wrong", |job| job["state"] == "failed");
-        assert!(job.to_string().contains("in_the_way"), "no reason: {job}");
-    } else {
-        assert!(answer.body.contains("in_the_way"), "no reason: {}", answer.body);
-    }
+    write(dir.path(), "in.jsonl", "{\"n\": 1}\n");
+    let wrong = "SET 'recursion.limit' = '50';
+         SET 'restart.delay' = '200 ms';
+         CREATE TABLE t (n BIGINT)
+         WITH ('connector' = 'filesystem', 'path' = 'in.jsonl', 'format' = 'json');
+         CREATE MATERIALIZED VIEW endless AS
+         WITH RECURSIVE up (n) AS (SELECT n FROM t UNION ALL SELECT n + 1 FROM up)
+         SELECT n FROM up;";
+    cluster.submit(1, "wrong", wrong);
+    let failures = Cell::new(0);
+    let was_restarting = Cell::new(false);
+    let job = cluster.wait_for(0, "/v1/jobs/wrong", |job| {
+        let restarts = job["restarts"].as_u64().expect("a number");
+        assert!(restarts >= failures.replace(restarts), "they are counted: {job}");
+        match job["state"].as_str() {
+            Some("failed") => return true,
+            Some("restarting") => was_restarting.set(true),
+            state => assert_eq!(state, Some("running"), "{job}"),
+        }
+        false
+    });
+    assert_eq!(job["restarts"], 3, "it was tried again before it was given up: {job}");
+    assert!(was_restarting.get(), "it was seen to wait");
+    assert!(job["error"]["message"].to_string().contains("has not ended"), "no reason: {job}");
     let before = cluster.wait_for(0, "/v1/jobs/bids", |job| job["state"] == "running");
     let rows = before["rows_in"].as_u64().expect("a number");
     cluster.wait_for(1, "/v1/jobs/bids", |job| job["rows_in"].as_u64() > Some(rows + 1000));

@@ -14,7 +14,9 @@ use serde_json::{Value, json};
 fn said(args: &[&str], variable: &str) -> Vec<String> {
     let dir = tempfile::tempdir().expect("a folder");
     let failing = "debug.failpoint=sink.before_sync=error";
+    let once = "restart.attempts=0";
     let first = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data", "--set", failing];
+    let first = [&first, &["--set", once, "--set", "recursion.limit=100"][..]].concat();
     let args = [&first, args].concat();
     let mut run = command(dir.path(), &args);
     run.env("FLOODMARK_LOG_FORMAT", variable).stdout(Stdio::piped()).stderr(Stdio::piped());
@@ -91,7 +93,8 @@ fn each_line_is_an_object_that_names_the_job_and_the_worker() {
     let unlucky = objects.iter().find(|line| line["job"] == "unlucky" && line["level"] == "error");
     let unlucky = unlucky.unwrap_or_else(|| panic!("no error of the sink: {lines:?}"));
     assert_eq!(unlucky["operator"], "Sink(copies)", "{unlucky}");
-    assert_eq!(objects.iter().filter(failed).count(), 1, "said once: {lines:?}");
+    // That it failed, and that it stays so.
+    assert_eq!(objects.iter().filter(failed).count(), 2, "said once: {lines:?}");
     let told = |line: &Value| line["message"].as_str().is_some_and(|m| m.starts_with("listening"));
     assert!(objects.iter().any(told), "{lines:?}");
 }

@@ -187,19 +187,9 @@ impl JobManager {
         }
         self.install(id, &runtime)?;
         let followers = self.with.followers.clone();
-        let (is_stopping, is_restarting) = (AtomicBool::new(false), AtomicBool::new(false));
-        let begun = monotonic();
-        Ok(Running {
-            id,
-            plan,
-            runtime,
-            inlets,
-            kept,
-            followers,
-            begun,
-            is_stopping,
-            is_restarting,
-        })
+        let restarts = AtomicBool::new(kept.is_some() && restarts::are_wanted(&plan));
+        let (begun, is_stopping) = (monotonic(), AtomicBool::new(false));
+        Ok(Running { id, plan, runtime, inlets, kept, followers, begun, is_stopping, restarts })
     }
 
     /// Has the other processes, if there are any, plan the job and open what it reads.

@@ -55,8 +55,8 @@ pub struct Running {
     pub begun: Instant,
     /// Whether it was told to stop.
     pub is_stopping: AtomicBool,
-    /// Whether it is going to be started again.
-    pub is_restarting: AtomicBool,
+    /// Whether it is started again if it fails; no longer once it has failed too often.
+    pub restarts: AtomicBool,
 }
 
 /// The snapshots of a running job, and what it started from.
@@ -90,13 +90,16 @@ impl Running {
         }
     }
 
+    /// Whether it would be started again, if it failed now or has failed.
+    pub fn is_to_restart(&self) -> bool {
+        self.restarts.load(Ordering::Acquire) && !self.is_stopping.load(Ordering::Acquire)
+    }
+
     /// Where it is in its life.
     pub fn state(&self) -> JobState {
         let metrics = &self.runtime.metrics;
         match metrics.failure() {
-            Some(error) if self.is_restarting.load(Ordering::Acquire) => {
-                JobState::Restarting { error }
-            }
+            Some(error) if self.is_to_restart() => JobState::Restarting { error },
             Some(error) => JobState::Failed { error },
             None if self.is_stopping.load(Ordering::Acquire) => JobState::Stopping,
             None if metrics.is_done() => JobState::Finished,

@@ -62,7 +62,8 @@ impl Snapshots {
             Some(Ok(others)) => others,
             // A process that is lost ends the dataflow.
             Some(Err(error)) => {
-                tracing::warn!("job {}: no snapshot is chosen: {error}", self.run.job);
+                let job = self.run.job.as_str();
+                tracing::warn!(job, "job {job}: no snapshot is chosen: {error}");
                 return Requested::NothingNew;
             }
         };

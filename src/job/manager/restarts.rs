@@ -22,18 +22,20 @@ const LOOK: Duration = Duration::from_millis(50);
 /// Starts `job`, which has failed, again after a while, unless it has failed too often.
 pub(super) fn after_failure(manager: &Weak<JobManager>, job: &Arc<Job>) {
     let Ok(running) = &job.body else { return };
-    if running.kept.is_none() || running.is_stopping.load(Ordering::Acquire) {
+    if !running.is_to_restart() {
         return;
     }
-    let settings = running.plan.nodes.first().map(|n| Arc::clone(&n.settings)).unwrap_or_default();
+    let settings = settings(&running.plan);
     let before = if running.begun.elapsed() >= STABLE { 0 } else { job.failures.count };
     let mut failures = Failures { count: before, last: running.runtime.metrics.failure() };
-    let name = &job.definition.name;
+    let name = job.definition.name.as_str();
     while failures.count < settings.restart_attempts {
-        running.is_restarting.store(true, Ordering::Release);
         let delay = delay(&settings, failures.count);
         if let Some(error) = &failures.last {
-            tracing::error!("job {name} has failed and starts again in {delay:?}: {error}");
+            tracing::error!(
+                job = name,
+                "job {name} has failed and starts again in {delay:?}: {error}"
+            );
         }
         failures.count += 1;
         if !wait(manager, job, delay) {
@@ -50,23 +52,31 @@ pub(super) fn after_failure(manager: &Weak<JobManager>, job: &Arc<Job>) {
             Ok(running) => {
                 let next = Arc::new(Job { definition, body: Ok(running), failures });
                 if let Err(error) = manager.enter(next) {
-                    tracing::error!("job {name} runs, and nobody waits for its end: {error}");
+                    tracing::error!(
+                        job = name,
+                        "job {name} runs, and nobody waits for its end: {error}"
+                    );
                 }
                 return;
             }
             Err(error) => failures.last = Some(error),
         }
     }
-    running.is_restarting.store(false, Ordering::Release);
+    running.restarts.store(false, Ordering::Release);
     if let Some(error) = &failures.last {
         let times = failures.count + 1;
-        tracing::error!("job {name} has failed {times} times and stays so: {error}");
+        tracing::error!(job = name, "job {name} has failed {times} times and stays so: {error}");
     }
+}
+
+/// Whether a job of `plan` is started again after its first failure.
+pub(super) fn are_wanted(plan: &StreamPlan) -> bool {
+    settings(plan).restart_attempts > 0
 }
 
 /// Why a job of `plan`, whose operators have panicked `crashes` times lately, is not started again.
 pub(super) fn parked(plan: &StreamPlan, crashes: usize) -> Option<Error> {
-    let attempts = plan.nodes.first().map_or(0, |node| node.settings.restart_attempts);
+    let attempts = settings(plan).restart_attempts;
     (crashes > attempts).then(|| {
         let message = format!("its operators have panicked {crashes} times in ten minutes");
         Error::internal(message).with_hint(
@@ -74,6 +84,10 @@ pub(super) fn parked(plan: &StreamPlan, crashes: usize) -> Option<Error> {
              the cluster again later",
         )
     })
+}
+
+fn settings(plan: &StreamPlan) -> Arc<Settings> {
+    plan.nodes.first().map(|node| Arc::clone(&node.settings)).unwrap_or_default()
 }
 
 fn delay(settings: &Settings, failures: usize) -> Duration {
