@@ -258,7 +258,7 @@ def status(local):
     status, cluster = request("/v1/cluster")
     told = {p["process"]: p for p in cluster["processes"]} if status == 200 else {}
     if status == 200:
-        print(f"cluster {cluster['cluster']}, epoch {cluster['epoch']}")
+        print(f"cluster {cluster['cluster']}, epoch {cluster['epoch']}, {cluster['state']}")
     else:
         print(f"nobody tells of the cluster: {cluster}", file=sys.stderr)
     rows = [("process", "state", "since", "workers", "supervisor", "engine", "restarts",

@@ -223,8 +223,8 @@ class Cluster:
 
     def is_up(self):
         told = self.cluster(self.processes - 1)
-        return told is not None and len(told["processes"]) == self.processes and all(
-            one["state"] == "up" for one in told["processes"])
+        return (told is not None and len(told["processes"]) == self.processes
+                and told["state"] == "running")
 
     def wait_up(self, seconds=UP_SECONDS_MAX):
         deadline = time.monotonic() + seconds

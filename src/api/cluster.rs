@@ -17,6 +17,7 @@ use crate::time::BEGINNING;
 struct Cluster {
     cluster: String,
     epoch: u64,
+    state: &'static str,
     processes: Vec<Process>,
 }
 
@@ -48,8 +49,14 @@ struct Reason {
     reason: String,
 }
 
-impl From<ClusterInfo> for Cluster {
-    fn from(info: ClusterInfo) -> Self {
+impl Cluster {
+    /// What `info` tells of a cluster that takes requests, or does not yet.
+    fn new(info: ClusterInfo, is_open: bool) -> Self {
+        let state = match info.is_complete() {
+            false => "gathering",
+            true if is_open => "running",
+            true => "starting",
+        };
         let ClusterInfo { cluster, epoch, workers, processes } = info;
         let process = |(process, (address, about)): (usize, (String, Option<About>))| Process {
             process,
@@ -61,6 +68,7 @@ impl From<ClusterInfo> for Cluster {
         Cluster {
             cluster,
             epoch,
+            state,
             processes: processes.into_iter().enumerate().map(process).collect(),
         }
     }
@@ -78,5 +86,6 @@ impl From<About> for Running {
 
 pub(super) async fn show(State(edge): State<Edge>, headers: HeaderMap) -> ApiResult<Response> {
     choose(&headers, &accept::OBJECT)?;
-    Ok(answer::object(BEGINNING, Cluster::from((edge.gate.cluster)())))
+    let cluster = Cluster::new((edge.gate.cluster)(), edge.gate.service.get().is_some());
+    Ok(answer::object(BEGINNING, cluster))
 }

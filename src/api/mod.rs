@@ -86,13 +86,13 @@ impl Gate {
 
     fn service(&self) -> Result<Arc<dyn JobService>> {
         self.service.get().map(Arc::clone).ok_or_else(|| {
-            let (here, all) = {
-                let info = (self.cluster)();
-                let here = info.processes.iter().filter(|(_, about)| about.is_some()).count();
-                (here, info.processes.len())
+            let info = (self.cluster)();
+            let message = if info.is_complete() {
+                "the cluster starts its jobs".to_string()
+            } else {
+                let (here, all) = (info.present(), info.processes.len());
+                format!("the cluster is coming together: {here} of {all} processes are there")
             };
-            let message =
-                format!("the cluster is coming together: {here} of {all} processes are there");
             Error::new(ErrorKind::Unavailable, message).with_hint("ask again in a moment")
         })
     }

@@ -273,10 +273,8 @@ impl Cluster {
     /// Waits until all processes are up; what `/v1/cluster` then says.
     pub fn wait_up(&self) -> Value {
         self.wait_for(self.processes() - 1, "/v1/cluster", |cluster| {
-            let processes = cluster["processes"].as_array();
-            processes.is_some_and(|all| {
-                all.len() == self.processes() && all.iter().all(|p| p["state"] == "up")
-            })
+            let processes = cluster["processes"].as_array().map(Vec::len);
+            processes == Some(self.processes()) && cluster["state"] == "running"
         })
     }
 

@@ -68,6 +68,18 @@ pub struct ClusterInfo {
     pub processes: Vec<(String, Option<About>)>,
 }
 
+impl ClusterInfo {
+    /// How many processes are there.
+    pub fn present(&self) -> usize {
+        self.processes.iter().filter(|(_, about)| about.is_some()).count()
+    }
+
+    /// Whether all processes are there.
+    pub fn is_complete(&self) -> bool {
+        self.present() == self.processes.len()
+    }
+}
+
 /// How long, and how often.
 #[derive(Clone, Copy, Debug)]
 pub struct Timing {
