@@ -176,8 +176,8 @@ fn other_numbers_of_processes_give_the_same_answer() {
     assert_eq!(difference(&sink, &written(&dir.path().join("out"))), None);
 }
 
-/// A job that fails again and again is restarting until it is given up, and `failed` only then; what
-/// runs beside it goes on.
+/// A job that fails again and again is restarting until it is given up, and `failed` only then;
+/// what runs beside it goes on.
 #[test]
 fn a_job_that_fails_by_itself_is_parked_and_others_go_on() {
     let dir = tempfile::tempdir().expect("a folder");

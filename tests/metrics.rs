@@ -70,6 +70,7 @@ fn the_numbers_of_a_job_are_those_of_its_rows() {
     let service = Service::start(dir.path(), &["--data-dir", "data"]);
     create(&service, "skew", &skewed(dir.path()));
     wait_for_end(&service, "skew");
+    service.wait_for("/v1/jobs/skew", |job| !job["snapshots"]["last"].is_null());
     let job = ("job", "skew");
     let group = |page: &Page| -> String {
         let named = |name: &&(String, _, f64)| name.0 == "floodmark_operator_records_in_total";

@@ -188,6 +188,34 @@ fn a_process_is_there_once_and_may_be_started_again() {
 }
 
 #[test]
+fn a_process_that_is_lost_ends_the_others_with_an_error() {
+    let dir = folder();
+    write(
+        dir.path(),
+        "endless.sql",
+        "CREATE TABLE bid (auction BIGINT) WITH ('connector' = 'nexmark',
+           'nexmark.table' = 'bid', 'rate' = '1000');
+         SELECT auction, COUNT(*) AS bids FROM bid GROUP BY auction;\n",
+    );
+    let peers = free_addresses(3);
+    let run = |process| start_job(dir.path(), &peers, process, KNOWN, "endless.sql");
+    let mut children = [0, 1, 2].map(run);
+    // Once there are rows, all are at work.
+    let stdout = BufReader::new(children[0].stdout.as_mut().expect("standard output is piped"));
+    stdout.lines().take(2).for_each(|line| drop(line.expect("a line")));
+    let [first, mut second, third] = children;
+    second.kill().expect("a child can be killed");
+    second.wait().expect("a killed child ends");
+    for child in [first, third] {
+        let ran = finish(child);
+        assert_eq!(ran.code(), 1, "{}", ran.stderr);
+        assert!(ran.stderr.contains("error: the connection to the workers of"), "{}", ran.stderr);
+        assert!(ran.stderr.contains("hint: start all processes again"), "{}", ran.stderr);
+        assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    }
+}
+
+#[test]
 fn a_secret_that_everybody_can_read_is_warned_of() {
     let dir = folder();
     let run = |more: &[&str]| {

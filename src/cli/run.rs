@@ -10,14 +10,15 @@ use clap::{Args, ValueEnum};
 use super::member::MemberArguments;
 use super::progress::Progress;
 use crate::cluster::peer::{Member, fingerprint};
-use crate::cluster::{Topology, hostfile};
+use crate::cluster::{Topology, hostfile, on_lost_data};
 use crate::connectors::SinkWriter;
 use crate::connectors::changes::{ChangeFormat, ChangePrinter};
-use crate::error::{Error, Result};
+use crate::error::{Error, ErrorKind, Result};
 use crate::formats::{csv, json, table};
 use crate::job::batch_run::{self, Outcome};
 use crate::job::definition::Definition;
 use crate::job::snapshots::{self, SnapshotSpec};
+use crate::telemetry::logs;
 
 /// How results are printed.
 #[derive(Clone, Copy, Debug, PartialEq, Eq, ValueEnum)]
@@ -87,6 +88,9 @@ pub fn run(arguments: &RunArguments) -> Result<()> {
         return Ok(());
     }
     let topology = topology(arguments, &texts, &settings)?;
+    if topology.member.is_some() {
+        on_lost_data(say_lost);
+    }
     let keep = keep(arguments, &texts, &topology, settings)?;
     let format = arguments.format.unwrap_or_else(default_format);
     let stop = super::interrupt::flag()?;
@@ -147,6 +151,13 @@ fn keep(
         others: None,
         anew: arguments.anew,
     }))
+}
+
+/// Says why this process ends; the code that it ends with.
+fn say_lost(why: &str) -> i32 {
+    let hint = "start all processes again; in a cluster (floodmark worker) a job goes on by itself";
+    logs::tell_error(&Error::new(ErrorKind::Io, why).with_hint(hint).to_string());
+    1
 }
 
 fn topology(

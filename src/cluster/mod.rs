@@ -5,11 +5,14 @@
 
 pub mod epoch;
 pub mod hostfile;
+mod lost;
 pub mod peer;
 pub mod session;
 mod sockets;
 mod tally;
 mod worker;
+
+pub use lost::on_lost_data;
 
 use std::any::Any;
 use std::sync::mpsc::{SyncSender, sync_channel};

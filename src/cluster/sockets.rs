@@ -17,8 +17,8 @@ use crate::telemetry::clock::monotonic;
 /// A run is one epoch: when one of its processes is lost, it is over.
 const EPOCH: u64 = 0;
 
-/// Whether the place of `process` is that of one that is still there: one that has gone leaves it to
-/// the one that is started for it.
+/// Whether the place of `process` is that of one that is still there: one that has gone leaves it
+/// to the one that is started for it.
 pub fn is_taken(places: &[Option<Connection>], process: usize) -> bool {
     let place = places.get(process).and_then(Option::as_ref);
     place.is_some_and(|connection| !connection.is_closed())

@@ -15,7 +15,7 @@ use crate::api::Gate;
 use crate::cluster::hostfile::Host;
 use crate::cluster::peer::Member;
 use crate::cluster::session::{About, ClusterInfo, Follower, Leader, Lost, Timing};
-use crate::cluster::{Cluster, OnPanic, Topology, epoch};
+use crate::cluster::{Cluster, OnPanic, Topology, epoch, on_lost_data};
 use crate::dataflow::metrics::lock;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::manager::{JobManager, Service, ServiceSpec};
@@ -26,13 +26,10 @@ use crate::telemetry::clock::wall_ms;
 use crate::telemetry::threads::spawn;
 use crate::telemetry::{logs, process};
 
-/// Threads of the system that carry data between processes begin like this.
-const DATA_THREADS: [&str; 2] = ["timely:send-", "timely:recv-"];
-
 /// Works until it is told to stop, or the session is over.
 pub fn run(arguments: &WorkerArguments, hosts: &[Host], member: &Arc<Member>) -> Result<()> {
     let (history, stop) = supervised(arguments.peer_timeout)?;
-    end_with_threads();
+    on_lost_data(|why| lost(why));
     match work(arguments, hosts, member, history, stop) {
         Ok(()) => exit(0),
         Err(error) => {
@@ -72,20 +69,6 @@ fn supervised(timeout: Duration) -> Result<(History, Arc<Notify>)> {
     spawn("supervisor", ending)?;
     spawn("life", living)?;
     Ok((history, stop))
-}
-
-/// A thread that carries data panics when its peer is lost: the session is over.
-fn end_with_threads() {
-    let usual = std::panic::take_hook();
-    std::panic::set_hook(Box::new(move |panic| {
-        let thread = std::thread::current();
-        let name = thread.name().unwrap_or_default();
-        if DATA_THREADS.iter().any(|prefix| name.starts_with(prefix)) {
-            let process = name.rsplit('-').next().unwrap_or_default();
-            lost(&format!("the connection to the workers of process {process} is lost"));
-        }
-        usual(panic);
-    }));
 }
 
 /// A worker that panics has lost what its operators hold: the process ends, and says whose they

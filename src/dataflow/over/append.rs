@@ -10,15 +10,17 @@
 //! comes is late. Rows of one partition and row-time are ordered by the rest of the order, then
 //! by the whole row.
 
+mod partition;
 mod saved;
 
 use std::collections::VecDeque;
 use std::sync::Arc;
 
-use arrow::array::{ArrayRef, Int64Array, RecordBatch, UInt32Array};
+use arrow::array::{RecordBatch, UInt32Array};
 use arrow::compute::{concat_batches, take};
 use arrow::datatypes::SchemaRef;
 
+use self::partition::{Looks, Partition, Ranks, Run};
 use super::held::HeldRows;
 use super::lines::{gather, shifted};
 use super::moves::{Moves, take_rows};
@@ -28,7 +30,7 @@ use crate::batch::{UpdateBatch, rows_without_columns};
 use crate::dataflow::driver::Stash;
 use crate::dataflow::logic::{Emitted, Rest, StatefulLogic};
 use crate::dataflow::unsaved::Unsaved;
-use crate::error::{Error, Result};
+use crate::error::Result;
 use crate::plan::over::{OverAggregate, OverFrame, OverFunction};
 use crate::state::aggregate::AggregateStates;
 use crate::state::column::Column;
@@ -67,86 +69,6 @@ pub struct Appending {
     changed: Touched,
     unsaved: Unsaved,
     increments: Increments,
-}
-
-/// What is known of one partition.
-#[derive(Default)]
-struct Partition {
-    /// Rows so far: the place of the next one.
-    count: u64,
-    /// Distinct order values so far.
-    distinct: u64,
-    /// Value and slot of the rows held, in order.
-    tail: VecDeque<(i64, u32)>,
-    /// The place of the first of them.
-    base: u64,
-    /// Slots of the first rows.
-    head: Vec<u32>,
-    /// For each frame the places of the rows in its state.
-    edges: Vec<(u64, u64)>,
-    /// The places below were saved.
-    saved: u64,
-}
-
-/// Rows that a slice looks at: its own, and behind them rows held.
-#[derive(Default)]
-struct Looks {
-    own: usize,
-    slots: Vec<u32>,
-    places: Vec<i64>,
-}
-
-impl Looks {
-    fn held(&mut self, slot: u32, place: u64) -> u32 {
-        self.slots.push(slot);
-        self.places.push(place as i64);
-        (self.own + self.slots.len() - 1) as u32
-    }
-}
-
-/// The rows of one partition in a slice.
-struct Run<'a> {
-    slice: &'a Slice,
-    group: u32,
-    rows: std::ops::Range<usize>,
-    /// The place of the first of them.
-    first: u64,
-}
-
-impl Run<'_> {
-    fn end(&self) -> u64 {
-        self.first + self.rows.len() as u64
-    }
-
-    fn value(&self, partition: &Partition, place: u64) -> i64 {
-        match place.checked_sub(self.first) {
-            Some(ahead) => self.slice.values[self.rows.start + ahead as usize],
-            None => partition.value(place),
-        }
-    }
-
-    /// The row at `place`, as one that the slice looks at.
-    fn row(&self, partition: &Partition, place: u64, looks: &mut Looks) -> u32 {
-        match place.checked_sub(self.first) {
-            Some(ahead) => (self.rows.start + ahead as usize) as u32,
-            None => looks.held(partition.slot(place), place),
-        }
-    }
-}
-
-impl Partition {
-    fn at(&self, place: u64) -> Option<&(i64, u32)> {
-        self.tail.get(place.checked_sub(self.base)? as usize)
-    }
-
-    fn value(&self, place: u64) -> i64 {
-        self.at(place).map_or(i64::MAX, |held| held.0)
-    }
-
-    fn slot(&self, place: u64) -> u32 {
-        let held = self.at(place).map(|held| held.1);
-        held.or_else(|| self.head.get(place as usize).copied()).unwrap_or_default()
-    }
 }
 
 /// `place + offset`, not before the first.
@@ -488,37 +410,6 @@ fn joined(first: &RecordBatch, second: &RecordBatch) -> Result<RecordBatch> {
         (_, 0) => Ok(first.clone()),
         (0, more) => rows_without_columns(first.schema(), first.num_rows() + more),
         _ => Ok(concat_batches(&first.schema(), [first, second])?),
-    }
-}
-
-/// The places of the rows of a slice.
-#[derive(Default)]
-struct Ranks {
-    numbers: Vec<u64>,
-    ranks: Vec<u64>,
-    dense: Vec<u64>,
-}
-
-impl Ranks {
-    fn add(&mut self, run: &Run<'_>, partition: &mut Partition) {
-        for row in run.rows.clone() {
-            let peers = run.slice.peers(row);
-            let place = |row: usize| run.first + (row - run.rows.start) as u64 + 1;
-            partition.distinct += u64::from(peers.start == row);
-            self.numbers.push(place(row));
-            self.ranks.push(place(peers.start));
-            self.dense.push(partition.distinct);
-        }
-    }
-
-    fn column(&self, function: &OverFunction) -> Result<ArrayRef> {
-        let numbers = match function {
-            OverFunction::RowNumber => &self.numbers,
-            OverFunction::Rank => &self.ranks,
-            OverFunction::DenseRank => &self.dense,
-            _ => return Err(Error::internal("a function of rows to come by row-time")),
-        };
-        Ok(Arc::new(Int64Array::from_iter_values(numbers.iter().map(|&n| n as i64))))
     }
 }
 

@@ -4,8 +4,8 @@ use crate::dataflow::source::Standing;
 use crate::time::{BEGINNING, EventTime};
 
 /// By source, what a process without a partition that holds it may let pass: the least of what
-/// holds it elsewhere, or, when nothing does, what has been reached anywhere. `processes` has how far
-/// each of them is, by source.
+/// holds it elsewhere, or, when nothing does, what has been reached anywhere. `processes` has how
+/// far each of them is, by source.
 pub fn frontiers(processes: &[Vec<Standing>]) -> Vec<EventTime> {
     let sources = processes.iter().map(Vec::len).min().unwrap_or(0);
     let of = |source: usize| {
