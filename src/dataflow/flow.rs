@@ -93,6 +93,11 @@ impl Alignment {
         own.is_silent = is_silent;
     }
 
+    /// Whether no other source meets source `index`.
+    pub fn is_alone(&self, index: usize) -> bool {
+        self.peers[index].is_empty()
+    }
+
     /// The least frontier of the others that source `index` must not run away from.
     pub fn least_of_peers(&self, index: usize) -> EventTime {
         let sources = lock(&self.sources);

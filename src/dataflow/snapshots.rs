@@ -17,7 +17,6 @@ use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
 use std::path::{Path, PathBuf};
 use std::sync::atomic::{AtomicBool, AtomicI64, AtomicU64, AtomicUsize, Ordering};
-use std::sync::mpsc::SyncSender;
 use std::sync::{Arc, Mutex, OnceLock};
 use std::time::{Duration, Instant};
 
@@ -36,6 +35,9 @@ use crate::limits::{DIGEST_INTERVAL_MS, SNAPSHOT_MESSAGES_BUSY};
 use crate::plan::node::{NodeId, Operator, StreamPlan};
 use crate::state::saved::Part;
 use crate::time::{BEGINNING, CLOSED, EventTime, Resolution};
+
+/// Takes what operators hand over; waits while it is busy. Who is gone takes nothing.
+pub type Hand = Box<dyn Fn(Handed) + Send + Sync>;
 
 /// What operators hand to the writer of snapshots.
 #[derive(Debug)]
@@ -215,7 +217,7 @@ pub struct Snapshots {
     is_read_first: Vec<bool>,
     /// For each source, by number, the nodes that read it.
     readers: Vec<BTreeSet<NodeId>>,
-    sender: SyncSender<Handed>,
+    hand: Hand,
     restored: Option<Arc<Restored>>,
     /// The state of the snapshot that it starts from, until all workers have taken theirs.
     states: Mutex<BTreeMap<StatePlace, RestoredState>>,
@@ -242,7 +244,7 @@ impl Snapshots {
     pub fn new(
         run: RunOf,
         plan: &StreamPlan,
-        sender: SyncSender<Handed>,
+        hand: Hand,
         mut restored: Option<Restored>,
         journal: Arc<dyn Journal>,
     ) -> Self {
@@ -279,7 +281,7 @@ impl Snapshots {
             is_stepwise: AtomicBool::new(interval == Some(0) && !is_over),
             is_read_first: scans.iter().map(|scan| first.contains(scan)).collect(),
             readers,
-            sender,
+            hand,
             restored: restored.map(Arc::new),
             states: Mutex::new(states.collect()),
             restored_in: OnceLock::new(),
@@ -345,7 +347,7 @@ impl Snapshots {
     /// then there are no more snapshots.
     pub fn hand(&self, handed: Handed) {
         self.waiting.fetch_add(1, Ordering::Relaxed);
-        let _ = self.sender.send(handed);
+        (self.hand)(handed);
     }
 
     /// The writer has taken a message.

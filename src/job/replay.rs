@@ -20,7 +20,7 @@ use crate::dataflow::decisions::Unnoted;
 use crate::dataflow::digest::{Digest, Digests};
 use crate::dataflow::metrics::JobMetrics;
 use crate::dataflow::runtime::JobRuntime;
-use crate::dataflow::snapshots::{Digesting, Handed, RunOf, Snapshots};
+use crate::dataflow::snapshots::{Digesting, Hand, Handed, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{DIGEST_INTERVAL_MS, SNAPSHOT_MESSAGES_MAX};
 use crate::plan::explain::output_name;
@@ -250,7 +250,8 @@ pub fn replay(
     // No sink is opened, which alone must know when the run began.
     let of = RunOf { job: spec.job.clone(), run, decided, digesting, ..RunOf::default() };
     let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
-    let snapshots = Snapshots::new(of, &plan, sender, restored, Arc::new(Unnoted));
+    let hand: Hand = Box::new(move |handed| drop(sender.send(handed)));
+    let snapshots = Snapshots::new(of, &plan, hand, restored, Arc::new(Unnoted));
     let topology = Topology::alone(spec.workers);
     let snapshots = Arc::new(snapshots);
     let rows = Inlets::of_run(&spec.store, &spec.job, run);

@@ -20,7 +20,7 @@ use crate::connectors::{Source, SourceSpec, registry};
 use crate::dataflow::decisions::{Decision, Journal};
 use crate::dataflow::metrics::{SourceMetrics, lock};
 use crate::dataflow::runtime::JobRuntime;
-use crate::dataflow::snapshots::{Handed, Snapshots};
+use crate::dataflow::snapshots::{Hand, Handed, Snapshots};
 use crate::dataflow::source::SharedSource;
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::definition::{Definition, PlanFor};
@@ -158,7 +158,9 @@ impl Following {
                 let (sender, receiver) = sync_channel(SNAPSHOT_MESSAGES_MAX);
                 let run = FollowedRun { job, run, place, dir: self.dir.clone() };
                 let journal = Arc::new(Notes { follower: Arc::clone(&self.follower), id });
-                let snapshots = followed(run, &plan, sender, journal, &self.chunks())?;
+                // A leader that is gone ends the session.
+                let hand: Hand = Box::new(move |handed| drop(sender.send(handed)));
+                let snapshots = followed(run, &plan, hand, journal, &self.chunks())?;
                 self.hand_on(id, receiver, Arc::downgrade(&snapshots))?;
                 Some(snapshots)
             }

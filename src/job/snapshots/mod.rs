@@ -18,6 +18,7 @@ pub mod rows;
 mod states;
 mod writer;
 
+use writer::ToWriter;
 pub use writer::{operator_name, place_number, place_of, sinks_of, state_fingerprint};
 
 use std::collections::BTreeMap;
@@ -32,7 +33,7 @@ use crate::connectors::filesystem::steps::{BEFORE_SYNC, Steps};
 use crate::dataflow::decisions::Journal;
 use crate::dataflow::restored::{Amount, Restored};
 use crate::dataflow::runtime::Place;
-use crate::dataflow::snapshots::{Handed, Others, RunOf, Snapshots};
+use crate::dataflow::snapshots::{Hand, Others, RunOf, Snapshots};
 use crate::error::{Error, ErrorKind, Result};
 use crate::job::processes::KeptRun;
 use crate::job::upgrade::end_dropped;
@@ -82,6 +83,8 @@ pub struct JobSnapshots {
     pub snapshots: Arc<Snapshots>,
     shared: Arc<Shared>,
     thread: Mutex<Option<JoinHandle<()>>>,
+    /// Of the thread, if there is one.
+    sender: Option<SyncSender<ToWriter>>,
 }
 
 /// What the writer's thread shares with those who ask it for something.
@@ -373,17 +376,16 @@ fn again(
     manifest: &Manifest,
     entries: &[JournalEntry],
 ) -> Result<Arc<JobSnapshots>> {
-    let (sender, _) = sync_channel(1);
     let restored = Restored { frontier: CLOSED, ..Restored::default() };
     let run = (manifest.run, manifest.begun_ms);
-    let snapshots = inside(spec, plan, run, Some(restored), sender, entries)?;
+    let snapshots = inside(spec, plan, run, Some(restored), Box::new(drop), entries)?;
     let progress = SnapshotProgress { last: Some(manifest.into()), ..Default::default() };
     let shared = Arc::new(Shared {
         state: Mutex::new(Asked { progress, ..Asked::default() }),
         changed: Condvar::new(),
         is_over: AtomicBool::new(true),
     });
-    Ok(Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default() }))
+    Ok(Arc::new(JobSnapshots { snapshots, shared, thread: Mutex::default(), sender: None }))
 }
 
 /// Wall time at which the run of a journal was started for the first time, if it was.
@@ -401,7 +403,7 @@ fn inside(
     plan: &Arc<StreamPlan>,
     (run, begun_ms): (u64, i64),
     restored: Option<Restored>,
-    sender: SyncSender<Handed>,
+    hand: Hand,
     entries: &[JournalEntry],
 ) -> Result<Arc<Snapshots>> {
     let journal = spec.store.journal(&spec.job, run)?;
@@ -420,7 +422,7 @@ fn inside(
     let (others, processes) = (spec.others.clone(), spec.place.processes);
     let of =
         RunOf { job, run, begun_ms, steps, decided, dir, processes, others, ..RunOf::default() };
-    Ok(Arc::new(Snapshots::new(of, plan, sender, restored, notes)))
+    Ok(Arc::new(Snapshots::new(of, plan, hand, restored, notes)))
 }
 
 /// A run that another process leads.
@@ -439,7 +441,7 @@ pub struct FollowedRun {
 pub fn followed(
     of: FollowedRun,
     plan: &Arc<StreamPlan>,
-    sender: SyncSender<Handed>,
+    hand: Hand,
     journal: Arc<dyn Journal>,
     read: &load::ReadChunk,
 ) -> Result<Arc<Snapshots>> {
@@ -468,7 +470,7 @@ pub fn followed(
         processes: place.processes,
         ..RunOf::default()
     };
-    Ok(Arc::new(Snapshots::new(of, plan, sender, restored, journal)))
+    Ok(Arc::new(Snapshots::new(of, plan, hand, restored, journal)))
 }
 
 fn begin(
@@ -484,7 +486,10 @@ fn begin(
     };
     let (sender, receiver) = sync_channel(messages);
     let of = (run.run, run.begun_ms);
-    let snapshots = inside(&run.spec, plan, of, restored, sender, entries)?;
+    let handing = sender.clone();
+    // A writer that is gone takes nothing: then there are no more snapshots.
+    let hand: Hand = Box::new(move |handed| drop(handing.send(ToWriter::Handed(handed))));
+    let snapshots = inside(&run.spec, plan, of, restored, hand, entries)?;
     let progress =
         SnapshotProgress { last: manifest.map(LastSnapshot::from), ..Default::default() };
     let shared = Arc::new(Shared {
@@ -501,7 +506,7 @@ fn begin(
         Arc::clone(&shared),
     )?;
     let thread = Mutex::new(Some(spawn(&name, move || writer.run(&receiver))?));
-    Ok(Arc::new(JobSnapshots { snapshots, shared, thread }))
+    Ok(Arc::new(JobSnapshots { snapshots, shared, thread, sender: Some(sender) }))
 }
 
 impl JobSnapshots {
@@ -515,6 +520,7 @@ impl JobSnapshots {
         let mut asked = self.shared.lock();
         asked.asked += 1;
         let own = asked.asked;
+        self.wake();
         let waiting = |asked: &mut Asked| {
             asked.answered < own && !self.shared.is_over.load(Ordering::Acquire)
         };
@@ -538,6 +544,14 @@ impl JobSnapshots {
         }
     }
 
+    /// Has the writer look at what it is asked for.
+    fn wake(&self) {
+        if let Some(sender) = &self.sender {
+            // One that has messages waiting looks after each of them.
+            let _ = sender.try_send(ToWriter::Look);
+        }
+    }
+
     /// What has become of the snapshots so far.
     pub fn progress(&self) -> SnapshotProgress {
         let progress = self.shared.lock().progress.clone();
@@ -553,6 +567,7 @@ impl JobSnapshots {
             }
             self.shared.is_over.store(true, Ordering::Release);
         }
+        self.wake();
         let thread = self.thread.lock().unwrap_or_else(PoisonError::into_inner).take();
         if let Some(thread) = thread {
             thread.join().map_err(|_| Error::internal("the writer of snapshots panicked"))?;

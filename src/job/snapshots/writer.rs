@@ -29,11 +29,19 @@ use crate::state::saved::{Part, Recovery};
 use crate::telemetry::clock::{monotonic, wall_ms};
 use crate::time::{BEGINNING, CLOSED, EventTime};
 
-/// How often the thread looks at what it is asked for.
-const LOOK: Duration = Duration::from_millis(50);
+/// How long the thread sleeps at least where snapshots follow one another closely.
+const SLEEP_LEAST: Duration = Duration::from_millis(2);
 
-/// The same where snapshots follow one another closely.
-const LOOK_LEAST: Duration = Duration::from_millis(2);
+/// How long it sleeps at most.
+const SLEEP_MOST: Duration = Duration::from_secs(10);
+
+/// What wakes the thread.
+pub enum ToWriter {
+    /// An operator has something to hand over.
+    Handed(Handed),
+    /// Somebody has asked for something.
+    Look,
+}
 
 /// What stays the same during a run.
 pub struct Run {
@@ -129,27 +137,35 @@ impl Writer {
     }
 
     /// Runs until the job is over.
-    pub fn run(mut self, receiver: &Receiver<Handed>) {
+    pub fn run(mut self, receiver: &Receiver<ToWriter>) {
         loop {
-            match receiver.recv_timeout(LOOK.min(interval(&self.settings) + LOOK_LEAST)) {
-                Ok(handed) => {
+            match receiver.recv_timeout(self.sleep()) {
+                Ok(ToWriter::Handed(handed)) => {
                     self.snapshots.took();
                     self.receive(handed);
                 }
-                Err(RecvTimeoutError::Timeout) => {}
+                Ok(ToWriter::Look) | Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => return self.end(),
             }
             if self.shared.is_over.load(Ordering::Acquire) {
                 // What is on its way belongs to a snapshot that nobody waits for any more, but
                 // for the last digests.
-                while let Ok(handed) = receiver.try_recv() {
-                    if matches!(handed, Handed::Digests { .. }) {
+                while let Ok(message) = receiver.try_recv() {
+                    if let ToWriter::Handed(handed @ Handed::Digests { .. }) = message {
                         self.receive(handed);
                     }
                 }
                 return self.end();
             }
             self.look();
+        }
+    }
+
+    /// Until when nothing is due.
+    fn sleep(&self) -> Duration {
+        match self.pending.is_none() && self.broken.is_none() {
+            true => self.due.saturating_duration_since(monotonic()).clamp(SLEEP_LEAST, SLEEP_MOST),
+            false => SLEEP_MOST,
         }
     }
 
