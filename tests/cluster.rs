@@ -13,7 +13,7 @@ use std::thread;
 use std::time::Duration;
 
 use common::cluster::{Cluster, PATIENCE, Shape};
-use common::{command, difference, finish, floodmark, sorted, write};
+use common::{command, difference, finish, floodmark, gzip, sorted, write};
 use floodmark::telemetry::clock::monotonic;
 use serde_json::{Value, json};
 
@@ -210,6 +210,43 @@ fn a_job_that_fails_by_itself_is_parked_and_others_go_on() {
     let before = cluster.wait_for(0, "/v1/jobs/bids", |job| job["state"] == "running");
     let rows = before["rows_in"].as_u64().expect("a number");
     cluster.wait_for(1, "/v1/jobs/bids", |job| job["rows_in"].as_u64() > Some(rows + 1000));
+    cluster.stop();
+}
+
+/// What a process cannot read is not passed over: neither the sink nor a snapshot has more than what
+/// is whole, and all is there once it can be read.
+#[test]
+fn what_fails_in_another_process_is_missed_nowhere() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(dir.path(), &Shape::new(2, 1));
+    let rows = |from: u32| -> String { (from..from + 5000).map(|n| format!("{n}\n")).collect() };
+    let whole = gzip(&rows(5000));
+    write(dir.path(), "in/1.csv", rows(0));
+    // Process 1 reads the second of the files.
+    write(dir.path(), "in/2.csv.gz", &whole[..whole.len() / 2]);
+    let sql = "SET 'snapshot.interval' = '20 ms';
+        SET 'restart.delay' = '300 ms';
+        SET 'restart.attempts' = '20';
+        CREATE TABLE t (id INT) WITH ('connector' = 'filesystem', 'path' = 'in',
+            'format' = 'csv');
+        CREATE TABLE o (id INT) WITH ('connector' = 'filesystem', 'path' = 'out',
+            'format' = 'csv');
+        CREATE MATERIALIZED VIEW counted AS SELECT COUNT(*) AS n FROM t;
+        INSERT INTO o SELECT id FROM t;";
+    cluster.submit(0, "files", sql);
+    let failed = |job: &Value| job["restarts"].as_u64() >= Some(2);
+    cluster.wait_for(0, "/v1/jobs/files", |job| {
+        assert_ne!(job["state"], "finished", "without the second file: {job}");
+        failed(job)
+    });
+    write(dir.path(), "in/2.csv.gz", &whole);
+    cluster.wait_for(1, "/v1/jobs/files", |job| job["state"] == "finished");
+    let out = written(&dir.path().join("out"));
+    let mut ids: Vec<u32> = out.lines().filter_map(|line| line.parse().ok()).collect();
+    ids.sort_unstable();
+    assert!(ids.iter().copied().eq(0..10_000), "{} rows are written, not each once", ids.len());
+    let view = cluster.get(1, "/v1/views/counted").ok().json();
+    assert_eq!(view["rows"][0]["n"], 10_000, "{view}");
     cluster.stop();
 }
 

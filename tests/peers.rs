@@ -11,7 +11,7 @@ use std::process::{Child, Stdio};
 use std::thread;
 use std::time::Duration;
 
-use common::{Ran, command, finish, floodmark, sorted, write};
+use common::{Ran, command, finish, floodmark, gzip, sorted, write};
 use rcgen::{BasicConstraints, CertificateParams, CertifiedIssuer, IsCa, KeyPair};
 
 const SECRET: &str = "FLOODMARK_CLUSTER_SECRET";
@@ -212,6 +212,24 @@ fn a_process_that_is_lost_ends_the_others_with_an_error() {
         assert!(ran.stderr.contains("error: the connection to the workers of"), "{}", ran.stderr);
         assert!(ran.stderr.contains("hint: start all processes again"), "{}", ran.stderr);
         assert!(!ran.stderr.contains("panicked"), "{}", ran.stderr);
+    }
+}
+
+#[test]
+fn what_fails_in_one_process_fails_in_all() {
+    let dir = folder();
+    // Process 1 reads the second of the files.
+    let whole = gzip(&"north,200\nsouth,200\n".repeat(1000));
+    write(dir.path(), "sales/1b.csv.gz", &whole[..whole.len() / 2]);
+    let peers = free_addresses(2);
+    let runs = [0, 1].map(|process| start(dir.path(), &peers, process, KNOWN)).map(finish);
+    for ran in &runs {
+        assert_eq!(ran.code(), 1, "{}", ran.stderr);
+        assert_eq!(ran.stdout, "", "a result without what could not be read");
+    }
+    let errors = ["cannot read 'sales/1b.csv.gz'", "the workers of process 1 is lost"];
+    for (ran, error) in runs.iter().rev().zip(errors) {
+        assert!(ran.stderr.contains(error), "{}", ran.stderr);
     }
 }
 

@@ -203,19 +203,33 @@ impl Cluster {
         }
         Ok(())
     }
+
+    /// Ends the workers, once all that they have to say to other processes is said, and those have
+    /// ended theirs.
+    pub fn join(self) {
+        self.end(true);
+    }
+
+    fn end(&self, waits: bool) {
+        // Workers that are gone already need no command.
+        let _ = self.send(|| Command::Stop);
+        let Some(guards) = lock(&self.guards).take() else { return };
+        if !waits {
+            // Their threads go with the process.
+            return std::mem::forget(guards);
+        }
+        for result in guards.join() {
+            if let Err(error) = result {
+                tracing::error!("a worker ended badly: {error}");
+            }
+        }
+    }
 }
 
 impl Drop for Cluster {
+    /// Those of a single process are waited for; other processes, that know of no end, would be
+    /// waited for without one.
     fn drop(&mut self) {
-        // Workers that are gone already need no command.
-        let _ = self.send(|| Command::Stop);
-        let guards = lock(&self.guards).take();
-        if let Some(guards) = guards {
-            for result in guards.join() {
-                if let Err(error) = result {
-                    tracing::error!("a worker ended badly: {error}");
-                }
-            }
-        }
+        self.end(self.place.processes == 1);
     }
 }

@@ -16,6 +16,7 @@ use timely::progress::frontier::MutableAntichain;
 use timely::scheduling::Activator;
 
 use super::activity::{Scales, StateCount};
+use super::failed;
 use super::frontier::{Gauge, Owner, Part};
 use super::keeper::Keeper;
 use super::logic::{Emitted, StatefulLogic};
@@ -313,7 +314,7 @@ impl<L: StatefulLogic> Driver<L> {
     fn unless_failed(&mut self, result: Result<()>) {
         if let Err(error) = result {
             self.runtime.metrics.fail_in(&self.name, error);
-            self.caps = None;
+            failed::hold(self.caps.take().into_iter().flatten());
         }
     }
 
@@ -459,6 +460,17 @@ impl<L: StatefulLogic> Driver<L> {
     /// Lets `frontier` pass and, if `apply`, brings the state up to it.
     fn step_to(&mut self, frontier: EventTime, apply: bool) -> Result<()> {
         let Some(mut caps) = self.caps.take() else { return Ok(()) };
+        let stepped = self.step_with(&mut caps, frontier, apply);
+        self.caps = Some(caps);
+        stepped
+    }
+
+    fn step_with(
+        &mut self,
+        caps: &mut [Capability<EventTime>],
+        frontier: EventTime,
+        apply: bool,
+    ) -> Result<()> {
         if apply {
             let whole = self.logic.whole_input();
             let closed = self
@@ -481,7 +493,7 @@ impl<L: StatefulLogic> Driver<L> {
                 keeper.log_output(&self.logic, &emitted.updates)?;
                 keeper.hand_changes(&mut self.logic)?;
             }
-            self.send(emitted, &caps)?;
+            self.send(emitted, caps)?;
             self.applied = frontier;
             self.counted.changed();
         }
@@ -493,7 +505,6 @@ impl<L: StatefulLogic> Driver<L> {
                 cap.downgrade(&to);
             }
         }
-        self.caps = Some(caps);
         Ok(())
     }
 

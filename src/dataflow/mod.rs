@@ -23,7 +23,7 @@
 //! * [`match_recognize`]: patterns of rows
 //! * [`recursive`]: names defined by one another, to their fixed point
 //! * [`digest`]: what an output has given, in a few bytes
-//! * [`sink`], [`collect`]: where rows leave the dataflow
+//! * [`sink`], [`collect`]: where rows leave the dataflow; [`failed`]: where they no longer do
 
 pub mod activity;
 pub mod calc;
@@ -34,6 +34,7 @@ pub mod decisions;
 pub mod digest;
 pub mod driver;
 pub mod expand;
+pub mod failed;
 pub mod first_row;
 pub mod flow;
 pub mod frontier;

@@ -12,6 +12,7 @@ use timely::scheduling::Activator;
 
 use super::activity::{Scales, Wait};
 use super::driver::{Input, Stash};
+use super::failed;
 use super::frontier::{Gauge, Owner, Part};
 use super::keeper::OutputKeeper;
 use super::runtime::{JobRuntime, OutputRuntime};
@@ -89,7 +90,7 @@ pub fn output<'s>(
             let frontier = frontier_of(frontiers[0].frontier());
             if let Err(error) = taken.and_then(|()| end.step(frontier, &mut cap)) {
                 end.runtime.metrics.fail_in(&name, error);
-                cap = None;
+                failed::hold(cap.take());
             }
             let passed = cap.as_ref().map_or(CLOSED, |cap| *cap.time());
             end.gauge.passes(passed, passed);

@@ -20,6 +20,7 @@ use timely::dataflow::{Scope, Stream};
 use super::activity::Scales;
 use super::calc::CalcLogic;
 use super::driver::{Identity, Input, SideWants, stateful};
+use super::failed;
 use super::flow::{Budget, upstream};
 use super::frontier::Part;
 use super::join::Shelf;
@@ -325,7 +326,10 @@ impl<'s> Renderer<'s, '_> {
                                 port.session_with_builder(&own).give_container(&mut batch);
                             }
                         }
-                        Err(error) => runtime.metrics.fail_in(&name, error),
+                        Err(error) => {
+                            runtime.metrics.fail_in(&name, error);
+                            failed::hold([own]);
+                        }
                     }
                     if !dead.letters().is_empty() {
                         runtime.metrics.record_dead_letters(&dead);
@@ -383,7 +387,10 @@ impl<'s> Renderer<'s, '_> {
                         Ok(mut batch) => {
                             output.session_with_builder(&time).give_container(&mut batch);
                         }
-                        Err(error) => runtime.metrics.fail(error),
+                        Err(error) => {
+                            runtime.metrics.fail(error);
+                            failed::hold([time]);
+                        }
                     }
                 });
             }

@@ -175,11 +175,7 @@ impl JobRuntime {
             let shared = Arc::new(shared);
             if let Some(snapshots) = keeping.as_ref().filter(|snapshots| snapshots.has_others()) {
                 let weak = Arc::downgrade(&shared);
-                snapshots.answers(Box::new(move || {
-                    if let Some(shared) = weak.upgrade() {
-                        shared.answer_if_ended();
-                    }
-                }));
+                snapshots.answers(Box::new(move || weak.upgrade()?.answer_if_ended()));
             }
             sources.insert(NodeId(id), shared);
         }
@@ -348,10 +344,11 @@ impl Opening<'_> {
             None => Resume::default(),
             Some(snapshots) => {
                 let reached = snapshots.sink_reached(index);
-                let snapshots = Arc::clone(snapshots);
+                let (snapshots, settling) = (Arc::clone(snapshots), Arc::clone(snapshots));
                 Resume {
                     is_durable: true,
                     from: writer.recover(reached)?,
+                    settle: Box::new(move || settling.settle()),
                     notify: Box::new(move |frontier| {
                         snapshots.hand(Handed::Sink { output: index, frontier });
                     }),

@@ -35,6 +35,9 @@ pub struct Resume {
     pub is_durable: bool,
     /// Everything below is in the sink already ([`SinkWriter::recover`]).
     pub from: EventTime,
+    /// Called on the writer's thread before anything becomes durable: returns once the job's metrics
+    /// tell of any failure in another process.
+    pub settle: Box<dyn Fn() -> Result<()> + Send>,
     /// Called on the writer's thread with each frontier that it was asked to make durable, once all
     /// below is; also when it was before.
     pub notify: Box<dyn Fn(EventTime) + Send>,
@@ -43,7 +46,8 @@ pub struct Resume {
 impl Default for Resume {
     /// From the beginning; nobody hears.
     fn default() -> Self {
-        Resume { is_durable: false, from: BEGINNING, notify: Box::new(|_| {}) }
+        let settle = Box::new(|| Ok(()));
+        Resume { is_durable: false, from: BEGINNING, settle, notify: Box::new(|_| {}) }
     }
 }
 
@@ -126,6 +130,9 @@ struct WriterThread {
 impl WriterThread {
     fn run(mut self, receiver: &Receiver<SinkMessage>) -> Result<()> {
         for message in receiver {
+            if matches!(message, SinkMessage::Checkpoint(_) | SinkMessage::Finish(true)) {
+                (self.resume.settle)()?;
+            }
             // A job that failed lets frontiers pass without their rows.
             let is_sound = !self.resume.is_durable || !self.metrics.is_failed();
             match message {
@@ -242,7 +249,8 @@ mod tests {
         let heard = Heard::default();
         let hears = Arc::clone(&heard);
         let notify = Box::new(move |frontier| lock(&hears).push(frontier));
-        let resume = Resume { is_durable: true, from: 20, notify };
+        let settle = Box::new(|| Ok(()));
+        let resume = Resume { is_durable: true, from: 20, settle, notify };
         let writer = Box::new(notes.clone());
         (SinkHandle::start("o", writer, Arc::clone(metrics), 0, resume).unwrap(), heard)
     }
@@ -263,6 +271,31 @@ mod tests {
         assert_eq!(*lock(&notes.0), ["finish false"]);
         assert!(lock(&heard).is_empty());
         assert_eq!(sink.committed(), 20);
+    }
+
+    /// Another process has failed and let its frontier go, which is known here only once it is
+    /// asked.
+    #[test]
+    fn a_failure_elsewhere_is_asked_for_before_anything_becomes_durable() {
+        for last in [SinkMessage::Checkpoint(30), SinkMessage::Finish(true)] {
+            let (notes, metrics, heard) = (Notes::default(), metrics(), Heard::default());
+            let (hears, failing) = (Arc::clone(&heard), Arc::clone(&metrics));
+            let settle = Box::new(move || {
+                failing.fail(Error::internal("process 1: a file is gone"));
+                Ok(())
+            });
+            let notify = Box::new(move |frontier| lock(&hears).push(frontier));
+            let resume = Resume { is_durable: true, from: 20, settle, notify };
+            let writer = Box::new(notes.clone());
+            let sink = SinkHandle::start("o", writer, Arc::clone(&metrics), 0, resume).unwrap();
+            for message in [at(&[25]), last] {
+                assert!(sink.offer(message).is_none());
+            }
+            assert!(sink.finish(false).is_err());
+            assert_eq!(*lock(&notes.0), ["write [25]", "finish false"]);
+            assert!(lock(&heard).is_empty());
+            assert_eq!(sink.committed(), 20);
+        }
     }
 
     #[test]

@@ -334,6 +334,21 @@ impl Snapshots {
             metrics.keep_no_more();
         }
         self.is_stepwise.store(false, Ordering::Release);
+        if let Some(others) = &self.run.others {
+            others.end();
+        }
+    }
+
+    /// Returns once the job's metrics tell of any failure in another process: a process fails before
+    /// it lets a frontier pass that lacks something, so what has been passed here is whole if
+    /// nothing has failed then.
+    pub fn settle(&self) -> Result<()> {
+        self.run.others.as_ref().map_or(Ok(()), |others| others.settle())
+    }
+
+    /// An error if the job has failed, as far as this process knows.
+    pub fn sound(&self) -> Result<()> {
+        self.metrics.get().and_then(|metrics| metrics.failure()).map_or(Ok(()), Err)
     }
 
     /// The frontier of the snapshot that is being taken, if it is above `saved`.

@@ -25,6 +25,7 @@ use timely::scheduling::{Activator, SyncActivator};
 
 use super::activity::{OperatorActivity, Wait as Delay};
 use super::clock::SourceClock;
+use super::failed;
 use super::flow::{Alignment, Budget, MayRead};
 use super::frontier::{Gauge, Owner, Part};
 use super::metrics::lock;
@@ -526,8 +527,7 @@ pub fn source<'s>(
                     let operator = format!("Source({})", reader.table);
                     reader.activity.set_wait(None);
                     reader.runtime.metrics.fail_in(&operator, with_table(error, &reader.table));
-                    cap = None;
-                    dead_cap = None;
+                    failed::hold(cap.take().into_iter().chain(dead_cap.take()));
                 }
             }
         }

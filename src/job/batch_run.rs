@@ -95,7 +95,10 @@ pub fn run(
         runtime.stop();
         cluster.remove(0)?;
     }
-    drop(cluster);
+    match complete {
+        true => cluster.join(),
+        false => drop(cluster),
+    }
     runtime.finish_sinks(complete)?;
     if let Some(beginning) = &beginning {
         beginning.snapshots.finish(complete)?;

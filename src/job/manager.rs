@@ -302,6 +302,12 @@ impl JobManager {
                     metrics.fail(error);
                 }
             }
+            // What has come to its end here may have failed elsewhere.
+            if !metrics.is_failed()
+                && let Some(Err(error)) = running.runtime.snapshots().map(|s| s.settle())
+            {
+                metrics.fail(error);
+            }
             let failed = metrics.is_failed();
             if let (true, Some(manager)) = (failed, weak.upgrade()) {
                 running.runtime.stop();

@@ -154,6 +154,13 @@ pub fn write<'a>(dir: &Path, name: &'a str, text: impl AsRef<[u8]>) -> &'a str {
     name
 }
 
+/// `text` as gzip.
+pub fn gzip(text: &str) -> Vec<u8> {
+    let mut encoder = flate2::write::GzEncoder::new(Vec::new(), flate2::Compression::default());
+    std::io::Write::write_all(&mut encoder, text.as_bytes()).expect("memory takes it");
+    encoder.finish().expect("memory takes it")
+}
+
 /// Runs a script given as text in `dir`, in CSV.
 pub fn run_text(dir: &Path, sql: &str, more: &[&str]) -> Ran {
     write(dir, "job.sql", sql);

@@ -7,7 +7,7 @@ use std::sync::atomic::Ordering;
 use timely::dataflow::Scope;
 
 use super::super::metrics::lock;
-use super::Snapshots;
+use super::{Handed, Snapshots};
 use crate::error::Result;
 use crate::plan::node::NodeId;
 use crate::time::{BEGINNING, CLOSED, EventTime};
@@ -34,6 +34,9 @@ pub enum Requested {
 
 /// The other processes of a job, as its first one sees them, which chooses its snapshots.
 pub trait Others: fmt::Debug + Send + Sync {
+    /// Whether they run the job.
+    fn are_ready(&self) -> bool;
+
     /// Holds their sources where they are; for each process what each source has let pass, by
     /// number.
     fn hold(&self) -> Result<Vec<Vec<EventTime>>>;
@@ -46,17 +49,28 @@ pub trait Others: fmt::Debug + Send + Sync {
 
     /// What each has counted of all that lies before `frontier`, by name.
     fn counters(&self, frontier: EventTime) -> Result<Vec<BTreeMap<String, u64>>>;
+
+    /// Has each tell whether the job has failed there; returns when all have.
+    fn settle(&self) -> Result<()>;
+
+    /// There are no more snapshots.
+    fn end(&self);
 }
 
-/// Tells the snapshot that is being taken of a source that may have ended in this process.
-pub type Answer = Box<dyn Fn() + Send + Sync>;
+/// What the snapshot that is being taken is to know of a source, if that has ended in this process.
+pub type Answer = Box<dyn Fn() -> Option<Handed> + Send + Sync>;
 
 impl Snapshots {
     /// Chooses the frontier of the next snapshot: the first border of a tick that no source that
     /// still reads has gone beyond, behind those of the snapshots before. While history is read
     /// again, after an upgrade, there is none up to where that ends. Where sources wait for each
     /// snapshot it is a border that none has come to, so that they go on.
-    pub fn request(&self) -> Requested {
+    ///
+    /// With it comes what the snapshot is to know of sources that have ended in this process.
+    pub fn request(&self) -> (Requested, Vec<Handed>) {
+        if self.run.others.as_ref().is_some_and(|others| !others.are_ready()) {
+            return (Requested::NothingRead, Vec::new());
+        }
         let others = match self.run.others.as_ref().map(|others| others.hold()) {
             None => Vec::new(),
             Some(Ok(others)) => others,
@@ -64,7 +78,7 @@ impl Snapshots {
             Some(Err(error)) => {
                 let job = self.run.job.as_str();
                 tracing::warn!(job, "job {job}: no snapshot is chosen: {error}");
-                return Requested::NothingNew;
+                return (Requested::NothingNew, Vec::new());
             }
         };
         let requested = self.choose(&others);
@@ -74,8 +88,7 @@ impl Snapshots {
                 Requested::NothingRead | Requested::NothingNew => others.choose(None),
             }
         }
-        self.begin();
-        requested
+        (requested, self.begin())
     }
 
     /// Chooses among what the sources of this and of the `others` have let pass.
@@ -110,8 +123,9 @@ impl Snapshots {
         released.clone()
     }
 
-    /// Lets the sources go on, to take part in the snapshot at `frontier`, if one was chosen.
-    pub fn follow(&self, frontier: Option<EventTime>) {
+    /// Lets the sources go on, to take part in the snapshot at `frontier`, if one was chosen; what
+    /// that is to know of those that have ended here.
+    pub fn follow(&self, frontier: Option<EventTime>) -> Vec<Handed> {
         let released = lock(&self.released);
         self.are_held.store(false, Ordering::Release);
         if let Some(frontier) = frontier {
@@ -119,17 +133,17 @@ impl Snapshots {
             self.wanted.store(frontier, Ordering::Release);
         }
         drop(released);
-        self.begin();
+        self.begin()
     }
 
-    /// Tells all who take part that something has been chosen.
-    fn begin(&self) {
+    /// Tells all who take part that something has been chosen; the answers of who has ended.
+    fn begin(&self) -> Vec<Handed> {
         // Who is there already may have nothing else to do.
         for sleeper in lock(&self.sleepers).iter() {
             // A worker that is gone takes no snapshots.
             let _ = sleeper.activate();
         }
-        lock(&self.answers).iter().for_each(|answer| answer());
+        lock(&self.answers).iter().filter_map(|answer| answer()).collect()
     }
 
     /// `answer` is called for each snapshot: other processes may still read a source that has ended

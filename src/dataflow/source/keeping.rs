@@ -77,7 +77,9 @@ impl SharedSource {
         // Of several workers one answers, and the others wait: what has passed is told only then,
         // because until then the positions may lie as far back as the frontier before.
         let mut saved = lock(&keeping.saved);
-        self.answer(keeping, &mut saved, frontier);
+        if let Some(handed) = self.answer(keeping, &mut saved, frontier) {
+            keeping.snapshots.hand(handed);
+        }
         // Where it has ended others may still read on: snapshots to come ask where it was.
         if frontier != CLOSED || !keeping.snapshots.has_others() {
             keeping.passed.fetch_max(frontier, Ordering::AcqRel);
@@ -85,20 +87,22 @@ impl SharedSource {
         true
     }
 
-    fn answer(&self, keeping: &Keeping, saved: &mut EventTime, frontier: EventTime) {
-        if let Some(wanted) = keeping.snapshots.wanted(*saved).filter(|&w| w <= frontier) {
-            *saved = wanted;
-            self.hand_positions(keeping, wanted);
-        }
+    fn answer(
+        &self,
+        keeping: &Keeping,
+        saved: &mut EventTime,
+        frontier: EventTime,
+    ) -> Option<Handed> {
+        let wanted = keeping.snapshots.wanted(*saved).filter(|&w| w <= frontier)?;
+        *saved = wanted;
+        Some(self.positions(keeping, wanted))
     }
 
-    /// If it has ended in this process, tells the snapshot that is being taken where it was then:
-    /// no worker will, and others may still read its other partitions.
-    pub fn answer_if_ended(&self) {
-        let Some(keeping) = self.keeping.get() else { return };
-        if keeping.snapshots.has_ended(self.index) {
-            self.answer(keeping, &mut lock(&keeping.saved), CLOSED);
-        }
+    /// If it has ended in this process, what the snapshot that is being taken is to know of it: no
+    /// worker tells where it was then, and others may still read its other partitions.
+    pub fn answer_if_ended(&self) -> Option<Handed> {
+        let keeping = self.keeping.get().filter(|k| k.snapshots.has_ended(self.index))?;
+        self.answer(keeping, &mut lock(&keeping.saved), CLOSED)
     }
 
     /// Whether a snapshot at `frontier`, where it stands, still wants to know of it.
@@ -119,7 +123,7 @@ impl SharedSource {
         self.keeping.get().map_or(frontier, |k| k.snapshots.paced(self.index, frontier))
     }
 
-    fn hand_positions(&self, keeping: &Keeping, wanted: EventTime) {
+    fn positions(&self, keeping: &Keeping, wanted: EventTime) -> Handed {
         let names = self.partitions();
         let clock = self.clock();
         let partitions = clock.partitions().iter().zip(names);
@@ -131,7 +135,7 @@ impl SharedSource {
             .collect();
         drop(clock);
         let (index, process) = (self.index, keeping.snapshots.process());
-        keeping.snapshots.hand(Handed::Source { index, process, frontier: wanted, positions });
+        Handed::Source { index, process, frontier: wanted, positions }
     }
 
     /// What was decided before of records of a partition.

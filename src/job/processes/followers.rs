@@ -44,6 +44,8 @@ pub struct Led {
     snapshots: Option<Arc<Snapshots>>,
     reports: BTreeMap<usize, Counts>,
     told: Vec<EventTime>,
+    /// Whether the others have been told to build it.
+    is_installed: bool,
 }
 
 /// A job that is to be run by all.
@@ -66,7 +68,7 @@ impl Led {
     /// One that runs as `runtime` here.
     pub fn new(runtime: &Arc<JobRuntime>, snapshots: Option<Arc<Snapshots>>) -> Self {
         let runtime = Arc::downgrade(runtime);
-        Led { runtime, snapshots, reports: BTreeMap::new(), told: Vec::new() }
+        Led { runtime, snapshots, reports: BTreeMap::new(), told: Vec::new(), is_installed: false }
     }
 
     /// Where its sources may go on to, if that is news.
@@ -155,7 +157,11 @@ impl Followers {
     /// Has all others build the dataflow of job `id`. To be called in the same order as jobs are
     /// installed here.
     pub fn install(&self, id: u64) -> Result<()> {
-        self.tell(&Order::Install { id })
+        self.tell(&Order::Install { id })?;
+        if let Some(led) = lock(&self.jobs).get_mut(&id) {
+            led.is_installed = true;
+        }
+        Ok(())
     }
 
     /// Has all others drop job `id`.
@@ -259,6 +265,7 @@ impl Followers {
             News::Prepared { .. }
             | News::Held { .. }
             | News::Counted { .. }
+            | News::Settled { .. }
             | News::Frontier { .. } => {}
         }
     }
@@ -332,6 +339,10 @@ impl fmt::Debug for OthersOf {
 }
 
 impl Others for OthersOf {
+    fn are_ready(&self) -> bool {
+        lock(&self.followers.jobs).get(&self.id).is_some_and(|led| led.is_installed)
+    }
+
     fn hold(&self) -> Result<Vec<Vec<EventTime>>> {
         let id = self.id;
         let released = |news| match news {
@@ -360,5 +371,16 @@ impl Others for OthersOf {
             _ => None,
         };
         self.followers.ask_all(|ticket| Order::Count { id, ticket, frontier }, counted)
+    }
+
+    fn settle(&self) -> Result<()> {
+        let id = self.id;
+        let settled = |news| matches!(news, News::Settled { .. }).then_some(());
+        self.followers.ask_all(|ticket| Order::Settle { id, ticket }, settled).map(drop)
+    }
+
+    fn end(&self) {
+        // Who is lost ends the session.
+        let _ = self.followers.tell(&Order::End { id: self.id });
     }
 }

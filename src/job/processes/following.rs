@@ -51,6 +51,13 @@ struct Followed {
     told: Counts,
 }
 
+impl Followed {
+    fn failure(&self) -> Option<Error> {
+        let of_snapshots = || self.snapshots.as_ref().and_then(|snapshots| snapshots.failure());
+        self.runtime.metrics.failure().or_else(of_snapshots)
+    }
+}
+
 impl Following {
     /// Does as the leader of `follower` says, on the workers of `cluster`.
     pub fn start(
@@ -101,7 +108,8 @@ impl Following {
             }
             Order::Choose { id, frontier } => {
                 if let Some(snapshots) = self.snapshots_of(id) {
-                    snapshots.follow(frontier);
+                    let answers = snapshots.follow(frontier);
+                    answers.into_iter().for_each(|handed| snapshots.hand(handed));
                 }
             }
             Order::Done { id } => {
@@ -109,7 +117,17 @@ impl Following {
                     snapshots.done();
                 }
             }
+            Order::End { id } => {
+                if let Some(snapshots) = self.snapshots_of(id) {
+                    snapshots.end();
+                }
+            }
+            Order::Settle { id, ticket } => {
+                self.tell_failure(id);
+                self.send(&News::Settled { ticket });
+            }
             Order::Count { id, ticket, frontier } => {
+                self.tell_failure(id);
                 let snapshots = self.snapshots_of(id);
                 let counters = snapshots.map(|s| s.counters(frontier)).unwrap_or_default();
                 self.send(&News::Counted { ticket, counters });
@@ -226,13 +244,20 @@ impl Following {
         spawn(&format!("snapshots-{id}"), handing).map(drop)
     }
 
+    /// Tells the leader if job `id` has failed, also when that was told before: whatever is told
+    /// next comes after it.
+    fn tell_failure(&self, id: u64) {
+        let failure = lock(&self.jobs).get(&id).and_then(Followed::failure);
+        if let Some(error) = failure {
+            self.send(&News::Failed { id, error });
+        }
+    }
+
     /// Tells the leader what is new of the jobs; whether anything is.
     fn tell_all(&self) -> bool {
         let mut news = Vec::new();
         for (&id, job) in lock(&self.jobs).iter_mut() {
-            let metrics = &job.runtime.metrics;
-            let failure = job.snapshots.as_ref().and_then(|snapshots| snapshots.failure());
-            if let (false, Some(error)) = (job.is_failed, metrics.failure().or(failure)) {
+            if let (false, Some(error)) = (job.is_failed, job.failure()) {
                 job.is_failed = true;
                 news.push(News::Failed { id, error });
             }

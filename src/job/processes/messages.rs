@@ -55,6 +55,18 @@ pub enum Order {
         /// The frontier.
         frontier: EventTime,
     },
+    /// Tell whether the job has failed, then answer by [`News::Settled`].
+    Settle {
+        /// The job.
+        id: u64,
+        /// Of the answer.
+        ticket: u64,
+    },
+    /// There are no more snapshots.
+    End {
+        /// The job.
+        id: u64,
+    },
     /// Say how far the outputs are; answered by [`News::Frontier`].
     Frontier {
         /// The job.
@@ -129,6 +141,11 @@ pub enum News {
         /// By name.
         counters: BTreeMap<String, u64>,
     },
+    /// A failure of the job has been told, if there was one.
+    Settled {
+        /// Of the order.
+        ticket: u64,
+    },
     /// How far the outputs are, and why.
     Frontier {
         /// Of the order.
@@ -159,6 +176,7 @@ impl News {
             News::Prepared { ticket, .. }
             | News::Held { ticket, .. }
             | News::Counted { ticket, .. }
+            | News::Settled { ticket }
             | News::Frontier { ticket, .. } => Some(*ticket),
             News::Failed { .. } | News::Report { .. } => None,
         }

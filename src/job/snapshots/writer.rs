@@ -187,7 +187,8 @@ impl Writer {
         }
         self.due = monotonic() + interval(&self.settings);
         let last = self.shared.lock().progress.last.map(|last| last.id);
-        let wanted = match (self.snapshots.request(), last) {
+        let (requested, answers) = self.snapshots.request();
+        let wanted = match (requested, last) {
             (Requested::Wanted(wanted), _) => wanted,
             (Requested::NothingNew, Some(last)) if is_asked => return self.answer(asked, Ok(last)),
             (Requested::NothingNew | Requested::NothingRead, _) if is_asked => {
@@ -202,6 +203,7 @@ impl Writer {
         let place = self.run.spec.place;
         self.pending = Some(Pending::new(wanted, &self.plan, place, wall_ms()));
         self.commit_if_complete();
+        answers.into_iter().for_each(|handed| self.receive(handed));
     }
 
     fn receive(&mut self, handed: Handed) {
@@ -310,6 +312,8 @@ impl Writer {
             counters: self.snapshots.counters_of_all(frontier)?,
             ..self.manifest(frontier, now)
         };
+        // All have been asked for what they count: a failure anywhere would be known by now.
+        self.snapshots.sound()?;
         store.journal(job, self.run.run)?.append(&pending.told)?;
         self.put(&manifest)
     }
