@@ -213,8 +213,8 @@ fn a_job_that_fails_by_itself_is_parked_and_others_go_on() {
     cluster.stop();
 }
 
-/// What a process cannot read is not passed over: neither the sink nor a snapshot has more than what
-/// is whole, and all is there once it can be read.
+/// What a process cannot read is not passed over: neither the sink nor a snapshot has more than
+/// what is whole, and all is there once it can be read.
 #[test]
 fn what_fails_in_another_process_is_missed_nowhere() {
     let dir = tempfile::tempdir().expect("a folder");
@@ -247,6 +247,57 @@ fn what_fails_in_another_process_is_missed_nowhere() {
     assert!(ids.iter().copied().eq(0..10_000), "{} rows are written, not each once", ids.len());
     let view = cluster.get(1, "/v1/views/counted").ok().json();
     assert_eq!(view["rows"][0]["n"], 10_000, "{view}");
+    cluster.stop();
+}
+
+/// An error of the leader once all have come together ends it: nobody waits for its workers, which
+/// others are connected to.
+#[test]
+fn a_script_that_cannot_be_planned_ends_the_leader_with_its_error() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "bad.sql", "CREATE MATERIALIZED VIEW v AS SELECT a FROM nowhere;\n");
+    let addresses = common::cluster::free_addresses(4);
+    let lines = addresses.chunks(2).map(|pair| format!("{} http={}\n", pair[0], pair[1]));
+    write(dir.path(), "hosts", lines.collect::<String>());
+    write(dir.path(), "secret", "a secret of the tests, long enough\n");
+    let start = |process: &str, more: &[&str]| {
+        let data = format!("data-{process}");
+        let args = ["worker", "--hostfile", "hosts", "--process", process, "--workers", "1"];
+        let args = [&args[..], &["--data-dir", &data, "--cluster-secret-file", "secret"], more];
+        let mut command = command(dir.path(), &args.concat());
+        command.stdout(Stdio::piped()).stderr(Stdio::piped()).spawn().expect("starts")
+    };
+    let follower = start("1", &[]);
+    finish(start("0", &["--job", "bad.sql"])).refused_with(&["bad.sql:1:", "nowhere"]);
+    common::signal(&follower, "TERM");
+    assert_eq!(finish(follower).code(), 0);
+}
+
+/// Planning takes a stack as deep as the query, in every process and when a job is started again.
+#[test]
+fn a_query_that_nests_deeply_is_planned_everywhere() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(dir.path(), &Shape::new(2, 1));
+    let sum = "id + ".repeat(700) + "id";
+    let sql = format!(
+        "SET 'restart.delay' = '100 ms';
+         CREATE TABLE t (id INT) WITH ('connector' = 'filesystem', 'path' = 'in',
+             'format' = 'csv');
+         CREATE MATERIALIZED VIEW deep AS SELECT COUNT(*) AS n, SUM({sum}) AS s FROM t;"
+    );
+    // What cannot be read makes it fail, and start again.
+    let whole = gzip("1\n2\n3\n");
+    write(dir.path(), "in/1.csv.gz", &whole[..whole.len() / 2]);
+    cluster.submit(0, "deep", &sql);
+    cluster.wait_for(0, "/v1/jobs/deep", |job| job["restarts"].as_u64() >= Some(1));
+    write(dir.path(), "in/1.csv.gz", &whole);
+    let job = cluster.wait_for(1, "/v1/jobs/deep", |job| {
+        assert_ne!(job["state"], "failed", "{job}");
+        job["state"] == "finished"
+    });
+    let view = cluster.get(1, "/v1/views/deep").ok().json();
+    assert_eq!(view["rows"][0]["n"], 3, "{job} {view}");
+    assert_eq!(view["rows"][0]["s"], 6 * 701, "{view}");
     cluster.stop();
 }
 

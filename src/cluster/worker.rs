@@ -70,7 +70,13 @@ pub fn run(
         loop {
             match commands.try_recv() {
                 Ok(Command::Install { id, runtime, rows_in_flight }) => {
-                    let job = install(worker, &tally, runtime, rows_in_flight);
+                    let shared = Arc::clone(&runtime);
+                    let build = || install(worker, &tally, runtime, rows_in_flight);
+                    let Ok(job) = catch_unwind(AssertUnwindSafe(build)) else {
+                        jobs.values().for_each(|job| panicked(&job.runtime, local));
+                        panicked(&shared, local);
+                        return on_panic.map_or((), |on_panic| on_panic(shared.metrics.name()));
+                    };
                     // In other processes it may be whole: then messages would go astray.
                     if let (None, Some(on_panic)) = (&job.probe, on_panic) {
                         on_panic(job.runtime.metrics.name());
@@ -106,16 +112,18 @@ pub fn run(
                 on_panic(culprit.and_then(|job| job.runtime.metrics.name()));
             }
             // What the worker's operators hold is lost: no job of it can go on.
-            for job in jobs.values() {
-                let what = format!("worker {local} panicked; its message is above");
-                job.runtime.metrics.fail(Error::internal(what));
-            }
-            return;
+            return jobs.values().for_each(|job| panicked(&job.runtime, local));
         }
         for job in jobs.values_mut() {
             watch(job, local);
         }
     }
+}
+
+/// Tells a job that its worker `local` is gone.
+fn panicked(runtime: &JobRuntime, local: usize) {
+    let what = format!("worker {local} panicked; its message is above");
+    runtime.metrics.fail(Error::internal(what));
 }
 
 fn install(

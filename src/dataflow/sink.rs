@@ -35,8 +35,8 @@ pub struct Resume {
     pub is_durable: bool,
     /// Everything below is in the sink already ([`SinkWriter::recover`]).
     pub from: EventTime,
-    /// Called on the writer's thread before anything becomes durable: returns once the job's metrics
-    /// tell of any failure in another process.
+    /// Called on the writer's thread before anything becomes durable: returns once the job's
+    /// metrics tell of any failure in another process.
     pub settle: Box<dyn Fn() -> Result<()> + Send>,
     /// Called on the writer's thread with each frontier that it was asked to make durable, once all
     /// below is; also when it was before.

@@ -339,9 +339,9 @@ impl Snapshots {
         }
     }
 
-    /// Returns once the job's metrics tell of any failure in another process: a process fails before
-    /// it lets a frontier pass that lacks something, so what has been passed here is whole if
-    /// nothing has failed then.
+    /// Returns once the job's metrics tell of any failure in another process: a process fails
+    /// before it lets a frontier pass that lacks something, so what has been passed here is whole
+    /// if nothing has failed then.
     pub fn settle(&self) -> Result<()> {
         self.run.others.as_ref().map_or(Ok(()), |others| others.settle())
     }

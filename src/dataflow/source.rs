@@ -47,8 +47,6 @@ pub use standing::Standing;
 const NAP: Duration = Duration::from_millis(1);
 /// Doublings of [`NAP`] at most.
 const NAP_DOUBLINGS_MAX: u32 = 3;
-/// How often it is looked, in the time after which a partition is silent, whether it is.
-const IDLE_LOOKS: i64 = 8;
 /// Splits that one worker may hold decoded while earlier ones are not.
 const HELD_MAX: usize = 2;
 
@@ -150,20 +148,6 @@ impl SharedSource {
 
     fn is_ingestion_time(&self) -> bool {
         self.scan.watermark.is_none()
-    }
-
-    /// How often it is to be looked at whether its frontier has moved with the wall clock, and not
-    /// with what is read; `None` if it never does.
-    fn period(&self) -> Option<Duration> {
-        let tick = self.resolution.tick_ms();
-        let millis = match self.idle_timeout {
-            // Silence need not be noticed on the dot; but whoever is silent follows its peers.
-            Some(timeout) if self.alignment.is_alone(self.index) => tick.max(timeout / IDLE_LOOKS),
-            Some(_) => tick,
-            None if self.is_ingestion_time() && !self.source.is_bounded() => tick,
-            None => return None,
-        };
-        Some(Duration::from_millis(millis.clamp(10, 1000).unsigned_abs()))
     }
 
     fn clock(&self) -> MutexGuard<'_, SourceClock> {

@@ -33,7 +33,7 @@ use crate::plan::node::StreamPlan;
 use crate::serve::{ServedView, ViewCatalog};
 use crate::snapshot::{Damage, JobDefinition, ObjectOptions, Store};
 use crate::telemetry::clock::{monotonic, wall_ms};
-use crate::telemetry::threads::spawn;
+use crate::telemetry::threads::{spawn, spawn_deep};
 use crate::time::{BEGINNING, CLOSED};
 
 /// How often the time that all views can still be read at is moved on.
@@ -188,8 +188,20 @@ impl JobManager {
         self.install(id, &runtime)?;
         let followers = self.with.followers.clone();
         let restarts = AtomicBool::new(kept.is_some() && restarts::are_wanted(&plan));
-        let (begun, is_stopping) = (monotonic(), AtomicBool::new(false));
-        Ok(Running { id, plan, runtime, inlets, kept, followers, begun, is_stopping, restarts })
+        let begun = monotonic();
+        let (is_stopping, is_finished) = (AtomicBool::new(false), AtomicBool::new(false));
+        Ok(Running {
+            id,
+            plan,
+            runtime,
+            inlets,
+            kept,
+            followers,
+            begun,
+            is_stopping,
+            restarts,
+            is_finished,
+        })
     }
 
     /// Has the other processes, if there are any, plan the job and open what it reads.
@@ -294,7 +306,8 @@ impl JobManager {
     /// Waits for the end of `job`, then ends its sinks and, if it failed, its dataflow.
     fn watch(self: &Arc<Self>, job: Arc<Job>) -> Result<()> {
         let weak: Weak<JobManager> = Arc::downgrade(self);
-        spawn("job", move || {
+        // It plans a job that is started again.
+        spawn_deep("job", move || {
             let Ok(running) = &job.body else { return };
             let metrics = &running.runtime.metrics;
             while !metrics.wait(WATCH) {
@@ -315,8 +328,9 @@ impl JobManager {
                 let _ = manager.remove(running.id);
             }
             let complete = !failed && !running.is_stopping.load(Ordering::Acquire);
-            if let Err(error) = running.finish(complete) {
-                metrics.fail(error);
+            match running.finish(complete) {
+                Ok(()) => running.is_finished.store(complete, Ordering::Release),
+                Err(error) => metrics.fail(error),
             }
             if metrics.is_failed() {
                 restarts::after_failure(&weak, &job);

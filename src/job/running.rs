@@ -57,6 +57,8 @@ pub struct Running {
     pub is_stopping: AtomicBool,
     /// Whether it is started again if it fails; no longer once it has failed too often.
     pub restarts: AtomicBool,
+    /// Whether it has come to its end, and all that it gave is durable.
+    pub is_finished: AtomicBool,
 }
 
 /// The snapshots of a running job, and what it started from.
@@ -101,8 +103,8 @@ impl Running {
         match metrics.failure() {
             Some(error) if self.is_to_restart() => JobState::Restarting { error },
             Some(error) => JobState::Failed { error },
+            None if self.is_finished.load(Ordering::Acquire) => JobState::Finished,
             None if self.is_stopping.load(Ordering::Acquire) => JobState::Stopping,
-            None if metrics.is_done() => JobState::Finished,
             None => JobState::Running,
         }
     }

@@ -168,6 +168,8 @@ impl Cluster {
         }
         args.extend(self.shape.more.iter().map(String::as_str));
         let mut run = command(&self.dir, &args);
+        // What cargo sets for the tests themselves.
+        run.env_remove("RUST_MIN_STACK");
         if let Some(name) = self.shape.hosts.get(process).and_then(|h| h.namespace.as_ref()) {
             let inside = run;
             run = Command::new("ip");

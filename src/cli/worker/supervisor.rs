@@ -23,6 +23,8 @@ const DELAY: Duration = Duration::from_millis(100);
 const STABLE: Duration = Duration::from_secs(5);
 /// How often the supervisor looks whether it is told to stop.
 const LOOK: Duration = Duration::from_millis(250);
+/// How long an engine may take to end that has said that it does.
+const END_PATIENCE: Duration = Duration::from_secs(5);
 /// How long an engine may take to stop.
 const STOP_PATIENCE: Duration = Duration::from_secs(90);
 
@@ -42,7 +44,13 @@ pub fn run(arguments: &WorkerArguments) -> Result<()> {
         crashed: None,
     };
     loop {
-        let Some(ended) = supervisor.watch(&stop)? else { return Ok(()) };
+        let ended = match supervisor.watch(&stop) {
+            Ok(Some(ended)) => ended,
+            Ok(None) => return Ok(()),
+            // It may be for want of memory: there may be some later.
+            Err(error) if supervisor.has_worked => Ended::unseen(&error),
+            Err(error) => return Err(error),
+        };
         if ended.is_final && !supervisor.has_worked {
             return Err(Error::config("the engine cannot work like this; its message is above"));
         }
@@ -90,6 +98,14 @@ struct Ended {
     worked: Duration,
 }
 
+impl Ended {
+    /// Of one that could not be started, or waited for.
+    fn unseen(error: &Error) -> Self {
+        let (is_lost, is_final) = (false, false);
+        Ended { reason: error.message.clone(), is_lost, is_final, worked: Duration::ZERO }
+    }
+}
+
 impl Supervisor {
     /// Runs an engine to its end; `None` if it was told to stop.
     fn watch(&mut self, stop: &AtomicBool) -> Result<Option<Ended>> {
@@ -97,7 +113,7 @@ impl Supervisor {
         let signs = signs_of(engine.stdout.take())?;
         let (mut heard, mut stopping) = (monotonic(), None::<Instant>);
         let mut working = None::<Instant>;
-        let mut reason = None;
+        let (mut reason, mut ending) = (None, None::<Instant>);
         self.crashed = None;
         loop {
             match signs.recv_timeout(LOOK) {
@@ -107,7 +123,10 @@ impl Supervisor {
                     working = Some(monotonic());
                 }
                 Ok(Sign::Crashed(job)) => self.crashed = Some(job),
-                Ok(Sign::Ends(why)) => reason = Some(why),
+                Ok(Sign::Ends(why)) => {
+                    reason = Some(why);
+                    ending = Some(monotonic());
+                }
                 Err(RecvTimeoutError::Timeout) => {}
                 Err(RecvTimeoutError::Disconnected) => break,
             }
@@ -116,7 +135,8 @@ impl Supervisor {
                 tell(&mut engine, STOP);
             }
             let has_stopped = stopping.is_some_and(|since| since.elapsed() > STOP_PATIENCE);
-            if has_stopped || (stopping.is_none() && heard.elapsed() > self.silence) {
+            let has_ended = ending.is_some_and(|since| since.elapsed() > END_PATIENCE);
+            if has_stopped || has_ended || (stopping.is_none() && heard.elapsed() > self.silence) {
                 let silence = self.silence.as_millis();
                 reason.get_or_insert(format!("it was silent for {silence} ms and was killed"));
                 // One that is gone needs no killing.

@@ -2,6 +2,7 @@
 
 use std::io::ErrorKind as IoErrorKind;
 use std::net::Shutdown;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::sync::atomic::{AtomicBool, Ordering};
 use std::sync::{Arc, Mutex};
 use std::thread;
@@ -48,7 +49,13 @@ impl Link {
         loop {
             match frames::read(connection) {
                 Ok((Kind::Life, _)) => {}
-                Ok((Kind::Message, body)) => on(process, &body),
+                Ok((Kind::Message, body)) => {
+                    // A thread that ended here would leave a process that lives and obeys nobody.
+                    let done = catch_unwind(AssertUnwindSafe(|| on(process, &body)));
+                    if done.is_err() {
+                        return format!("a message of process {process} could not be handled");
+                    }
+                }
                 Ok((Kind::Bye, body)) => {
                     let why = String::from_utf8_lossy(&body).into_owned();
                     return format!("process {process} has left: {why}");

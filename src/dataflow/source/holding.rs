@@ -1,10 +1,16 @@
-//! What holds a source: the partition that holds it, and why that does not go on.
+//! What holds a source: the partition that holds it, and why that does not go on; and how often it
+//! is to be looked whether silence still does.
+
+use std::time::Duration;
 
 use super::super::clock::{PartitionClock, SourceClock};
 use super::super::frontier::report::{Least, PartitionPoint, SourcePoint, SourceState};
 use super::super::metrics::lock;
 use super::SharedSource;
 use crate::time::{BEGINNING, CLOSED, EventTime};
+
+/// How often it is looked, in the time after which a partition is silent, whether it is.
+const IDLE_LOOKS: i64 = 8;
 
 /// Why the operator of a worker does not read.
 #[derive(Clone, Copy, Debug, PartialEq, Eq)]
@@ -38,6 +44,20 @@ enum Why {
 }
 
 impl SharedSource {
+    /// How often it is to be looked at whether its frontier has moved with the wall clock, and not
+    /// with what is read; `None` if it never does.
+    pub(super) fn period(&self) -> Option<Duration> {
+        let tick = self.resolution.tick_ms();
+        let millis = match self.idle_timeout {
+            // Silence need not be noticed on the dot; but whoever is silent follows its peers.
+            Some(timeout) if self.alignment.is_alone(self.index) => tick.max(timeout / IDLE_LOOKS),
+            Some(_) => tick,
+            None if self.is_ingestion_time() && !self.source.is_bounded() => tick,
+            None => return None,
+        };
+        Some(Duration::from_millis(millis.clamp(10, 1000).unsigned_abs()))
+    }
+
     /// The table.
     pub fn table(&self) -> &str {
         &self.scan.table.def.name

@@ -1,7 +1,8 @@
 //! The jobs of a process that follows: it does as the leader says.
 
-use std::collections::BTreeMap;
+use std::collections::{BTreeMap, BTreeSet};
 use std::fmt;
+use std::panic::{AssertUnwindSafe, catch_unwind};
 use std::path::PathBuf;
 use std::sync::atomic::Ordering;
 use std::sync::mpsc::{Receiver, sync_channel};
@@ -32,13 +33,15 @@ use crate::limits::SNAPSHOT_MESSAGES_MAX;
 use crate::plan::fingerprint::Fingerprints;
 use crate::plan::node::StreamPlan;
 use crate::snapshot::{ChunkRef, decode_rows};
-use crate::telemetry::threads::spawn;
+use crate::telemetry::threads::{spawn, spawn_deep};
 
 /// The jobs of this process.
 pub struct Following {
     follower: Arc<Follower>,
     cluster: Cluster,
     jobs: Mutex<BTreeMap<u64, Followed>>,
+    /// Jobs that are being prepared, and are still wanted. Locked after `jobs`.
+    preparing: Mutex<BTreeSet<u64>>,
     /// For what is put aside under a memory budget.
     dir: Option<PathBuf>,
 }
@@ -65,8 +68,9 @@ impl Following {
         cluster: Cluster,
         dir: Option<PathBuf>,
     ) -> Result<Arc<Self>> {
-        let jobs = Mutex::default();
-        let following = Arc::new(Following { follower: Arc::clone(&follower), cluster, jobs, dir });
+        let (jobs, preparing) = (Mutex::default(), Mutex::default());
+        let shared = Arc::clone(&follower);
+        let following = Arc::new(Following { follower: shared, cluster, jobs, preparing, dir });
         let obeying = Arc::clone(&following);
         follower.start(Box::new(move |_, order| obeying.obey(order)))?;
         look_often("news", Arc::downgrade(&following), Following::tell_all)?;
@@ -78,22 +82,19 @@ impl Following {
         let _ = self.follower.send(&to_bytes(news));
     }
 
-    fn obey(&self, order: &[u8]) {
+    fn obey(self: &Arc<Self>, order: &[u8]) {
         match of_bytes(order) {
             Ok(order) => self.carry_out(order),
             Err(error) => tracing::error!("process 0: {error}"),
         }
     }
 
-    fn carry_out(&self, order: Order) {
+    fn carry_out(self: &Arc<Self>, order: Order) {
         match order {
-            Order::Prepare(prepare) => {
-                let ticket = prepare.ticket;
-                let error = self.prepare(*prepare).err();
-                self.send(&News::Prepared { ticket, error });
-            }
+            Order::Prepare(prepare) => self.begin_to_prepare(*prepare),
             Order::Install { id } => self.install(id),
             Order::Remove { id } => {
+                lock(&self.preparing).remove(&id);
                 let job = lock(&self.jobs).remove(&id);
                 if let Some(job) = job {
                     job.runtime.stop();
@@ -159,8 +160,35 @@ impl Following {
         }
     }
 
+    /// Has a job prepared, which may take a while, beside what else the leader wants; then answers.
+    fn begin_to_prepare(self: &Arc<Self>, prepare: Prepare) {
+        let (id, ticket) = (prepare.id, prepare.ticket);
+        lock(&self.preparing).insert(id);
+        let own = Arc::clone(self);
+        let preparing = move || {
+            let prepared = catch_unwind(AssertUnwindSafe(|| own.prepare(prepare)));
+            let panicked = |_| Err(Error::internal("planning panicked; its message is in the log"));
+            let error = prepared.unwrap_or_else(panicked).and_then(|job| own.keep(id, job)).err();
+            own.send(&News::Prepared { ticket, error });
+        };
+        if let Err(error) = spawn_deep("prepare", preparing) {
+            self.send(&News::Prepared { ticket, error: Some(error) });
+        }
+    }
+
+    /// Keeps a job that is prepared, unless nobody waits for it any more.
+    fn keep(&self, id: u64, job: Followed) -> Result<()> {
+        let mut jobs = lock(&self.jobs);
+        if !lock(&self.preparing).remove(&id) {
+            job.runtime.stop();
+            return Err(Error::new(ErrorKind::Conflict, "the job is not wanted any more"));
+        }
+        jobs.insert(id, job);
+        Ok(())
+    }
+
     /// Plans a job and opens what it reads.
-    fn prepare(&self, prepare: Prepare) -> Result<()> {
+    fn prepare(&self, prepare: Prepare) -> Result<Followed> {
         let Prepare { id, job, sql, settings, plan: expected, kept, .. } = prepare;
         let plan = Definition::of_job(&job, &sql, &settings)?.plan(PlanFor::SERVICE)?;
         if fingerprint(&plan, &Fingerprints::of(&plan)?) != expected {
@@ -186,9 +214,7 @@ impl Following {
         let runtime = self.open(&plan, snapshots.clone())?;
         runtime.metrics.named(&name);
         let (runtime, told) = (Arc::new(runtime), Counts::default());
-        let job = Followed { name, runtime, snapshots, is_failed: false, told };
-        lock(&self.jobs).insert(id, job);
-        Ok(())
+        Ok(Followed { name, runtime, snapshots, is_failed: false, told })
     }
 
     fn open(
