@@ -176,6 +176,64 @@ fn other_numbers_of_processes_give_the_same_answer() {
     assert_eq!(difference(&sink, &written(&dir.path().join("out"))), None);
 }
 
+/// Where sources wait for each snapshot, the first one after a restart waits until all processes
+/// run the job.
+#[test]
+fn a_snapshot_at_each_tick_goes_on_after_a_restart() {
+    let (view, sink) = alone(8_000);
+    let dir = tempfile::tempdir().expect("a folder");
+    let stepwise = bids(8_000, Some(4_000)).replace("'200 ms'", "'0 s'");
+    for starts in 0..3 {
+        let cluster = Cluster::start(dir.path(), &Shape::new(2, 1));
+        if starts == 0 {
+            cluster.submit(0, "bids", &stepwise);
+        }
+        let before = cluster.get(0, "/v1/jobs/bids").ok().json();
+        let rows = before["rows_in"].as_u64().expect("a number");
+        cluster.wait_for(1, "/v1/jobs/bids", |job| {
+            assert_ne!(job["state"], "failed", "{job}\n{}", cluster.logs());
+            job["rows_in"].as_u64() > Some(rows + 500)
+        });
+        if starts == 2 {
+            finished(&cluster, 1);
+            assert_eq!(difference(&view, &view_of(&cluster, 1)), None);
+        }
+        cluster.stop();
+    }
+    assert_eq!(difference(&sink, &written(&dir.path().join("out"))), None);
+}
+
+/// What sources that have ended say to each snapshot needs no room among what waits for its writer.
+#[test]
+fn a_snapshot_asks_many_sources_that_have_ended() {
+    let dir = tempfile::tempdir().expect("a folder");
+    let cluster = Cluster::start(dir.path(), &Shape::new(2, 1));
+    let mut sql = "SET 'memory.budget' = '512mb';
+        CREATE TABLE bid (n BIGINT) WITH ('connector' = 'datagen', 'rows-per-second' = '100',
+            'fields.n.kind' = 'sequence', 'fields.n.start' = '0', 'fields.n.end' = '1000000');"
+        .to_owned();
+    for table in 0..12 {
+        write(dir.path(), &format!("t{table}.csv"), "1\n2\n");
+        sql += &format!(
+            "CREATE TABLE t{table} (n BIGINT) WITH ('connector' = 'filesystem',
+                'path' = 't{table}.csv', 'format' = 'csv');"
+        );
+    }
+    sql += "CREATE MATERIALIZED VIEW counted AS SELECT SUM(n) AS n FROM (SELECT n FROM bid";
+    for table in 0..12 {
+        sql += &format!(" UNION ALL SELECT n FROM t{table}");
+    }
+    sql += ") AS everything;";
+    cluster.submit(0, "many", &sql);
+    cluster.wait_for(0, "/v1/jobs/many", |job| job["rows_in"].as_u64() > Some(24 + 50));
+    for _ in 0..3 {
+        let taken = cluster.send(1, "POST", "/v1/jobs/many/snapshots", &json!({})).ok();
+        assert!(taken.json()["id"].is_u64(), "{}", taken.body);
+        thread::sleep(Duration::from_millis(200));
+    }
+    cluster.stop();
+}
+
 /// A job that fails again and again is restarting until it is given up, and `failed` only then;
 /// what runs beside it goes on.
 #[test]
