@@ -191,7 +191,8 @@ fn a_job_that_cannot_go_on_is_there_as_failed() {
     let start =
         |more: &[&str]| Service::start(dir.path(), &[&["--data-dir", "data"], more].concat());
     write(dir.path(), "in.csv", "1\n2\n");
-    let sql = "CREATE TABLE t (id INT) WITH ('connector' = 'filesystem', 'path' = 'in.csv',
+    let sql = "SET 'restart.delay' = '50 ms';
+        CREATE TABLE t (id INT) WITH ('connector' = 'filesystem', 'path' = 'in.csv',
           'format' = 'csv');
         CREATE MATERIALIZED VIEW ids AS SELECT id FROM t;";
     write(dir.path(), "other.sql", sql.replace("ids", "others"));
@@ -212,6 +213,33 @@ fn a_job_that_cannot_go_on_is_there_as_failed() {
     write(dir.path(), "fine.sql", sql.replace("ids", "finer"));
     let args = ["serve", "--listen", "127.0.0.1:0", "--data-dir", "data", "--job", "fine.sql"];
     common::floodmark(dir.path(), &args).refused_with(&["fine", "delete the job first"]);
+}
+
+/// A file that is not there when the service starts may come later.
+#[test]
+fn what_a_job_lacks_at_a_start_is_looked_for_again() {
+    let dir = tempfile::tempdir().expect("a folder");
+    write(dir.path(), "in.csv", "1\n2\n");
+    let sql = "SET 'restart.delay' = '100 ms';
+        SET 'restart.attempts' = '50';
+        CREATE TABLE t (id INT) WITH ('connector' = 'filesystem', 'path' = 'in.csv',
+          'format' = 'csv');
+        CREATE MATERIALIZED VIEW ids AS SELECT id FROM t;";
+    let service = Service::start(dir.path(), &["--data-dir", "data"]);
+    create(&service, "late", sql);
+    finished(&service, "late");
+    service.stop();
+    let (here, gone) = (dir.path().join("in.csv"), dir.path().join("gone.csv"));
+    fs::rename(&here, &gone).expect("renamed");
+    let service = Service::start(dir.path(), &["--data-dir", "data"]);
+    let job = service.get("/v1/jobs/late").ok().json();
+    assert_eq!(job["state"], "restarting", "{job}");
+    assert!(job["error"]["message"].as_str().is_some_and(|m| m.contains("in.csv")), "{job}");
+    fs::rename(&gone, &here).expect("renamed");
+    finished(&service, "late");
+    assert!(service.get("/v1/jobs/late").ok().json()["restarts"].as_u64() >= Some(1));
+    assert_eq!(contents(&service, "ids"), "id\n1\n2\n");
+    service.stop();
 }
 
 /// Late rows, dead letters and their counters, of a job whose rows are sent to it.

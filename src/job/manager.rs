@@ -99,23 +99,35 @@ impl JobManager {
     fn restore(self: &Arc<Self>) -> Result<()> {
         let Some(store) = &self.with.store else { return Ok(()) };
         for found in store.definitions()? {
-            let job = match found {
-                Ok(definition) => {
-                    let planned = Parsed::new(&definition).and_then(|parsed| parsed.plan());
-                    let crashes = self.with.crashes.get(&definition.name).copied().unwrap_or(0);
-                    let body = planned.and_then(|plan| match restarts::parked(&plan, crashes) {
-                        Some(error) => Err(error),
-                        None => self.run(&definition, plan),
-                    });
-                    Job { definition, body, failures: Failures::default() }
-                }
-                Err(damage) => unreadable(damage),
-            };
-            if let Err(error) = &job.body {
-                let name = job.definition.name.as_str();
-                tracing::error!(job = name, "job {name} could not be started: {error}");
+            match found {
+                Ok(definition) => self.start_again(definition)?,
+                Err(damage) => self.enter(Arc::new(unreadable(damage)))?,
             }
-            self.enter(Arc::new(job))?;
+        }
+        Ok(())
+    }
+
+    /// Starts a job that was there before; one that cannot go on is there as failed, with its
+    /// reason, unless that may pass: then it is tried again.
+    fn start_again(self: &Arc<Self>, definition: JobDefinition) -> Result<()> {
+        let planned = Parsed::new(&definition).and_then(|parsed| parsed.plan());
+        let crashes = self.with.crashes.get(&definition.name).copied().unwrap_or(0);
+        let settings = planned.as_deref().map(restarts::settings).unwrap_or_default();
+        let body = planned.and_then(|plan| match restarts::parked(&plan, crashes) {
+            Some(error) => Err(error),
+            None => self.run(&definition, plan),
+        });
+        let Err(error) = &body else { return self.enter(Arc::new(Job::new(definition, body))) };
+        let name = definition.name.as_str();
+        tracing::error!(job = name, "job {name} could not be started: {error}");
+        let passing = [ErrorKind::Io, ErrorKind::NotFound, ErrorKind::Unavailable];
+        let may_pass = passing.contains(&error.kind);
+        let is_retried = AtomicBool::new(may_pass && settings.restart_attempts > 0);
+        let job = Arc::new(Job { is_retried, ..Job::new(definition, body) });
+        self.enter(Arc::clone(&job))?;
+        if job.is_retried.load(Ordering::Acquire) {
+            let weak = Arc::downgrade(self);
+            spawn_deep("job", move || restarts::after_refusal(&weak, &job, &settings))?;
         }
         Ok(())
     }
@@ -365,9 +377,7 @@ impl JobManager {
         }
         let body = self.run(&definition, plan);
         let job = match body {
-            Ok(running) => {
-                Arc::new(Job { definition, body: Ok(running), failures: Failures::default() })
-            }
+            Ok(running) => Arc::new(Job::new(definition, Ok(running))),
             Err(error) => {
                 if let Some(store) = &self.with.store {
                     store.forget_job(name, true)?;
@@ -438,7 +448,7 @@ impl JobManager {
                 let definition = job.definition.clone();
                 let started = Parsed::new(&definition).and_then(|parsed| parsed.plan());
                 let body = started.and_then(|plan| self.run(&definition, plan));
-                (Job { definition, body, failures: Failures::default() }, Err(error))
+                (Job::new(definition, body), Err(error))
             }
         };
         self.enter(Arc::new(job))?;
@@ -470,7 +480,7 @@ impl JobManager {
         match self.run(&definition, plan) {
             Ok(running) => {
                 let failures = Failures::default();
-                Ok((Job { definition, body: Ok(running), failures }, report))
+                Ok((Job { failures, ..Job::new(definition, Ok(running)) }, report))
             }
             Err(error) => Err(take_back(error)),
         }
@@ -522,7 +532,7 @@ fn unreadable(damage: Damage) -> Job {
         created_ms: 0,
     };
     let error = Error::new(ErrorKind::Io, what).with_hint("delete the job and create it again");
-    Job { definition, body: Err(error), failures: Failures::default() }
+    Job::new(definition, Err(error))
 }
 
 /// Keeps every view readable at the least time that all unfinished views have reached, so that a

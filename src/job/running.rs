@@ -26,6 +26,8 @@ pub struct Job {
     pub body: Result<Running>,
     /// The failures that it was started again after.
     pub failures: Failures,
+    /// Whether it is going to be tried again though it could not be started.
+    pub is_retried: AtomicBool,
 }
 
 /// Failures of a job, one soon after the other.
@@ -207,6 +209,21 @@ fn time(t: EventTime) -> Option<EventTime> {
 }
 
 impl Job {
+    /// One that has not failed before.
+    pub fn new(definition: JobDefinition, body: Result<Running>) -> Self {
+        let (failures, is_retried) = (Failures::default(), AtomicBool::new(false));
+        Job { definition, body, failures, is_retried }
+    }
+
+    /// The state of one that could not be started because of `error`.
+    fn refused(&self, error: &Error) -> JobState {
+        let error = error.clone();
+        match self.is_retried.load(Ordering::Acquire) {
+            true => JobState::Restarting { error },
+            false => JobState::Failed { error },
+        }
+    }
+
     /// What runs; an error if nothing does.
     pub fn running(&self) -> Result<&Running> {
         self.body.as_ref().map_err(Error::clone)
@@ -221,7 +238,7 @@ impl Job {
                 JobFrontier { job, state, report: running.frontier_report() }
             }
             Err(error) => {
-                let state = JobState::Failed { error: error.clone() };
+                let state = self.refused(error);
                 JobFrontier { job, state, report: FrontierReport::default() }
             }
         }
@@ -238,7 +255,7 @@ impl Job {
                 snapshots: running.kept.as_ref().map(|kept| kept.snapshots.progress()),
             },
             Err(error) => {
-                let state = JobState::Failed { error: error.clone() };
+                let state = self.refused(error);
                 JobPart { name, state, runtime: None, snapshots: None }
             }
         }
@@ -251,7 +268,7 @@ impl Job {
         let info = JobInfo { restarts, last_failure, ..JobInfo::new(name, sql, created_ms) };
         match &self.body {
             Ok(running) => running.info(info),
-            Err(error) => JobInfo { state: JobState::Failed { error: error.clone() }, ..info },
+            Err(error) => JobInfo { state: self.refused(error), ..info },
         }
     }
 }

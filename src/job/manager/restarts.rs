@@ -27,10 +27,30 @@ pub(super) fn after_failure(manager: &Weak<JobManager>, job: &Arc<Job>) {
     }
     let settings = settings(&running.plan);
     let before = if running.begun.elapsed() >= STABLE { 0 } else { job.failures.count };
-    let mut failures = Failures { count: before, last: running.runtime.metrics.failure() };
+    let failures = Failures { count: before, last: running.runtime.metrics.failure() };
+    if !try_again(manager, job, &settings, failures) {
+        running.restarts.store(false, Ordering::Release);
+    }
+}
+
+/// The same of one that could not be started when this service did.
+pub(super) fn after_refusal(manager: &Weak<JobManager>, job: &Arc<Job>, settings: &Settings) {
+    let failures = Failures { count: 0, last: job.body.as_ref().err().cloned() };
+    if !try_again(manager, job, settings, failures) {
+        job.is_retried.store(false, Ordering::Release);
+    }
+}
+
+/// Starts `job` again as often as it may be after `failures`; `false` if it stays failed.
+fn try_again(
+    manager: &Weak<JobManager>,
+    job: &Arc<Job>,
+    settings: &Settings,
+    mut failures: Failures,
+) -> bool {
     let name = job.definition.name.as_str();
     while failures.count < settings.restart_attempts {
-        let delay = delay(&settings, failures.count);
+        let delay = delay(settings, failures.count);
         if let Some(error) = &failures.last {
             tracing::error!(
                 job = name,
@@ -39,34 +59,34 @@ pub(super) fn after_failure(manager: &Weak<JobManager>, job: &Arc<Job>) {
         }
         failures.count += 1;
         if !wait(manager, job, delay) {
-            return;
+            return true;
         }
-        let Some(manager) = manager.upgrade() else { return };
+        let Some(manager) = manager.upgrade() else { return true };
         let _creating = manager.creating.lock().unwrap_or_else(PoisonError::into_inner);
         if !is_wanted(&manager, job) {
-            return;
+            return true;
         }
         let definition = job.definition.clone();
         let planned = Parsed::new(&definition).and_then(|parsed| parsed.plan());
         match planned.and_then(|plan| manager.run(&definition, plan)) {
             Ok(running) => {
-                let next = Arc::new(Job { definition, body: Ok(running), failures });
-                if let Err(error) = manager.enter(next) {
+                let next = Job { failures, ..Job::new(definition, Ok(running)) };
+                if let Err(error) = manager.enter(Arc::new(next)) {
                     tracing::error!(
                         job = name,
                         "job {name} runs, and nobody waits for its end: {error}"
                     );
                 }
-                return;
+                return true;
             }
             Err(error) => failures.last = Some(error),
         }
     }
-    running.restarts.store(false, Ordering::Release);
     if let Some(error) = &failures.last {
         let times = failures.count + 1;
         tracing::error!(job = name, "job {name} has failed {times} times and stays so: {error}");
     }
+    false
 }
 
 /// Whether a job of `plan` is started again after its first failure.
@@ -86,7 +106,8 @@ pub(super) fn parked(plan: &StreamPlan, crashes: usize) -> Option<Error> {
     })
 }
 
-fn settings(plan: &StreamPlan) -> Arc<Settings> {
+/// The settings of a job of `plan`.
+pub(super) fn settings(plan: &StreamPlan) -> Arc<Settings> {
     plan.nodes.first().map(|node| Arc::clone(&node.settings)).unwrap_or_default()
 }
 

@@ -19,8 +19,8 @@ use crate::error::{Error, ErrorKind, Result};
 use crate::snapshot::{JobDefinition, Store};
 use crate::time::EventTime;
 
-/// How long the others may take to answer an order.
-const ANSWER: Duration = Duration::from_secs(60);
+/// How long the others may take to prepare a job: they read their part of its state.
+const ANSWER: Duration = Duration::from_secs(900);
 /// The same where it can be asked again later.
 const ANSWER_SOON: Duration = Duration::from_secs(10);
 
