@@ -41,8 +41,11 @@ pub trait Others: fmt::Debug + Send + Sync {
     /// number.
     fn hold(&self) -> Result<Vec<Vec<EventTime>>>;
 
-    /// Lets them go on, to take part in the snapshot that was chosen, if one was.
-    fn choose(&self, wanted: Option<&Wanted>);
+    /// Has them take part in the snapshot that was chosen; returns once all know of it.
+    fn choose(&self, wanted: &Wanted) -> Result<()>;
+
+    /// Lets their sources go on.
+    fn go_on(&self);
 
     /// The snapshot is complete, or given up.
     fn done(&self);
@@ -71,24 +74,37 @@ impl Snapshots {
         if self.run.others.as_ref().is_some_and(|others| !others.are_ready()) {
             return (Requested::NothingRead, Vec::new());
         }
-        let others = match self.run.others.as_ref().map(|others| others.hold()) {
-            None => Vec::new(),
-            Some(Ok(others)) => others,
+        let requested = match &self.run.others {
+            None => Ok(self.choose(&[])),
+            Some(others) => self.request_of_all(others.as_ref()),
+        };
+        match requested {
+            Ok(requested) => (requested, self.begin()),
             // A process that is lost ends the dataflow.
-            Some(Err(error)) => {
+            Err(error) => {
                 let job = self.run.job.as_str();
                 tracing::warn!(job, "job {job}: no snapshot is chosen: {error}");
-                return (Requested::NothingNew, Vec::new());
-            }
-        };
-        let requested = self.choose(&others);
-        if let Some(others) = &self.run.others {
-            match &requested {
-                Requested::Wanted(wanted) => others.choose(Some(wanted)),
-                Requested::NothingRead | Requested::NothingNew => others.choose(None),
+                (Requested::NothingNew, Vec::new())
             }
         }
-        (requested, self.begin())
+    }
+
+    /// The same with other processes. An operator there may hang on sources of this process alone:
+    /// all sources are held until all processes know what has been chosen, or what has gone beyond
+    /// it would be handed over for it.
+    fn request_of_all(&self, others: &dyn Others) -> Result<Requested> {
+        let held = others.hold()?;
+        let requested = self.choose(&held);
+        let chosen = match &requested {
+            Requested::Wanted(wanted) => others.choose(wanted),
+            Requested::NothingRead | Requested::NothingNew => Ok(()),
+        };
+        if chosen.is_err() {
+            self.done();
+        }
+        others.go_on();
+        self.go_on();
+        chosen.map(|()| requested)
     }
 
     /// Chooses among what the sources of this and of the `others` have let pass.
@@ -109,13 +125,14 @@ impl Snapshots {
         };
         let nodes = live().filter_map(|(source, _)| self.readers.get(source)).flatten();
         let live = nodes.copied().collect();
+        self.are_held.store(self.run.others.is_some(), Ordering::Release);
         self.last.store(frontier, Ordering::Release);
         self.wanted.store(frontier, Ordering::Release);
         drop(released);
         Requested::Wanted(Wanted { frontier, live })
     }
 
-    /// Holds the sources of this process where they are until [`Snapshots::follow`]: what they have
+    /// Holds the sources of this process where they are until [`Snapshots::go_on`]: what they have
     /// let pass, by number.
     pub fn hold(&self) -> Vec<EventTime> {
         let released = lock(&self.released);
@@ -123,26 +140,35 @@ impl Snapshots {
         released.clone()
     }
 
-    /// Lets the sources go on, to take part in the snapshot at `frontier`, if one was chosen; what
-    /// that is to know of those that have ended here.
-    pub fn follow(&self, frontier: Option<EventTime>) -> Vec<Handed> {
+    /// Takes part in the snapshot at `frontier`, which the first process has chosen; what that is
+    /// to know of sources that have ended here.
+    pub fn follow(&self, frontier: EventTime) -> Vec<Handed> {
         let released = lock(&self.released);
-        self.are_held.store(false, Ordering::Release);
-        if let Some(frontier) = frontier {
-            self.last.store(frontier, Ordering::Release);
-            self.wanted.store(frontier, Ordering::Release);
-        }
+        self.last.store(frontier, Ordering::Release);
+        self.wanted.store(frontier, Ordering::Release);
         drop(released);
         self.begin()
+    }
+
+    /// Lets the sources of this process go on.
+    pub fn go_on(&self) {
+        let released = lock(&self.released);
+        self.are_held.store(false, Ordering::Release);
+        drop(released);
+        self.wake();
+    }
+
+    fn wake(&self) {
+        for sleeper in lock(&self.sleepers).iter() {
+            // A worker that is gone takes no snapshots.
+            let _ = sleeper.activate();
+        }
     }
 
     /// Tells all who take part that something has been chosen; the answers of who has ended.
     fn begin(&self) -> Vec<Handed> {
         // Who is there already may have nothing else to do.
-        for sleeper in lock(&self.sleepers).iter() {
-            // A worker that is gone takes no snapshots.
-            let _ = sleeper.activate();
-        }
+        self.wake();
         lock(&self.answers).iter().filter_map(|answer| answer()).collect()
     }
 

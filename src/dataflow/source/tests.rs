@@ -1,5 +1,6 @@
 //! Event times, frontiers and flow control of the source operator, against their definitions.
 
+mod chosen;
 mod fake;
 mod holding;
 

@@ -264,6 +264,7 @@ impl Followers {
             }
             News::Prepared { .. }
             | News::Held { .. }
+            | News::Chosen { .. }
             | News::Counted { .. }
             | News::Settled { .. }
             | News::Frontier { .. } => {}
@@ -350,13 +351,19 @@ impl Others for OthersOf {
             _ => None,
         };
         let held = self.followers.ask_all(|ticket| Order::Hold { id, ticket }, released);
-        held.inspect_err(|_| self.choose(None))
+        held.inspect_err(|_| self.go_on())
     }
 
-    fn choose(&self, wanted: Option<&Wanted>) {
-        let frontier = wanted.map(|wanted| wanted.frontier);
+    fn choose(&self, wanted: &Wanted) -> Result<()> {
+        let (id, frontier) = (self.id, wanted.frontier);
+        let chosen = |news| matches!(news, News::Chosen { .. }).then_some(());
+        let order = |ticket| Order::Choose { id, ticket, frontier };
+        self.followers.ask_all(order, chosen).map(drop)
+    }
+
+    fn go_on(&self) {
         // Who is lost ends the session.
-        let _ = self.followers.tell(&Order::Choose { id: self.id, frontier });
+        let _ = self.followers.tell(&Order::GoOn { id: self.id });
     }
 
     fn done(&self) {

@@ -107,10 +107,18 @@ impl Following {
                 let released = self.snapshots_of(id).map(|s| s.hold()).unwrap_or_default();
                 self.send(&News::Held { ticket, released });
             }
-            Order::Choose { id, frontier } => {
-                if let Some(snapshots) = self.snapshots_of(id) {
-                    let answers = snapshots.follow(frontier);
+            Order::Choose { id, ticket, frontier } => {
+                let snapshots = self.snapshots_of(id);
+                let answers = snapshots.as_ref().map(|s| s.follow(frontier)).unwrap_or_default();
+                // The leader takes nothing before it has all answers.
+                self.send(&News::Chosen { ticket });
+                if let Some(snapshots) = snapshots {
                     answers.into_iter().for_each(|handed| snapshots.hand(handed));
+                }
+            }
+            Order::GoOn { id } => {
+                if let Some(snapshots) = self.snapshots_of(id) {
+                    snapshots.go_on();
                 }
             }
             Order::Done { id } => {

@@ -34,12 +34,19 @@ pub enum Order {
         /// Of the answer.
         ticket: u64,
     },
-    /// A snapshot was chosen, or none: the sources go on.
+    /// A snapshot was chosen; answered by [`News::Chosen`].
     Choose {
         /// The job.
         id: u64,
+        /// Of the answer.
+        ticket: u64,
         /// Of the snapshot.
-        frontier: Option<EventTime>,
+        frontier: EventTime,
+    },
+    /// Let the sources go on.
+    GoOn {
+        /// The job.
+        id: u64,
     },
     /// The snapshot is complete, or given up.
     Done {
@@ -134,6 +141,11 @@ pub enum News {
         /// By source.
         released: Vec<EventTime>,
     },
+    /// It is known which snapshot was chosen.
+    Chosen {
+        /// Of the order.
+        ticket: u64,
+    },
     /// What was counted, by name.
     Counted {
         /// Of the order.
@@ -175,6 +187,7 @@ impl News {
         match self {
             News::Prepared { ticket, .. }
             | News::Held { ticket, .. }
+            | News::Chosen { ticket }
             | News::Counted { ticket, .. }
             | News::Settled { ticket }
             | News::Frontier { ticket, .. } => Some(*ticket),
