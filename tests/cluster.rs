@@ -203,6 +203,35 @@ fn a_snapshot_at_each_tick_goes_on_after_a_restart() {
     assert_eq!(difference(&sink, &written(&dir.path().join("out"))), None);
 }
 
+/// The one partition is read by the first process, much faster than its time goes by; the others
+/// hang on it alone. Snapshots follow one another, and each is gone back to.
+#[test]
+fn what_other_processes_hold_is_as_of_the_snapshot() {
+    let events = 40_000;
+    let (view, sink) = alone(events);
+    let dir = tempfile::tempdir().expect("a folder");
+    let mut shape = Shape::new(3, 1);
+    shape.more = vec!["--restart-delay-max".to_owned(), "200ms".to_owned()];
+    let cluster = Cluster::start(dir.path(), &shape);
+    cluster.submit(0, "bids", &bids(events, Some(10_000)).replace("'200 ms'", "'10 ms'"));
+    for kill in 0..6 {
+        let rows = Cell::new(None);
+        cluster.wait_for(0, "/v1/jobs/bids", |job| {
+            assert_ne!(job["state"], "failed", "{job}\n{}", cluster.logs());
+            let read = job["rows_in"].as_u64().expect("a number");
+            let first = rows.get().unwrap_or(read);
+            rows.set(Some(first));
+            job["state"] == "finished" || read > first + 2000
+        });
+        cluster.signal_engine(kill % 3, "KILL");
+        thread::sleep(Duration::from_millis(200));
+    }
+    finished(&cluster, 2);
+    assert_eq!(difference(&view, &view_of(&cluster, 1)), None);
+    cluster.stop();
+    assert_eq!(difference(&sink, &written(&dir.path().join("out"))), None);
+}
+
 /// What sources that have ended say to each snapshot needs no room among what waits for its writer.
 #[test]
 fn a_snapshot_asks_many_sources_that_have_ended() {
