@@ -138,8 +138,8 @@ pub const PROCESSES_MAX: usize = 256;
 pub const HOSTFILE_BYTES_MAX: u64 = 256 << 10;
 /// Bytes of one message between two processes of a cluster that work together.
 pub const CLUSTER_FRAME_BYTES_MAX: usize = 1 << 30;
-/// Calls to the leader of a cluster that are answered at a time.
-pub const CLUSTER_CALLS_MAX: usize = 256;
+/// Connections for calls to the leader of a cluster, idle ones among them.
+pub const CLUSTER_CALLS_MAX: usize = 1024;
 /// Connections for calls that a process keeps open while it needs none.
 pub const CLUSTER_CALLS_IDLE_MAX: usize = 16;
 /// Seconds that the processes of a cluster may take to connect their workers once all are there.
