@@ -13,6 +13,7 @@ pub use service::Service;
 use std::collections::BTreeMap;
 use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
 use std::sync::{Arc, Mutex, PoisonError, Weak};
+use std::thread::JoinHandle;
 use std::time::Duration;
 
 use super::definition::{Definition, PlanFor};
@@ -25,6 +26,7 @@ use super::snapshots::{self, Beginning, SnapshotSpec};
 use super::upgrade::{self, Report, UpgradeSpec};
 use crate::cluster::{Cluster, Topology};
 use crate::connectors::SourceSpec;
+use crate::dataflow::metrics::lock;
 use crate::dataflow::runtime::JobRuntime;
 use crate::error::{Error, ErrorKind, Result};
 use crate::limits::{JOBS_MAX, JOBS_SAVED_AT_ONCE_MAX};
@@ -42,6 +44,8 @@ const HOLD_EVERY: Duration = Duration::from_millis(250);
 const WATCH: Duration = Duration::from_secs(1);
 /// How long a job that is told to stop may take.
 const STOP_PATIENCE: Duration = Duration::from_secs(30);
+/// How long the threads of jobs that have been stopped may take to end.
+const LEAVE_PATIENCE: Duration = Duration::from_secs(5);
 
 /// The jobs of this process.
 pub struct JobManager {
@@ -52,6 +56,8 @@ pub struct JobManager {
     creating: Mutex<()>,
     /// Held while a dataflow is built: in all processes in the same order.
     installing: Mutex<()>,
+    /// Those that wait for the end of a job, or start one again.
+    threads: Mutex<Vec<JoinHandle<()>>>,
     with: ServiceSpec,
 }
 
@@ -88,6 +94,7 @@ impl JobManager {
             next_id: AtomicU64::new(0),
             creating: Mutex::default(),
             installing: Mutex::default(),
+            threads: Mutex::default(),
             with,
         });
         manager.restore()?;
@@ -127,7 +134,7 @@ impl JobManager {
         self.enter(Arc::clone(&job))?;
         if job.is_retried.load(Ordering::Acquire) {
             let weak = Arc::downgrade(self);
-            spawn_deep("job", move || restarts::after_refusal(&weak, &job, &settings))?;
+            self.attend(move || restarts::after_refusal(&weak, &job, &settings))?;
         }
         Ok(())
     }
@@ -299,6 +306,30 @@ impl JobManager {
                 }
             });
         }
+        self.leave();
+    }
+
+    /// Runs `body`, which may plan a job that is started again, on a thread of its own.
+    fn attend(&self, body: impl FnOnce() + Send + 'static) -> Result<()> {
+        let thread = spawn_deep("job", body)?;
+        let mut threads = lock(&self.threads);
+        threads.retain(|thread| !thread.is_finished());
+        threads.push(thread);
+        Ok(())
+    }
+
+    /// Waits until no thread uses the store any more: the process may end then. One that hangs in a
+    /// sink is left behind.
+    fn leave(&self) {
+        let until = monotonic() + LEAVE_PATIENCE;
+        for thread in std::mem::take(&mut *lock(&self.threads)) {
+            while !thread.is_finished() && monotonic() < until {
+                std::thread::sleep(Duration::from_millis(1));
+            }
+            if thread.is_finished() && thread.join().is_err() {
+                tracing::error!("a job's thread panicked; its message is above");
+            }
+        }
     }
 
     /// Takes a job off the workers and waits until it has left them.
@@ -318,8 +349,7 @@ impl JobManager {
     /// Waits for the end of `job`, then ends its sinks and, if it failed, its dataflow.
     fn watch(self: &Arc<Self>, job: Arc<Job>) -> Result<()> {
         let weak: Weak<JobManager> = Arc::downgrade(self);
-        // It plans a job that is started again.
-        spawn_deep("job", move || {
+        self.attend(move || {
             let Ok(running) = &job.body else { return };
             let metrics = &running.runtime.metrics;
             while !metrics.wait(WATCH) {
@@ -348,7 +378,6 @@ impl JobManager {
                 restarts::after_failure(&weak, &job);
             }
         })
-        .map(drop)
     }
 
     fn create(self: &Arc<Self>, name: &str, sql: &str) -> Result<JobInfo> {
