@@ -211,13 +211,15 @@ impl Cluster {
     }
 
     fn end(&self, waits: bool) {
-        // Workers that are gone already need no command.
-        let _ = self.send(|| Command::Stop);
         let Some(guards) = lock(&self.guards).take() else { return };
         if !waits {
-            // Their threads go with the process.
+            // Their threads go with the process: workers that ended would tell the others that all
+            // had been said.
+            std::mem::forget(self.commands.clone());
             return std::mem::forget(guards);
         }
+        // Workers that are gone already need no command.
+        let _ = self.send(|| Command::Stop);
         for result in guards.join() {
             if let Err(error) = result {
                 tracing::error!("a worker ended badly: {error}");
